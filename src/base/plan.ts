@@ -1,0 +1,151 @@
+/**
+ * What the main thread and the turn worker say to each other. Everything here is plain data (structured clone).
+ *
+ * The *plan* is the configuration after checking: names resolved to indices, defaults filled in. Port numbers
+ * are record numbers: VMs 0..V-1 in plan order, then adapters V..V+A-1.
+ */
+import type { AdapterState, VmState } from '../counters.ts';
+
+export interface NetworkPlan {
+  name: string;
+  /** Network address, dotted, and prefix length. */
+  subnet: string;
+  prefix: number;
+  /** The base's own address. */
+  address: string;
+  /** The base's MAC, "02:00:…"; derived from name and subnet where the configuration has none. */
+  mac: string;
+  mtu: number;
+  /** Offer VIRTIO_F_RING_PACKED on this network's ports. */
+  packed: boolean;
+}
+
+export interface SocketPlan {
+  /** Path, or '' when `fd` is given. */
+  path: string;
+  mode: 'server' | 'client';
+  /** An inherited, connected or listening descriptor instead of a path; -1: none. */
+  fd: number;
+  /** Of the socket file. */
+  fileMode: number;
+  uid: number; // -1: leave
+  gid: number; // -1: leave
+  /** User ids that may connect besides root and our own; empty: anyone who can open the file. */
+  allowUids: number[];
+}
+
+export interface VmPlan {
+  name: string;
+  network: number; // index
+  /** Dotted addresses; the first is the one ICMP errors go to. */
+  addresses: string[];
+  /** Further prefixes routed to this VM, "10.1.0.0/16". */
+  prefixes: string[];
+  mac: string | null;
+  management: boolean;
+  /** One or more sockets, each a front-end of the same VM (live migration on one host). */
+  sockets: SocketPlan[];
+}
+
+export interface AdapterPlan {
+  name: string;
+  interface: string;
+  network: number;
+  /** VM indices in order of preference. */
+  controllers: number[];
+  nextHop: string | null;
+  /** Own unicast MAC, or null: the interface's. */
+  mac: string | null;
+  leaseSeconds: number;
+  onControllerLoss: 'keep' | 'close';
+}
+
+export interface BasePlan {
+  networks: NetworkPlan[];
+  vms: VmPlan[];
+  adapters: AdapterPlan[];
+  datapath: {
+    poll: 'adaptive' | 'busy';
+    spinMicroseconds: number;
+    burst: number;
+  };
+}
+
+/** workerData of the turn worker. */
+export interface WorkerStart {
+  plan: BasePlan;
+  /** Counters' buffer: one record per VM, then per adapter. */
+  counters: SharedArrayBuffer;
+  /** Int32 cells, see BEAT. */
+  beat: SharedArrayBuffer;
+  /** eventfd that wakes the worker after a postMessage to it. */
+  wakeFd: number;
+  /** One-VM mode (--fd, --socket-path): end when the front-end ends? */
+  exitWithFrontend: boolean;
+}
+
+/** Cells of the beat buffer. */
+export const BEAT = {
+  /** Loop rounds, for the watchdog: must move at least once a second. */
+  rounds: 0,
+  /** 1 while the worker sits in its native wait. */
+  waiting: 1,
+  cells: 8,
+} as const;
+
+export type ToWorker =
+  | { kind: 'stop' }
+  /** Answer to adapterOpen. The worker owns the descriptor from here on. */
+  | {
+      kind: 'adapterOpened';
+      adapter: number; // index into plan.adapters
+      fd: number;
+      headerBytes: number;
+      receive: { blockBytes: number; blocks: number };
+      transmit: { frameBytes: number; frames: number };
+      mapBytes: number;
+      interfaceIndex: number;
+      mac: string;
+      mtu: number;
+      up: boolean;
+    }
+  | { kind: 'adapterRefused'; adapter: number; reason: string };
+
+export interface VmDetail {
+  state: VmState;
+  /** What is missing until datagrams flow, as a sentence; '' when running. */
+  missing: string;
+  frontend: { pid: number; uid: number } | null;
+  /** Negotiated feature names. */
+  features: string[];
+  /** Learned or configured. */
+  mac: string | null;
+  queuePairs: number;
+  memory: { regions: number; bytes: number };
+  rings: { index: number; format: 'split' | 'packed'; size: number; started: boolean; enabled: boolean; broken: string }[];
+  lastError: string;
+}
+
+export interface AdapterDetail {
+  state: AdapterState;
+  openedBy: string | null; // VM name
+  /** Whole seconds left of the lease, or null. */
+  leaseSeconds: number | null;
+  mac: string | null;
+  mtu: number | null;
+  neighbours: number;
+  reason: string; // why it is not open
+}
+
+export type FromWorker =
+  /** All sockets listen, the worker is in its loop. */
+  | { kind: 'ready' }
+  /** A configured thing could not be set up; the daemon says so and ends with exit code 1 (before ready). */
+  | { kind: 'failed'; message: string }
+  | { kind: 'log'; level: 'debug' | 'info' | 'warn' | 'error'; vm?: string; adapter?: string; message: string; fields?: Record<string, unknown> }
+  | { kind: 'vm'; vm: number; detail: VmDetail }
+  | { kind: 'adapter'; adapter: number; detail: AdapterDetail }
+  /** Please open the packet socket (the main thread has the capability and the time). */
+  | { kind: 'adapterOpen'; adapter: number }
+  /** All rings quiesced and published, sockets closed. */
+  | { kind: 'stopped' };

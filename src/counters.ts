@@ -1,0 +1,130 @@
+/**
+ * Every count by name and sentence, among them each reason a datagram is dropped.
+ *
+ * Each VM and each adapter has one *record* of Float64 cells in a SharedArrayBuffer: the turn worker adds, the main
+ * thread reads at any time. A drop is counted on the port the datagram *came from*, so that for every port
+ *     received = delivered + the sum of its drops (+ what waits in a backlog this very moment).
+ */
+export const TRAFFIC = [
+  'receivedDatagrams', // taken from the port: a VM's output buffer, an adapter's receive ring
+  'receivedBytes',
+  'delivered', // of these: put into another port, or answered by the base itself
+  'sentDatagrams', // put into the port: a VM's input buffer, an adapter's transmit ring
+  'sentBytes',
+  'waiting', // of the received: now in a backlog or waiting for a neighbour's address
+] as const;
+
+export const DROP_REASONS = {
+  // what the datagram is
+  runt: 'shorter than an Ethernet header',
+  notIp: 'neither IPv4 nor ARP',
+  ipv6: 'IPv6 is not routed',
+  vlan: 'carries a VLAN tag',
+  badIp: 'IPv4 header malformed: version, lengths or header checksum',
+  ipOptions: 'carries a source-route option',
+  martian: 'source or destination address that must not be on a wire',
+  badChecksumOffload: 'virtio-net header asks for a checksum outside the datagram',
+  badSegmentation: 'virtio-net header asks for an impossible or not negotiated segmentation',
+  arpInvalid: 'malformed ARP, or an ARP sender that is not the port',
+  // who sent it
+  spoofed: 'source address or MAC is not the port’s own',
+  // where it wants to go
+  adapterClosed: 'destination is no VM’s and no management guest has opened the adapter',
+  adapterDown: 'the adapter’s interface is down',
+  adapterGone: 'the adapter’s interface does not exist any more',
+  adapterFull: 'the adapter’s transmit ring is full',
+  adapterTruncated: 'longer than the adapter’s receive ring holds',
+  noRoute: 'destination is no VM’s and there is no adapter that leads there',
+  notOurs: 'came from outside for an address that is no VM’s',
+  neighbourUnresolved: 'the LAN neighbour did not answer ARP, or too many datagrams waited for it',
+  ttlExpired: 'time to live ran out',
+  tooBig: 'larger than the receiver or the adapter takes',
+  receiverNotRunning: 'the receiving VM is not connected or its rings are not started',
+  inputFull: 'the receiving VM has no free input buffers and its backlog is full',
+  inputTooSmall: 'does not fit into the receiving VM’s input buffers',
+  ringDisabled: 'the ring it came through is disabled by the front-end',
+  // limits
+  broadcastLimited: 'too many broadcasts from this port',
+  arpLimited: 'too many ARP requests from this port',
+  icmpLimited: 'too many datagrams that ask for an answer by the base',
+  storageFull: 'no room in base storage to segment or replicate it',
+  // the chain it came in (recycled: the chain goes back with length 0)
+  shortChain: 'descriptor chain ends within the virtio-net or Ethernet header',
+  oversize: 'descriptor chain is longer than 64 KiB and headers',
+  chainLoop: 'descriptor chain loops or is longer than the ring',
+  chainBadNext: 'descriptor points to a descriptor outside its table',
+  chainBadAddress: 'descriptor points outside the VM’s memory',
+  chainBadIndirect: 'indirect descriptor table malformed or not negotiated',
+  chainBadOrder: 'readable descriptor behind a writable one',
+  chainBadDirection: 'descriptor of the wrong direction for this ring',
+} as const;
+
+export type DropReason = keyof typeof DROP_REASONS;
+
+/** What happened to a port besides its datagrams. */
+export const EVENTS = {
+  connects: 'front-end connections accepted',
+  disconnects: 'front-end connections ended',
+  refusedConnections: 'connections refused because the port was busy or the peer not allowed',
+  messages: 'vhost-user messages served',
+  nacks: 'vhost-user requests refused with a non-zero reply',
+  malformedMessages: 'connections closed because of a malformed message',
+  unknownMessages: 'vhost-user requests of unknown number',
+  messageTimeouts: 'connections closed because a message or the start took too long',
+  slowClients: 'connections closed because replies were not read',
+  memoryFaults: 'connections closed because shared memory was truncated (SIGBUS)',
+  ringsBroken: 'rings stopped because of an impossible index or head',
+  badInputChains: 'input buffers returned unused because their chain was malformed',
+  interrupts: 'notifications sent to the guest',
+  controlRequests: 'control requests received',
+  controlRefused: 'control requests refused',
+  broadcasts: 'copies of broadcasts put into the port',
+  receiveOverruns: 'frames the kernel dropped before the adapter could take them',
+} as const;
+
+export const CELLS: readonly string[] = [
+  ...TRAFFIC,
+  ...Object.keys(EVENTS),
+  ...Object.keys(DROP_REASONS),
+];
+
+/** Cells of one record, rounded to whole cache lines so that two ports never share one. */
+export const RECORD_CELLS = (CELLS.length + 7) & ~7;
+
+/** Index of each cell inside a record. */
+export const CELL = Object.fromEntries(CELLS.map((name, index) => [name, index])) as Record<
+  (typeof TRAFFIC)[number] | keyof typeof EVENTS | DropReason,
+  number
+>;
+
+/** First drop cell: reasons are numbered from here, in the order of DROP_REASONS. */
+export const FIRST_DROP = CELLS.length - Object.keys(DROP_REASONS).length;
+
+export const VM_STATES = ['waiting', 'connected', 'running', 'broken'] as const;
+export const ADAPTER_STATES = ['closed', 'open', 'down', 'gone'] as const;
+export type VmState = (typeof VM_STATES)[number];
+export type AdapterState = (typeof ADAPTER_STATES)[number];
+
+/** All records of a base: VMs first, then adapters, in the order of the plan. */
+export class Counters {
+  readonly buffer: SharedArrayBuffer;
+  readonly cells: Float64Array;
+
+  constructor(records: number, buffer?: SharedArrayBuffer) {
+    this.buffer = buffer ?? new SharedArrayBuffer(records * RECORD_CELLS * 8);
+    this.cells = new Float64Array(this.buffer);
+  }
+
+  /** Where a record starts. */
+  base(record: number): number {
+    return record * RECORD_CELLS;
+  }
+
+  get(record: number, name: keyof typeof CELL): number {
+    return this.cells[record * RECORD_CELLS + CELL[name]];
+  }
+
+  add(record: number, name: keyof typeof CELL, amount = 1): void {
+    this.cells[record * RECORD_CELLS + CELL[name]] += amount;
+  }
+}

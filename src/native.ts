@@ -1,0 +1,198 @@
+/**
+ * The only door to the addon (`native/`): everything JavaScript cannot do, and no policy.
+ *
+ * Rules that hold for every function here:
+ * - A descriptor is a plain number. Who opened it closes it (`closeDescriptor`), unless a line says otherwise.
+ * - Nothing blocks except `Waiter.wait`.
+ * - A failed system call throws an `Error` with `code` (`'ENOENT'`, …), `errno` and `syscall`; calls that
+ *   are expected to fail in passing (nothing to read, buffer full) return a negative number instead.
+ * - The addon keeps one state per thread that loads it (Node-API environment); region handles, waiters and
+ *   lists belong to the thread that made them.
+ */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+/** What `mapRegion` refuses before it maps anything; `error.code` of the thrown error. */
+export type RegionRefusal =
+  | 'NOT_MEMORY' // not a regular file on tmpfs or hugetlbfs (memfd, /dev/shm, /dev/hugepages)
+  | 'PAST_END' // offset + length is beyond the end of the file
+  | 'READ_ONLY' // the descriptor can't be mapped for writing
+  | 'BAD_RANGE'; // length 0, or a sum that does not fit
+
+/** Layout of one row of a copy list: 24 bytes. */
+export const COPY_ROW = {
+  /** Float64 index = row * 3: byte offset inside the region, an exact integer below 2^53. */
+  offset: 0,
+  /** Int32 index = row * 6 + 2: region handle. */
+  region: 2,
+  /** Int32 index = row * 6 + 3: byte offset inside the arena. */
+  arena: 3,
+  /** Int32 index = row * 6 + 4: bytes to copy, >= 0. */
+  length: 4,
+  bytes: 24,
+} as const;
+
+/** Result of opening an AF_PACKET socket with both rings set up but not yet mapped. */
+export interface PacketSocket {
+  fd: number;
+  /** Bytes of the virtio-net header in front of each frame: 12 (PACKET_VNET_HDR_SZ) or 10. */
+  headerBytes: number;
+  receive: { blockBytes: number; blocks: number };
+  transmit: { frameBytes: number; frames: number };
+  /** Bytes to map from offset 0: the receive ring, then the transmit ring. */
+  mapBytes: number;
+}
+
+export interface PacketOptions {
+  interfaceIndex: number;
+  /** TPACKET_V3 receive ring. */
+  blockBytes: number;
+  blocks: number;
+  /** Milliseconds after which the kernel hands over a block that is not full. */
+  retireMilliseconds: number;
+  /** Transmit ring. frameBytes holds the ring header, the virtio-net header and the longest frame. */
+  frameBytes: number;
+  frames: number;
+  /** Unicast MAC address to receive besides the interface's own (PACKET_MR_UNICAST), or null. */
+  unicast: Uint8Array | null;
+}
+
+export interface PeerCredentials {
+  pid: number;
+  uid: number;
+  gid: number;
+}
+
+export interface Native {
+  // --- memory shared by a front-end ---------------------------------------------------------
+  /**
+   * Maps `length` bytes of `fd` from `offset` (MAP_SHARED, read and write, MADV_DONTDUMP), with an
+   * inaccessible page on both sides, and returns a region handle (a small integer >= 0, reused after unmap).
+   * Refuses (see RegionRefusal) what is no shared memory or ends before offset + length; tries to add
+   * F_SEAL_SHRINK. `offset` need not be page-aligned. The descriptor stays the caller's and may be closed at once.
+   */
+  mapRegion(fd: number, offset: number, length: number): number;
+  /** Maps a packet socket's rings (no file checks) as a region. */
+  mapPacketRings(fd: number, length: number): number;
+  /**
+   * An external ArrayBuffer over [offset, offset + length) of a region, no copy. It is detached (length 0,
+   * reads give undefined) when the region is unmapped. length <= 1 GiB.
+   */
+  viewRegion(region: number, offset: number, length: number): ArrayBuffer;
+  /** Detaches every view of the region and unmaps it. The handle is free afterwards. */
+  unmapRegion(region: number): void;
+  /**
+   * How many regions of this process have been hit by SIGBUS (their file shrank under us) so far. Faulting pages are
+   * replaced by zero pages, so the access that faulted goes on. Cheap enough for every turn: reads one cell.
+   */
+  readonly faults: Int32Array; // [0] = count, written by the signal handler
+  /** Region handles of this thread that faulted and were not reported before; empty when none. */
+  takeFaultedRegions(): number[];
+
+  // --- base storage and copies ---------------------------------------------------------------
+  /**
+   * Allocates the arena of this thread (anonymous, page-aligned, MADV_HUGEPAGE, MADV_DONTDUMP) and a copy list of `rows` rows.
+   * May be called once per thread. Both live until the thread ends.
+   */
+  createArena(bytes: number, rows: number): { arena: ArrayBuffer; rows: ArrayBuffer };
+  /**
+   * Carries out rows [0, count): region → arena. Re-checks every row (handle mapped by this thread, offset and length
+   * inside the region, arena range inside the arena); a refused row is not copied, its `length` becomes -1.
+   * Returns the number of refused rows (0 unless we have a bug). Prefetches ahead.
+   */
+  gatherCopies(count: number): number;
+  /** The same, arena → region. */
+  deliverCopies(count: number): number;
+
+  // --- notification ---------------------------------------------------------------------------
+  /** A new eventfd, non-blocking, close-on-exec. */
+  eventfd(): number;
+  /** Adds 1 to an eventfd. False when it is saturated (EAGAIN) or not writable; never throws, never blocks. */
+  signal(fd: number): boolean;
+  /** Signals fds[0..count) of a registered list in one call; returns how many failed. */
+  signalAll(fds: Int32Array, count: number): number;
+  /** Reads and so clears an eventfd; its count, or 0. */
+  drain(fd: number): number;
+
+  // --- waiting --------------------------------------------------------------------------------
+  /** A new epoll instance; `events` receives pairs [token, epoll event bits] of ready descriptors. */
+  createWaiter(maxEvents: number): Waiter;
+
+  // --- Unix sockets with descriptors ----------------------------------------------------------
+  /**
+   * Binds and listens on a new stream socket (non-blocking, close-on-exec). The file gets `mode` before it becomes visible
+   * (fchmod before bind). Throws EADDRINUSE when the path exists: stale files are the caller's business.
+   */
+  unixListen(path: string, mode: number, backlog: number): number;
+  /** Connects (non-blocking, close-on-exec); throws ENOENT, ECONNREFUSED, EACCES, EAGAIN (backlog full). */
+  unixConnect(path: string): number;
+  /** Accepts one connection, or -1 when none waits (EAGAIN), or -errno (EMFILE, ECONNABORTED, …). */
+  unixAccept(fd: number): number;
+  /** A connected pair of stream sockets. */
+  unixPair(): [number, number];
+  peerCredentials(fd: number): PeerCredentials;
+  /**
+   * recvmsg into bytes[at, at + length). Descriptors that came along are put into fds[1..], their number into fds[0] (fds
+   * holds 1 + up to 253); all close-on-exec, all the caller's. Returns bytes > 0, 0 at end of stream, -errno (-11: nothing to
+   * read). If descriptors were cut off (MSG_CTRUNC, or more than fds holds) those received are closed and it returns -EMSGSIZE (-90).
+   */
+  receive(fd: number, bytes: Uint8Array, at: number, length: number, fds: Int32Array): number;
+  /** sendmsg with MSG_NOSIGNAL and fds[0..fdCount); bytes sent or -errno (-11: full). The descriptors stay the caller's. */
+  send(fd: number, bytes: Uint8Array, at: number, length: number, fds: Int32Array | null, fdCount: number): number;
+  /** Closes; EBADF throws, everything else is ignored. */
+  closeDescriptor(fd: number): void;
+  /** dup with close-on-exec. */
+  duplicate(fd: number): number;
+  setNonBlocking(fd: number): void;
+
+  // --- packet sockets ---------------------------------------------------------------------------
+  /**
+   * AF_PACKET/SOCK_RAW, TPACKET_V3, PACKET_VNET_HDR (12 bytes through PACKET_VNET_HDR_SZ where the kernel has it),
+   * PACKET_IGNORE_OUTGOING, PACKET_LOSS off, both rings, bound to the interface for ETH_P_ALL. Needs CAP_NET_RAW: throws EPERM otherwise.
+   */
+  packetOpen(options: PacketOptions): PacketSocket;
+  /** Binds an open packet socket to another interface index (after the interface was made anew). */
+  packetBind(fd: number, interfaceIndex: number): void;
+  /** Asks the kernel to send what the transmit ring holds; 0, or -errno (ENETDOWN, ENXIO, ENOBUFS, EAGAIN). Never blocks. */
+  packetSend(fd: number): number;
+  /** PACKET_STATISTICS since the last call: [packets, drops]. */
+  packetStatistics(fd: number): [number, number];
+  /** Index, hardware address, MTU and IFF_ flags by name; throws ENODEV. */
+  interfaceInfo(name: string): { index: number; mac: Uint8Array; mtu: number; flags: number };
+  /** An rtnetlink socket joined to RTMGRP_LINK, non-blocking: read it with `receive`. */
+  netlinkOpen(): number;
+
+  // --- for tests: the front-end's side -----------------------------------------------------------
+  /** memfd_create (allow sealing when asked) of `bytes` bytes. */
+  memfd(name: string, bytes: number, sealable: boolean): number;
+  /** ftruncate; 0 or -errno. */
+  truncate(fd: number, bytes: number): number;
+}
+
+export interface Waiter {
+  /** Int32Array of 2 * maxEvents: token, events (EPOLLIN 1, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16). */
+  readonly events: Int32Array;
+  /** Watches a descriptor. `edge` (EPOLLET) needs no read to clear: right for kick eventfds, which are then never read. */
+  add(fd: number, token: number, events: number, edge: boolean): void;
+  modify(fd: number, token: number, events: number, edge: boolean): void;
+  /** Stops watching; ignores a descriptor that isn't watched. Call before closing it. */
+  remove(fd: number): void;
+  /** Blocks up to `microseconds` (-1: for ever, 0: only looks); the number of ready descriptors. EINTR gives 0. */
+  wait(microseconds: number): number;
+  close(): void;
+}
+
+const addonPath = fileURLToPath(new URL('../build/Release/basewire.node', import.meta.url));
+
+function load(): Native {
+  try {
+    return createRequire(import.meta.url)(addonPath) as Native;
+  } catch (error) {
+    throw new Error(
+      `basewire's native addon can't be loaded from ${addonPath}: run "npm run build" (needs a C++ compiler, make and python3)`,
+      { cause: error },
+    );
+  }
+}
+
+export const native: Native = load();

@@ -1,0 +1,47 @@
+/**
+ * The copies of one stage as rows of plain numbers, carried out by one native call. The addon checks every row again.
+ */
+import type { Native } from '../native.ts';
+
+export class CopyList {
+  readonly offsets: Float64Array;
+  readonly cells: Int32Array;
+  readonly rows: number;
+  /** Rows filled so far. */
+  count = 0;
+  /** Rows the addon refused since the start: a fault of ours, never a guest's. */
+  refused = 0;
+  private readonly native: Native;
+
+  constructor(native: Native, rows: ArrayBuffer) {
+    this.native = native;
+    this.offsets = new Float64Array(rows);
+    this.cells = new Int32Array(rows);
+    this.rows = Math.floor(rows.byteLength / 24);
+  }
+
+  /** Adds: `length` bytes between `offset` of a mapped region and `arena` of the arena. The caller keeps count < rows. */
+  add(region: number, offset: number, arena: number, length: number): void {
+    const row = this.count;
+    this.offsets[row * 3] = offset;
+    const cell = row * 6;
+    this.cells[cell + 2] = region;
+    this.cells[cell + 3] = arena;
+    this.cells[cell + 4] = length;
+    this.count = row + 1;
+  }
+
+  /** Regions → arena. */
+  gather(): void {
+    if (this.count === 0) return;
+    this.refused += this.native.gatherCopies(this.count);
+    this.count = 0;
+  }
+
+  /** Arena → regions. */
+  deliver(): void {
+    if (this.count === 0) return;
+    this.refused += this.native.deliverCopies(this.count);
+    this.count = 0;
+  }
+}
