@@ -1,0 +1,55 @@
+/**
+ * Datagrams that don't come from a gather: control replies, ARP announcements, datagrams that waited for a neighbour.
+ * The next turn takes them into base storage and delivers them like any other. Bounded in number and bytes; a full outbox refuses.
+ */
+import { FRAME_OFFSET, HEADER_BYTES, type BaseStorage } from '../storage/base-storage.ts';
+
+/** `from` of what the base says by itself: it is in nobody's books. */
+export const BASE = -1;
+
+const MAX_PACKETS = 2048;
+const MAX_BYTES = 4 << 20;
+
+interface Entry {
+  from: number;
+  to: number;
+  packet: Uint8Array;
+}
+
+export class Outbox {
+  private entries: Entry[] = [];
+  private bytes = 0;
+
+  /** How many wait. */
+  get length(): number {
+    return this.entries.length;
+  }
+
+  /**
+   * Queues `packet`, a 12-byte virtio-net header and an Ethernet frame, complete with addresses, for port `to`. Keeps the
+   * array: the caller must not write to it afterwards. False when the outbox is full.
+   */
+  add(from: number, to: number, packet: Uint8Array): boolean {
+    if (this.entries.length >= MAX_PACKETS || this.bytes + packet.length > MAX_BYTES) return false;
+    this.entries.push({ from, to, packet });
+    this.bytes += packet.length;
+    return true;
+  }
+
+  /** Moves what fits into base storage, `to` already decided; the rest stays for the next turn. */
+  moveTo(storage: BaseStorage): void {
+    let taken = 0;
+    for (const { from, to, packet } of this.entries) {
+      const slot = storage.take(from, packet.length - HEADER_BYTES);
+      if (slot < 0) break;
+      storage.bytes.set(packet, storage.at[slot] - HEADER_BYTES);
+      storage.to[slot] = to;
+      this.bytes -= packet.length;
+      taken++;
+    }
+    this.entries.splice(0, taken);
+  }
+}
+
+/** Where in a slot a packet of the outbox starts. */
+export const PACKET_OFFSET = FRAME_OFFSET - HEADER_BYTES;

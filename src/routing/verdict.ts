@@ -1,0 +1,35 @@
+/**
+ * What `to[slot]` says besides a port number (>= 0).
+ */
+import { CELL, type DropReason } from '../counters.ts';
+
+/** The base itself answered or took it: counts as delivered. */
+export const CONSUMED = -1;
+/** It waits in a backlog or for a neighbour's address: counted when it leaves there. */
+export const HELD = -2;
+/** Not decided yet. */
+export const UNDECIDED = -3;
+/** Goes to every other port of its network. */
+export const BROADCAST = -4;
+
+const FIRST = -16;
+
+/** The verdict that drops a datagram for `reason`; build it once, at module load. */
+export function drop(reason: DropReason): number {
+  return FIRST - CELL[reason];
+}
+
+/** The verdict for a drop cell, as `checkOffload`, `resolve` and `put` return it. */
+export function dropCell(cell: number): number {
+  return FIRST - cell;
+}
+
+/** True for a verdict made by `drop`. */
+export function isDrop(verdict: number): boolean {
+  return verdict <= FIRST;
+}
+
+/** The counter cell of a drop verdict. */
+export function cellOf(verdict: number): number {
+  return FIRST - verdict;
+}

@@ -1,0 +1,120 @@
+/**
+ * A front-end's memory: regions of guest-physical addresses, mapped here. The only place that does arithmetic on guest
+ * addresses. Descriptors hold guest-physical addresses, SET_VRING_ADDR holds the front-end's own (user) addresses.
+ *
+ * Addresses are doubles: exact below 2^53, and nothing above is ever mapped. What the guest wrote as two 32-bit
+ * words is put together unsigned; a high word of 2^21 or more is outside every region by construction.
+ */
+import type { Native } from '../native.ts';
+
+/** One region as SET_MEM_TABLE or ADD_MEM_REG described it, mapped. */
+export interface Region {
+  guest: number;
+  user: number;
+  bytes: number;
+  handle: number;
+}
+
+export class GuestMemory {
+  /** Sorted by guest address; columns so that a look-up touches nothing else. */
+  starts = new Float64Array(0);
+  ends = new Float64Array(0);
+  handles = new Int32Array(0);
+  count = 0;
+  /** Region of the last hit: almost always the next one, too. */
+  last = 0;
+  /** Grows with each change, so that rings know to translate their addresses again. */
+  generation = 0;
+
+  regions: Region[] = [];
+  private readonly native: Native;
+
+  constructor(native: Native) {
+    this.native = native;
+  }
+
+  /** Bytes in all. */
+  get bytes(): number {
+    return this.regions.reduce((sum, region) => sum + region.bytes, 0);
+  }
+
+  /** Takes ownership of a mapped region's handle. The caller has checked overlaps. */
+  add(region: Region): void {
+    this.regions.push(region);
+    this.index();
+  }
+
+  /** Unmaps one region. */
+  remove(region: Region): void {
+    this.regions = this.regions.filter((other) => other !== region);
+    this.index();
+    this.native.unmapRegion(region.handle);
+  }
+
+  /** Exchanges all regions: the new ones are mapped already, the old ones are unmapped now. */
+  replace(regions: Region[]): void {
+    const old = this.regions;
+    this.regions = regions;
+    this.index();
+    for (const region of old) this.native.unmapRegion(region.handle);
+  }
+
+  /** Unmaps everything. */
+  clear(): void {
+    this.replace([]);
+  }
+
+  /** The region that two ranges would share, or undefined. */
+  overlap(guest: number, user: number, bytes: number): Region | undefined {
+    return this.regions.find(
+      (region) =>
+        (guest < region.guest + region.bytes && region.guest < guest + bytes) ||
+        (user < region.user + region.bytes && region.user < user + bytes),
+    );
+  }
+
+  /**
+   * The region that holds all of [address, address + length), or -1. Hot: called once per descriptor.
+   */
+  find(address: number, length: number): number {
+    let index = this.last;
+    if (index < this.count && address >= this.starts[index] && address + length <= this.ends[index]) {
+      return index;
+    }
+    index = this.holding(address);
+    if (index < 0 || address + length > this.ends[index]) return -1;
+    this.last = index;
+    return index;
+  }
+
+  /** The region that holds `address`, or -1: the start of a range that may go on in the next region. */
+  holding(address: number): number {
+    let low = 0;
+    let high = this.count - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      if (address < this.starts[middle]) high = middle - 1;
+      else if (address >= this.ends[middle]) low = middle + 1;
+      else return middle;
+    }
+    return -1;
+  }
+
+  /** Translates a front-end user address: the region and the offset inside it, or undefined if not wholly inside one. */
+  fromUser(address: number, length: number): { region: Region; offset: number } | undefined {
+    const region = this.regions.find(
+      (candidate) => address >= candidate.user && address + length <= candidate.user + candidate.bytes,
+    );
+    return region && { region, offset: address - region.user };
+  }
+
+  private index(): void {
+    this.regions.sort((a, b) => a.guest - b.guest);
+    this.count = this.regions.length;
+    this.starts = Float64Array.from(this.regions, (region) => region.guest);
+    this.ends = Float64Array.from(this.regions, (region) => region.guest + region.bytes);
+    this.handles = Int32Array.from(this.regions, (region) => region.handle);
+    this.last = 0;
+    this.generation++;
+  }
+}
