@@ -1,0 +1,59 @@
+/** MAC addresses as text and as six bytes. */
+
+export const MAC_BYTES = 6;
+export const BROADCAST_MAC: Uint8Array = new Uint8Array(MAC_BYTES).fill(0xff);
+
+const MAC_TEXT = /^[0-9a-f]{2}(?:(?::[0-9a-f]{2}){5}|(?:-[0-9a-f]{2}){5})$/i;
+
+/** True for six pairs of hexadecimal digits with colons, or with dashes, between them. */
+export function isMac(text: string): boolean {
+  return MAC_TEXT.test(text);
+}
+
+/** Six fresh bytes; throws RangeError when `text` is no MAC address. */
+export function parseMac(text: string): Uint8Array {
+  if (!isMac(text)) throw new RangeError(`'${text}' is not a MAC address`);
+  return Uint8Array.from(text.split(/[:-]/), (pair) => Number.parseInt(pair, 16));
+}
+
+/** `52:54:00:00:00:11` */
+export function macText(bytes: Uint8Array, at = 0): string {
+  let text = '';
+  for (let i = 0; i < MAC_BYTES; i++) {
+    text += (i === 0 ? '' : ':') + bytes[at + i].toString(16).padStart(2, '0');
+  }
+  return text;
+}
+
+/** True when the address at `at` is a group's: multicast or broadcast (IEEE 802, lowest bit of the first byte). */
+export function isGroup(bytes: Uint8Array, at = 0): boolean {
+  return (bytes[at] & 1) !== 0;
+}
+
+export function isZero(bytes: Uint8Array, at = 0): boolean {
+  return (
+    (bytes[at] | bytes[at + 1] | bytes[at + 2] | bytes[at + 3] | bytes[at + 4] | bytes[at + 5]) ===
+    0
+  );
+}
+
+export function same(bytes: Uint8Array, at: number, other: Uint8Array, otherAt: number): boolean {
+  return (
+    bytes[at + 5] === other[otherAt + 5] &&
+    bytes[at + 4] === other[otherAt + 4] &&
+    bytes[at + 3] === other[otherAt + 3] &&
+    bytes[at + 2] === other[otherAt + 2] &&
+    bytes[at + 1] === other[otherAt + 1] &&
+    bytes[at] === other[otherAt]
+  );
+}
+
+/** Copies six bytes; the ranges may be in one array but must not overlap. */
+export function copy(bytes: Uint8Array, at: number, other: Uint8Array, otherAt: number): void {
+  bytes[at] = other[otherAt];
+  bytes[at + 1] = other[otherAt + 1];
+  bytes[at + 2] = other[otherAt + 2];
+  bytes[at + 3] = other[otherAt + 3];
+  bytes[at + 4] = other[otherAt + 4];
+  bytes[at + 5] = other[otherAt + 5];
+}
