@@ -205,7 +205,11 @@ export class FrontEnd {
     return reply;
   }
 
-  async askNumber(request: number, payload?: Uint8Array, options?: MessageOptions): Promise<bigint> {
+  async askNumber(
+    request: number,
+    payload?: Uint8Array,
+    options?: MessageOptions,
+  ): Promise<bigint> {
     const reply = await this.ask(request, payload, options);
     if (reply.payload.length !== 8) {
       throw new Error(`reply of ${reply.payload.length} bytes instead of 8`);
@@ -300,7 +304,9 @@ export class FrontEnd {
     const reply = await this.ask(REQUEST.GET_VRING_BASE, vringState(index, 0));
     if (reply.payload.length !== 8) throw new Error('GET_VRING_BASE: reply is not 8 bytes');
     if (reply.payload.readUInt32LE(0) !== index) {
-      throw new Error(`GET_VRING_BASE of ring ${index} answered for ${reply.payload.readUInt32LE(0)}`);
+      throw new Error(
+        `GET_VRING_BASE of ring ${index} answered for ${reply.payload.readUInt32LE(0)}`,
+      );
     }
     return reply.payload.readUInt32LE(4);
   }

@@ -45,7 +45,12 @@ export function checksum(...parts: Uint8Array[]): number {
   return ~sum16(...parts) & 0xffff;
 }
 
-function pseudoHeader(source: string, destination: string, protocol: number, length: number): Buffer {
+function pseudoHeader(
+  source: string,
+  destination: string,
+  protocol: number,
+  length: number,
+): Buffer {
   const tail = Buffer.alloc(4);
   tail[1] = protocol;
   tail.writeUInt16BE(length, 2);
@@ -171,7 +176,16 @@ export function udp(
   return segment;
 }
 
-export const TCP_FLAG = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32, ece: 64, cwr: 128 } as const;
+export const TCP_FLAG = {
+  fin: 1,
+  syn: 2,
+  rst: 4,
+  psh: 8,
+  ack: 16,
+  urg: 32,
+  ece: 64,
+  cwr: 128,
+} as const;
 
 export function tcp(
   fields: {
@@ -299,11 +313,17 @@ function parseArp(bytes: Buffer, parsed: Parsed): void {
 function parseIpv4(bytes: Buffer, parsed: Parsed): void {
   const headerLength = (bytes[0] & 15) * 4;
   const totalLength = bytes.length >= 20 ? bytes.readUInt16BE(2) : 0;
-  if (bytes[0] >> 4 !== 4 || headerLength < 20 || totalLength < headerLength || totalLength > bytes.length) {
+  if (
+    bytes[0] >> 4 !== 4 ||
+    headerLength < 20 ||
+    totalLength < headerLength ||
+    totalLength > bytes.length
+  ) {
     parsed.problems.push('IPv4 header malformed');
     return;
   }
-  if (sum16(bytes.subarray(0, headerLength)) !== 0xffff) parsed.problems.push('IPv4 header checksum');
+  if (sum16(bytes.subarray(0, headerLength)) !== 0xffff)
+    parsed.problems.push('IPv4 header checksum');
   const payload = bytes.subarray(headerLength, totalLength);
   const fragment = bytes.readUInt16BE(6);
   const ip = {

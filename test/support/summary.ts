@@ -14,7 +14,8 @@ export default class Summary implements Reporter {
       // A file that can't be loaded, or a failed hook, is a failure even without a failed test.
       if (module.errors().length > 0) failed.push(module.relativeModuleId);
       for (const suite of module.children.allSuites()) {
-        if (suite.errors().length > 0) failed.push(`${module.relativeModuleId} > ${suite.fullName}`);
+        if (suite.errors().length > 0)
+          failed.push(`${module.relativeModuleId} > ${suite.fullName}`);
       }
       for (const test of module.children.allTests()) {
         const result = test.result();
