@@ -27,6 +27,8 @@ export const OPTIONS = 20;
 
 export const MIN_HEADER_BYTES = 20;
 export const MAX_TOTAL_BYTES = 65_535;
+/** RFC 1700, "IP option numbers": the recommended initial time to live. */
+export const DEFAULT_TIME_TO_LIVE = 64;
 
 export const DONT_FRAGMENT = 0x4000;
 export const MORE_FRAGMENTS = 0x2000;
@@ -171,6 +173,31 @@ export function setDestination(bytes: Uint8Array, at: number, key: number): void
 export function writeChecksum(bytes: Uint8Array, at: number): void {
   put(bytes, at + CHECKSUM, 0);
   put(bytes, at + CHECKSUM, finish(sumBytes(bytes, at, headerLength(bytes, at))));
+}
+
+/**
+ * Writes a whole header of 20 bytes, checksum included: time to live 64, not to be fragmented (so its identification may be 0,
+ * RFC 6864 §4.1). Addresses as keys.
+ */
+export function writeHeader(
+  bytes: Uint8Array,
+  at: number,
+  typeOfService: number,
+  total: number,
+  protocol: number,
+  source: number,
+  destination: number,
+): void {
+  setHeaderLength(bytes, at, MIN_HEADER_BYTES);
+  setTypeOfService(bytes, at, typeOfService);
+  setTotalLength(bytes, at, total);
+  setIdentification(bytes, at, 0);
+  setFragment(bytes, at, DONT_FRAGMENT);
+  setTimeToLive(bytes, at, DEFAULT_TIME_TO_LIVE);
+  setProtocol(bytes, at, protocol);
+  setSource(bytes, at, source);
+  setDestination(bytes, at, destination);
+  writeChecksum(bytes, at);
 }
 
 /**

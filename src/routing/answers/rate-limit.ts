@@ -1,0 +1,37 @@
+/**
+ * Token buckets, one for each port, that bound what a guest can make the base say or copy: ICMP errors, ARP replies, broadcasts.
+ */
+export class TokenBuckets {
+  /** Tokens in each bucket at the time in `filled`. */
+  private readonly tokens: Float64Array;
+  /** Milliseconds; when each bucket was last filled up. */
+  private readonly filled: Float64Array;
+  private readonly perMillisecond: number;
+  private readonly burst: number;
+
+  /** `count` full buckets of `burst` tokens, each refilled at `ratePerSecond`. */
+  constructor(count: number, ratePerSecond: number, burst: number) {
+    this.tokens = new Float64Array(count).fill(burst);
+    this.filled = new Float64Array(count);
+    this.perMillisecond = ratePerSecond / 1000;
+    this.burst = burst;
+  }
+
+  /** Takes a token from a bucket; false when it is empty. The time is any monotonic clock's, and never runs back. */
+  take(index: number, nowMilliseconds: number): boolean {
+    const passed = nowMilliseconds - this.filled[index];
+    let tokens = this.tokens[index];
+    if (passed > 0) {
+      tokens = Math.min(this.burst, tokens + passed * this.perMillisecond);
+      this.filled[index] = nowMilliseconds;
+    }
+    const given = tokens >= 1;
+    this.tokens[index] = given ? tokens - 1 : tokens;
+    return given;
+  }
+
+  /** Fills a bucket up again: its port has a new guest. */
+  reset(index: number): void {
+    this.tokens[index] = this.burst;
+  }
+}

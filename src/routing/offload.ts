@@ -1,0 +1,243 @@
+/**
+ * Offloads: what the virtio-net header in front of a frame asks for, checked once and then carried out or passed on.
+ *
+ * The header comes from a guest. After `checkOffload` it is *canonical*: every field that asks for nothing is zero, and
+ * what it asks for is possible, so it may go to the kernel (PACKET_VNET_HDR), which refuses a whole send for an
+ * impossible header, and to other guests, which trust it.
+ *
+ * Everything works on the base's copy in a slot of base storage: virtio-net header at at-12, frame at `at`. IP and TCP
+ * headers are multiples of 4 bytes long, so the L4 header lies on a word there. Nothing allocates.
+ */
+import { CELL } from '../counters.ts';
+import type { BaseStorage } from '../storage/base-storage.ts';
+import * as checksum from '../wire/checksum.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as tcp from '../wire/tcp.ts';
+import * as udp from '../wire/udp.ts';
+import * as virtio from '../wire/virtio-net-header.ts';
+
+/**
+ * Smallest gso_size: Linux's own TCP_MIN_SND_MSS, below which no default stack segments whatever its peer asks for. The kernel would take 1 from
+ * a guest and make one frame of each byte.
+ */
+export const MIN_GSO_SIZE = 48;
+
+/**
+ * Most segments of one datagram: bounds what one descriptor chain can cost. A host with an MTU of 576 and every header option
+ * in use (20 + 40 bytes IP, 20 + 40 bytes TCP, so 456 bytes a segment) fills 64 KiB with 144.
+ */
+export const MAX_SEGMENTS = 160;
+
+/** Frame bytes in front of the IP header. */
+const IP = ethernet.HEADER_BYTES;
+
+/**
+ * Checks the offload header of a frame from a guest and makes it canonical. Returns 0, or the CELL index of the reason
+ * to drop the datagram, which then is unchanged.
+ *
+ * To be called when flags or gso_type are not zero (with both zero `clearOffload` does), on a datagram whose IPv4
+ * header has been checked. `acceptCsum`, `acceptTso4` and `acceptEcn` say that the guest negotiated VIRTIO_NET_F_CSUM, HOST_TSO4 and
+ * HOST_ECN. IPv6 is not routed, so its segmentation is always impossible.
+ *
+ * The frame is trimmed to its IP datagram: the kernel and other guests count the checksum and the segments to the frame's end.
+ */
+export function checkOffload(
+  storage: BaseStorage,
+  slot: number,
+  acceptCsum: boolean,
+  acceptTso4: boolean,
+  acceptEcn: boolean,
+): number {
+  const bytes = storage.bytes;
+  const at = storage.at[slot];
+  const header = at - virtio.HEADER_BYTES;
+  // Unknown bits are to be ignored (virtio 1.3 §5.1.6.2.2), and only a device may say DATA_VALID or RSC_INFO.
+  const needsChecksum = (bytes[header + virtio.FLAGS] & virtio.NEEDS_CSUM) !== 0;
+  const gsoType = bytes[header + virtio.GSO_TYPE];
+  if (!needsChecksum) {
+    // A segment's checksum is never complete, so segmentation needs NEEDS_CSUM, too (§5.1.6.2.1).
+    if (gsoType !== virtio.GSO_NONE) return CELL.badSegmentation;
+    clearOffload(storage, slot);
+    return 0;
+  }
+
+  const start = virtio.csumStart(bytes, header);
+  const offset = virtio.csumOffset(bytes, header);
+  const gsoSize = virtio.gsoSize(bytes, header);
+  const ip = at + IP;
+  const length = storage.length[slot];
+  if (
+    !acceptCsum ||
+    length < IP + ipv4.MIN_HEADER_BYTES ||
+    ethernet.etherType(bytes, at) !== ethernet.TYPE_IPV4 ||
+    ipv4.isFragment(bytes, ip)
+  ) {
+    return CELL.badChecksumOffload;
+  }
+  const ipHeader = ipv4.headerLength(bytes, ip);
+  const total = ipv4.totalLength(bytes, ip);
+  const payload = total - ipHeader;
+  if (
+    ipHeader < ipv4.MIN_HEADER_BYTES ||
+    payload < 0 ||
+    IP + total > length ||
+    start !== IP + ipHeader
+  ) {
+    return CELL.badChecksumOffload;
+  }
+  const protocol = ipv4.protocol(bytes, ip);
+  const l4 = at + start;
+  if (protocol === ipv4.PROTOCOL_TCP) {
+    if (offset !== tcp.CHECKSUM || !tcp.check(bytes, l4, payload)) return CELL.badChecksumOffload;
+  } else if (protocol === ipv4.PROTOCOL_UDP) {
+    // A datagram's own length may be shorter than its packet's; then the sum over the packet would be wrong.
+    if (
+      offset !== udp.CHECKSUM ||
+      !udp.check(bytes, l4, payload) ||
+      udp.length(bytes, l4) !== payload
+    ) {
+      return CELL.badChecksumOffload;
+    }
+  } else {
+    return CELL.badChecksumOffload;
+  }
+
+  let canonicalType: number = virtio.GSO_NONE;
+  let canonicalSize = 0;
+  let headers = 0;
+  if (gsoType !== virtio.GSO_NONE) {
+    if ((gsoType & ~virtio.GSO_ECN) !== virtio.GSO_TCPV4 || !acceptTso4) {
+      return CELL.badSegmentation;
+    }
+    if ((gsoType & virtio.GSO_ECN) !== 0 && !acceptEcn) return CELL.badSegmentation;
+    if (protocol !== ipv4.PROTOCOL_TCP) return CELL.badSegmentation;
+    headers = IP + ipHeader + tcp.headerLength(bytes, l4);
+    const data = IP + total - headers;
+    if (
+      data <= 0 ||
+      gsoSize < MIN_GSO_SIZE ||
+      headers + gsoSize > IP + ipv4.MAX_TOTAL_BYTES ||
+      data > gsoSize * MAX_SEGMENTS
+    ) {
+      return CELL.badSegmentation;
+    }
+    if (data > gsoSize) {
+      canonicalType = gsoType;
+      canonicalSize = gsoSize;
+    } else {
+      // One segment is no segmentation.
+      headers = 0;
+    }
+  }
+
+  storage.length[slot] = IP + total;
+  bytes[header + virtio.FLAGS] = virtio.NEEDS_CSUM;
+  bytes[header + virtio.GSO_TYPE] = canonicalType;
+  // hdr_len is only a hint from a driver (§5.1.6.2.2), but the kernel believes it.
+  virtio.setHdrLen(bytes, header, headers);
+  virtio.setGsoSize(bytes, header, canonicalSize);
+  virtio.setNumBuffers(bytes, header, 0);
+  // The driver has written the pseudo-header's sum; written again, nobody depends on its doing that right.
+  writePseudoHeader(storage, ip, l4 + offset, protocol, payload);
+  return 0;
+}
+
+/** Zeroes the virtio-net header of a slot. */
+export function clearOffload(storage: BaseStorage, slot: number): void {
+  virtio.clear(storage.halves, storage.words, storage.at[slot]);
+}
+
+/** True when the datagram's checksum is still to be completed. */
+export function needsChecksum(storage: BaseStorage, slot: number): boolean {
+  return (storage.bytes[storage.at[slot] - virtio.HEADER_BYTES] & virtio.NEEDS_CSUM) !== 0;
+}
+
+/** True when the datagram is still to be segmented. */
+export function needsSegmentation(storage: BaseStorage, slot: number): boolean {
+  return storage.bytes[storage.at[slot] - virtio.HEADER_BYTES + virtio.GSO_TYPE] !== 0;
+}
+
+/** What must be done before a receiver gets a datagram; see `remainingWork`. */
+export const AS_IS = 0;
+export const COMPLETE = 1;
+export const SEGMENT = 2;
+
+/**
+ * What the base must do to a checked datagram for a receiver that takes unfinished checksums (`csum`: GUEST_CSUM, or an
+ * adapter), TCP segmentation (`tso4`: GUEST_TSO4) and with it ECN (`ecn`: GUEST_ECN): AS_IS, COMPLETE (`completeChecksum`) or
+ * SEGMENT (`segment`).
+ */
+export function remainingWork(
+  storage: BaseStorage,
+  slot: number,
+  csum: boolean,
+  tso4: boolean,
+  ecn: boolean,
+): number {
+  const flagsAndType = storage.halves[(storage.at[slot] - virtio.HEADER_BYTES) >> 1];
+  if (flagsAndType === 0) return AS_IS;
+  const type = flagsAndType >>> 8;
+  if (type === virtio.GSO_NONE) return csum ? AS_IS : COMPLETE;
+  const taken = type === virtio.GSO_TCPV4 || (type === (virtio.GSO_TCPV4 | virtio.GSO_ECN) && ecn);
+  return csum && tso4 && taken ? AS_IS : SEGMENT;
+}
+
+/**
+ * Bytes of the longest IP datagram that this one is on a wire: of a segment, where it will be segmented. To be
+ * compared with an MTU. Offload checked.
+ */
+export function longestDatagram(storage: BaseStorage, slot: number): number {
+  const at = storage.at[slot];
+  const header = at - virtio.HEADER_BYTES;
+  if (storage.bytes[header + virtio.GSO_TYPE] === virtio.GSO_NONE) return storage.length[slot] - IP;
+  return virtio.hdrLen(storage.bytes, header) - IP + virtio.gsoSize(storage.bytes, header);
+}
+
+/** Puts the folded sum of the pseudo-header into the checksum field at `field`. */
+export function writePseudoHeader(
+  storage: BaseStorage,
+  ip: number,
+  field: number,
+  protocol: number,
+  length: number,
+): void {
+  const word = ip >> 2;
+  storage.halves[field >> 1] = checksum.pseudoHeader(
+    storage.words[word + 3],
+    storage.words[word + 4],
+    protocol,
+    length,
+  );
+}
+
+/**
+ * Completes the checksum that NEEDS_CSUM leaves to us (not of a datagram that is still to be segmented), and clears
+ * the header, DATA_VALID too. Offload checked before.
+ */
+export function completeChecksum(storage: BaseStorage, slot: number): void {
+  if (!needsChecksum(storage, slot)) {
+    clearOffload(storage, slot);
+    return;
+  }
+  const at = storage.at[slot];
+  const header = at - virtio.HEADER_BYTES;
+  const start = virtio.csumStart(storage.bytes, header);
+  const offset = virtio.csumOffset(storage.bytes, header);
+  finishChecksum(storage, at + start, offset, storage.length[slot] - start);
+  clearOffload(storage, slot);
+}
+
+/**
+ * Turns the pseudo-header's sum at l4 + offset into the checksum over `length` bytes from `l4`, which lies on a word.
+ */
+export function finishChecksum(
+  storage: BaseStorage,
+  l4: number,
+  offset: number,
+  length: number,
+): void {
+  const value = checksum.finish(checksum.sumWords(storage.words, l4 >> 2, length));
+  // UDP's 0 means "no checksum" (RFC 768). For TCP 0 and 0xffff are the same, but 0 is what everybody sends.
+  storage.halves[(l4 + offset) >> 1] = value === 0 && offset === udp.CHECKSUM ? 0xffff : value;
+}
