@@ -4,7 +4,7 @@
  * Rules that hold for every function here:
  * - A descriptor is a plain number. Who opened it closes it (`closeDescriptor`), unless a line says otherwise.
  * - Nothing blocks except `Waiter.wait`.
- * - A failed system call throws an `Error` with `code` (`'ENOENT'`, …), `errno` and `syscall`; calls that
+ * - A failed system call throws an `Error` with `code` (`'ENOENT'`, …), `errno` (negative, as in Node) and `syscall`; calls that
  *   are expected to fail in passing (nothing to read, buffer full) return a negative number instead.
  * - The addon keeps one state per thread that loads it (Node-API environment); region handles, waiters and
  *   lists belong to the thread that made them.
@@ -151,11 +151,14 @@ export interface Native {
    * PACKET_IGNORE_OUTGOING, PACKET_LOSS off, both rings, bound to the interface for ETH_P_ALL. Needs CAP_NET_RAW: throws EPERM otherwise.
    */
   packetOpen(options: PacketOptions): PacketSocket;
-  /** Binds an open packet socket to another interface index (after the interface was made anew). */
-  packetBind(fd: number, interfaceIndex: number): void;
+  /**
+   * Binds an open packet socket to another interface index (after the interface was made anew). `unicast` is what packetOpen
+   * got: the kernel forgot it together with the old interface.
+   */
+  packetBind(fd: number, interfaceIndex: number, unicast?: Uint8Array | null): void;
   /** Asks the kernel to send what the transmit ring holds; 0, or -errno (ENETDOWN, ENXIO, ENOBUFS, EAGAIN). Never blocks. */
   packetSend(fd: number): number;
-  /** PACKET_STATISTICS since the last call: [packets, drops]. */
+  /** PACKET_STATISTICS since the last call: [packets, drops]; the dropped ones are counted in both. */
   packetStatistics(fd: number): [number, number];
   /** Index, hardware address, MTU and IFF_ flags by name; throws ENODEV. */
   interfaceInfo(name: string): { index: number; mac: Uint8Array; mtu: number; flags: number };

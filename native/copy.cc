@@ -1,0 +1,137 @@
+// The copies themselves. Rules: read a row once, check it wholly, then touch memory; no allocation, no
+// branches on payload. Reads of guest memory race with the guest by design: the arena's copy is the truth.
+#include "copy.h"
+
+#include <cstring>
+
+namespace basewire {
+namespace {
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+/** Sixteen bytes in one register (SSE2 on x86-64, NEON on arm64). */
+typedef uint8_t Block __attribute__((vector_size(16)));
+
+/** At any address: memcpy of a constant size is one move. */
+template <typename T>
+ALWAYS_INLINE T load(const uint8_t* from) {
+  T value;
+  memcpy(&value, from, sizeof value);
+  return value;
+}
+template <typename T>
+ALWAYS_INLINE void store(uint8_t* to, T value) {
+  memcpy(to, &value, sizeof value);
+}
+
+/** First and last T of the range, which overlap when it is shorter than two of them. */
+template <typename T>
+ALWAYS_INLINE void copyEnds(uint8_t* to, const uint8_t* from, size_t length) {
+  const T first = load<T>(from);
+  const T last = load<T>(from + length - sizeof(T));
+  store<T>(to, first);
+  store<T>(to + length - sizeof(T), last);
+}
+
+/** Short frames without a call: overlapping loads and stores instead of loops; memcpy beyond 256 bytes. */
+ALWAYS_INLINE void copyBytes(uint8_t* to, const uint8_t* from, size_t length) {
+  if (length > 256) {
+    memcpy(to, from, length);
+  } else if (length >= 64) {
+    // Whole 64-byte steps, then the last 64 bytes once more from the end.
+    const size_t last = length - 64;
+    for (size_t at = 0; at < last; at += 64) {
+      const Block a = load<Block>(from + at), b = load<Block>(from + at + 16);
+      const Block c = load<Block>(from + at + 32), d = load<Block>(from + at + 48);
+      store<Block>(to + at, a);
+      store<Block>(to + at + 16, b);
+      store<Block>(to + at + 32, c);
+      store<Block>(to + at + 48, d);
+    }
+    const Block a = load<Block>(from + last), b = load<Block>(from + last + 16);
+    const Block c = load<Block>(from + last + 32), d = load<Block>(from + last + 48);
+    store<Block>(to + last, a);
+    store<Block>(to + last + 16, b);
+    store<Block>(to + last + 32, c);
+    store<Block>(to + last + 48, d);
+  } else if (length >= 32) {
+    const Block a = load<Block>(from), b = load<Block>(from + 16);
+    const Block c = load<Block>(from + length - 32), d = load<Block>(from + length - 16);
+    store<Block>(to, a);
+    store<Block>(to + 16, b);
+    store<Block>(to + length - 32, c);
+    store<Block>(to + length - 16, d);
+  } else if (length >= 16) {
+    copyEnds<Block>(to, from, length);
+  } else if (length >= 8) {
+    copyEnds<uint64_t>(to, from, length);
+  } else if (length >= 4) {
+    copyEnds<uint32_t>(to, from, length);
+  } else if (length >= 2) {
+    copyEnds<uint16_t>(to, from, length);
+  } else if (length == 1) {
+    *to = *from;
+  }
+}
+
+constexpr double exactLimit = 9007199254740992.0;  // 2^53
+/** Rows between asking for a line and using it. */
+constexpr int32_t prefetchRows = 8;
+
+/** Asks for the lines of a row's guest side. An address from an unchecked row is only ever prefetched. */
+template <bool toArena>
+ALWAYS_INLINE void prefetchRow(const CopySpace& space, const CopyRow& row) {
+  const uint32_t region = static_cast<uint32_t>(row.region);
+  const double offset = row.offset;
+  if (region >= space.windowLimit || !(offset >= 0 && offset < exactLimit)) return;
+  const uintptr_t start =
+      reinterpret_cast<uintptr_t>(space.windows[region].base) + static_cast<uintptr_t>(offset);
+  const uintptr_t end = start + static_cast<uint32_t>(row.length < 192 ? row.length : 192);
+  for (uintptr_t line = start & ~uintptr_t{63}; line < end; line += 64) {
+    __builtin_prefetch(reinterpret_cast<const void*>(line), toArena ? 0 : 1, 3);
+  }
+}
+
+template <bool toArena>
+ALWAYS_INLINE int32_t carryOut(const CopySpace& space, int32_t count) {
+  if (count > space.rowLimit) count = space.rowLimit;
+  int32_t refused = 0;
+  CopyRow* const rows = space.rows;
+  const int32_t ahead = count < prefetchRows ? count : prefetchRows;
+  for (int32_t i = 0; i < ahead; i++) prefetchRow<toArena>(space, rows[i]);
+  for (int32_t i = 0; i < count; i++) {
+    if (i + prefetchRows < count) prefetchRow<toArena>(space, rows[i + prefetchRows]);
+    CopyRow& row = rows[i];
+    const double offset = row.offset;
+    const int64_t length = row.length;
+    const int64_t arena = row.arena;
+    const uint32_t region = static_cast<uint32_t>(row.region);
+    // The comparison is false for NaN; below 2^53 the conversion and the sums can't overflow.
+    if (offset >= 0 && offset < exactLimit && length >= 0 && arena >= 0 &&
+        region < space.windowLimit && arena + length <= space.arenaBytes) {
+      const RegionWindow window = space.windows[region];
+      const int64_t at = static_cast<int64_t>(offset);
+      if (static_cast<double>(at) == offset && at + length <= window.length) {
+        uint8_t* const guest = window.base + at;
+        uint8_t* const own = space.arena + arena;
+        if (toArena) {
+          copyBytes(own, guest, static_cast<size_t>(length));
+        } else {
+          copyBytes(guest, own, static_cast<size_t>(length));
+        }
+        continue;
+      }
+    }
+    row.length = -1;
+    refused++;
+  }
+  return refused;
+}
+
+}  // namespace
+
+int32_t gatherRows(const CopySpace& space, int32_t count) { return carryOut<true>(space, count); }
+
+int32_t deliverRows(const CopySpace& space, int32_t count) { return carryOut<false>(space, count); }
+
+}  // namespace basewire

@@ -1,0 +1,124 @@
+// Eventfds and single descriptors, and the two functions with which tests play a front-end's memory.
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "arguments.h"
+#include "environment.h"
+
+namespace basewire {
+namespace {
+
+Napi::Value newEventfd(const Napi::CallbackInfo& info) {
+  const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (fd < 0) throw systemError(info.Env(), errno, "eventfd");
+  return Napi::Number::New(info.Env(), fd);
+}
+
+/** Adds 1. A front-end may have passed a blocking eventfd and filled it: then writing would block, so look first. */
+bool addOne(int fd) {
+  const uint64_t one = 1;
+  return write(fd, &one, sizeof one) == sizeof one;
+}
+
+/** signal(fd): raw Node-API, once per ring and turn. */
+napi_value signalOne(napi_env env, napi_callback_info info) {
+  size_t arguments = 1;
+  napi_value argument = nullptr;
+  napi_value result = nullptr;
+  int32_t fd = -1;
+  napi_get_cb_info(env, info, &arguments, &argument, nullptr, nullptr);
+  const bool done = napi_get_value_int32(env, argument, &fd) == napi_ok && fd >= 0 && addOne(fd);
+  napi_get_boolean(env, done, &result);
+  return result;
+}
+
+/** signalAll(fds, count) */
+napi_value signalAll(napi_env env, napi_callback_info info) {
+  size_t arguments = 2;
+  napi_value argument[2] = {nullptr, nullptr};
+  napi_value result = nullptr;
+  napi_get_cb_info(env, info, &arguments, argument, nullptr, nullptr);
+  napi_typedarray_type type = napi_int8_array;
+  size_t length = 0;
+  void* data = nullptr;
+  int32_t count = 0;
+  if (napi_get_typedarray_info(env, argument[0], &type, &length, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_int32_array || napi_get_value_int32(env, argument[1], &count) != napi_ok || count < 0 ||
+      static_cast<size_t>(count) > length) {
+    napi_throw_type_error(env, nullptr, "signalAll needs an Int32Array and a count that it holds");
+    return nullptr;
+  }
+  const int32_t* const fds = static_cast<const int32_t*>(data);
+  int32_t failed = 0;
+  for (int32_t i = 0; i < count; i++) {
+    if (fds[i] < 0 || !addOne(fds[i])) failed++;
+  }
+  napi_create_int32(env, failed, &result);
+  return result;
+}
+
+Napi::Value drain(const Napi::CallbackInfo& info) {
+  uint64_t count = 0;
+  const ssize_t got = read(descriptor(info, 0), &count, sizeof count);
+  return Napi::Number::New(info.Env(), got == sizeof count ? static_cast<double>(count) : 0);
+}
+
+Napi::Value closeDescriptor(const Napi::CallbackInfo& info) {
+  // After any error but EBADF the descriptor is gone (close(2)), so there is nothing to repeat.
+  if (close(descriptor(info, 0)) != 0 && errno == EBADF) throw systemError(info.Env(), EBADF, "close");
+  return info.Env().Undefined();
+}
+
+Napi::Value duplicate(const Napi::CallbackInfo& info) {
+  const int copy = fcntl(descriptor(info, 0), F_DUPFD_CLOEXEC, 3);
+  if (copy < 0) throw systemError(info.Env(), errno, "fcntl");
+  return Napi::Number::New(info.Env(), copy);
+}
+
+Napi::Value setNonBlocking(const Napi::CallbackInfo& info) {
+  const int fd = descriptor(info, 0);
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) throw systemError(info.Env(), errno, "fcntl");
+  return info.Env().Undefined();
+}
+
+Napi::Value memfd(const Napi::CallbackInfo& info) {
+  const std::string name = text(info, 0, "the name");
+  const double length = number(info, 1, "bytes");
+  const bool sealable = boolean(info, 2, "sealable");
+  if (!exact(length)) throw Napi::RangeError::New(info.Env(), "bytes must be an integer from 0");
+  const int fd = memfd_create(name.c_str(), MFD_CLOEXEC | (sealable ? MFD_ALLOW_SEALING : 0));
+  if (fd < 0) throw systemError(info.Env(), errno, "memfd_create");
+  if (ftruncate(fd, static_cast<off_t>(length)) != 0) {
+    const int error = errno;
+    close(fd);
+    throw systemError(info.Env(), error, "ftruncate");
+  }
+  return Napi::Number::New(info.Env(), fd);
+}
+
+Napi::Value truncate(const Napi::CallbackInfo& info) {
+  const int fd = descriptor(info, 0);
+  const double length = number(info, 1, "bytes");
+  if (!exact(length)) throw Napi::RangeError::New(info.Env(), "bytes must be an integer from 0");
+  return Napi::Number::New(info.Env(), ftruncate(fd, static_cast<off_t>(length)) == 0 ? 0 : -errno);
+}
+
+}  // namespace
+
+void addDescriptors(Napi::Env env, Napi::Object exports, Environment& environment) {
+  define(env, exports, "eventfd", wrapped<newEventfd>, &environment);
+  define(env, exports, "signal", signalOne, &environment);
+  define(env, exports, "signalAll", signalAll, &environment);
+  define(env, exports, "drain", wrapped<drain>, &environment);
+  define(env, exports, "closeDescriptor", wrapped<closeDescriptor>, &environment);
+  define(env, exports, "duplicate", wrapped<duplicate>, &environment);
+  define(env, exports, "setNonBlocking", wrapped<setNonBlocking>, &environment);
+  define(env, exports, "memfd", wrapped<memfd>, &environment);
+  define(env, exports, "truncate", wrapped<truncate>, &environment);
+}
+
+}  // namespace basewire

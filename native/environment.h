@@ -1,0 +1,51 @@
+// What the addon knows per thread that loaded it (Node-API environment). No other mutable state exists, except
+// the process-wide table of regions (regions.cc). Reaches each function as its data pointer.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <napi.h>
+
+#include "copy.h"
+#include "regions.h"
+
+namespace basewire {
+
+struct WaiterState;
+
+/** A region that this thread mapped. */
+struct OwnedRegion {
+  int32_t handle = -1;
+  Mapping mapping;
+  bool reported = false;           // by takeFaultedRegions
+  std::vector<napi_ref> views;     // weak; what unmapRegion detaches
+  size_t pruneAt = 64;             // sweep dead references when there are that many
+};
+
+struct Environment {
+  CopySpace space;
+  std::vector<RegionWindow> windows;  // by handle; fixed size
+  std::vector<std::unique_ptr<OwnedRegion>> regions;  // by handle; grown by need
+  Mapping arena;
+  Mapping rows;
+  std::vector<std::unique_ptr<WaiterState>> waiters;
+
+  Environment();
+  ~Environment();
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+};
+
+inline Environment& environmentOf(const Napi::CallbackInfo& info) {
+  return *static_cast<Environment*>(info.Data());
+}
+
+// Each adds its functions to `exports`.
+void addMemory(Napi::Env env, Napi::Object exports, Environment& environment);
+void addDescriptors(Napi::Env env, Napi::Object exports, Environment& environment);
+void addWaiter(Napi::Env env, Napi::Object exports, Environment& environment);
+void addSockets(Napi::Env env, Napi::Object exports, Environment& environment);
+void addPacket(Napi::Env env, Napi::Object exports, Environment& environment);
+
+}  // namespace basewire

@@ -1,0 +1,225 @@
+// AF_PACKET sockets with mapped rings: the adapter. Only system calls are here; the rings are walked in TypeScript.
+//
+// Order matters: no protocol at socket(), every option, the rings, and the binding last, so that nothing
+// arrives before the socket is as it shall be. PACKET_QDISC_BYPASS stays off: the interface's queueing discipline is
+// the administrator's word on bandwidth and fairness, and without it a full device queue drops at once.
+#include <cerrno>
+#include <cstring>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <numeric>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "arguments.h"
+#include "environment.h"
+
+#ifndef PACKET_IGNORE_OUTGOING
+#define PACKET_IGNORE_OUTGOING 23  // Linux 4.20
+#endif
+#ifndef PACKET_VNET_HDR_SZ
+#define PACKET_VNET_HDR_SZ 24  // Linux 6.6
+#endif
+
+namespace basewire {
+namespace {
+
+/** An integer property of packetOpen's options. */
+uint32_t option(Napi::Env env, const Napi::Object& options, const char* name, double high) {
+  const Napi::Value value = options.Get(name);
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  if (!exact(number) || number < 1 || number > high) {
+    throw Napi::RangeError::New(env, std::string(name) + " must be an integer from 1 to " +
+                                         std::to_string(static_cast<uint64_t>(high)));
+  }
+  return static_cast<uint32_t>(number);
+}
+
+void setOption(Napi::Env env, int fd, int name, const char* what, const void* value, socklen_t size) {
+  if (setsockopt(fd, SOL_PACKET, name, value, size) != 0) {
+    throw systemError(env, errno, "setsockopt", what);
+  }
+}
+
+void bindTo(Napi::Env env, int fd, int interfaceIndex) {
+  sockaddr_ll address = {};
+  address.sll_family = AF_PACKET;
+  address.sll_protocol = htons(ETH_P_ALL);
+  address.sll_ifindex = interfaceIndex;
+  if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    throw systemError(env, errno, "bind");
+  }
+}
+
+/** Asks the interface for a second unicast address; `value` is a Uint8Array of 6, null or undefined. */
+void addUnicast(Napi::Env env, int fd, int interfaceIndex, const Napi::Value& value) {
+  if (value.IsNull() || value.IsUndefined()) return;
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array ||
+      value.As<Napi::TypedArray>().ByteLength() != ETH_ALEN) {
+    throw Napi::TypeError::New(env, "unicast must be a Uint8Array of 6 bytes, or null");
+  }
+  packet_mreq membership = {};
+  membership.mr_ifindex = interfaceIndex;
+  membership.mr_type = PACKET_MR_UNICAST;
+  membership.mr_alen = ETH_ALEN;
+  memcpy(membership.mr_address, value.As<Napi::Uint8Array>().Data(), ETH_ALEN);
+  setOption(env, fd, PACKET_ADD_MEMBERSHIP, "PACKET_ADD_MEMBERSHIP", &membership, sizeof membership);
+}
+
+struct ClosedUnlessReleased {
+  int fd;
+  ~ClosedUnlessReleased() {
+    if (fd >= 0) close(fd);
+  }
+};
+
+/** packetOpen(options) */
+Napi::Value packetOpen(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsObject()) throw Napi::TypeError::New(env, "options must be an object");
+  const Napi::Object options = info[0].As<Napi::Object>();
+  const int interfaceIndex = static_cast<int>(option(env, options, "interfaceIndex", INT32_MAX));
+  const uint32_t blockBytes = option(env, options, "blockBytes", 1 << 26);
+  const uint32_t blocks = option(env, options, "blocks", 65536);
+  const uint32_t retire = option(env, options, "retireMilliseconds", 60000);
+  const uint32_t frameBytes = option(env, options, "frameBytes", 1 << 20);
+  const uint32_t wantedFrames = option(env, options, "frames", 1 << 20);
+  const uint32_t page = static_cast<uint32_t>(sysconf(_SC_PAGESIZE));
+  if (blockBytes % page != 0) throw Napi::RangeError::New(env, "blockBytes must be a multiple of the page size");
+  if (frameBytes % TPACKET_ALIGNMENT != 0) {
+    throw Napi::RangeError::New(env, "frameBytes must be a multiple of " + std::to_string(TPACKET_ALIGNMENT));
+  }
+  // Frames must follow each other without gaps across blocks: a block is the least whole number of frames and pages.
+  const uint64_t transmitBlock = std::lcm(uint64_t{frameBytes}, uint64_t{page});
+  if (transmitBlock > (1u << 26)) throw Napi::RangeError::New(env, "frameBytes does not divide into pages well");
+  const uint32_t perBlock = static_cast<uint32_t>(transmitBlock / frameBytes);
+  const uint32_t transmitBlocks = (wantedFrames + perBlock - 1) / perBlock;
+  const uint32_t frames = transmitBlocks * perBlock;
+  const uint64_t receiveBytes = uint64_t{blockBytes} * blocks;
+  const uint64_t mapBytes = receiveBytes + transmitBlock * transmitBlocks;
+  if (mapBytes > INT32_MAX) throw Napi::RangeError::New(env, "the rings are 2 GiB or more");
+
+  ClosedUnlessReleased packet{socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  if (packet.fd < 0) throw systemError(env, errno, "socket");
+  const int version = TPACKET_V3;
+  setOption(env, packet.fd, PACKET_VERSION, "PACKET_VERSION", &version, sizeof version);
+  const int on = 1;
+  int headerBytes = 12;
+  if (setsockopt(packet.fd, SOL_PACKET, PACKET_VNET_HDR_SZ, &headerBytes, sizeof headerBytes) != 0) {
+    headerBytes = 10;
+    setOption(env, packet.fd, PACKET_VNET_HDR, "PACKET_VNET_HDR", &on, sizeof on);
+  }
+  setOption(env, packet.fd, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING", &on, sizeof on);
+
+  tpacket_req3 receive = {};
+  receive.tp_block_size = blockBytes;
+  receive.tp_block_nr = blocks;
+  // Version 3 packs frames of any length into a block; the kernel only wants the product to fit.
+  receive.tp_frame_size = page;
+  receive.tp_frame_nr = blockBytes / page * blocks;
+  receive.tp_retire_blk_tov = retire;
+  setOption(env, packet.fd, PACKET_RX_RING, "PACKET_RX_RING", &receive, sizeof receive);
+  tpacket_req3 transmit = {};
+  transmit.tp_block_size = static_cast<uint32_t>(transmitBlock);
+  transmit.tp_block_nr = transmitBlocks;
+  transmit.tp_frame_size = frameBytes;
+  transmit.tp_frame_nr = frames;
+  setOption(env, packet.fd, PACKET_TX_RING, "PACKET_TX_RING", &transmit, sizeof transmit);
+
+  addUnicast(env, packet.fd, interfaceIndex, options.Get("unicast"));
+  bindTo(env, packet.fd, interfaceIndex);
+
+  Napi::Object receiveShape = Napi::Object::New(env);
+  receiveShape.Set("blockBytes", Napi::Number::New(env, blockBytes));
+  receiveShape.Set("blocks", Napi::Number::New(env, blocks));
+  Napi::Object transmitShape = Napi::Object::New(env);
+  transmitShape.Set("frameBytes", Napi::Number::New(env, frameBytes));
+  transmitShape.Set("frames", Napi::Number::New(env, frames));
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("fd", Napi::Number::New(env, packet.fd));
+  result.Set("headerBytes", Napi::Number::New(env, headerBytes));
+  result.Set("receive", receiveShape);
+  result.Set("transmit", transmitShape);
+  result.Set("mapBytes", Napi::Number::New(env, static_cast<double>(mapBytes)));
+  packet.fd = -1;
+  return result;
+}
+
+/** packetBind(fd, interfaceIndex, unicast) */
+Napi::Value packetBind(const Napi::CallbackInfo& info) {
+  const int fd = descriptor(info, 0);
+  const int interfaceIndex = integer(info, 1, "the interface index", 1);
+  // The kernel forgot the membership together with the old interface.
+  addUnicast(info.Env(), fd, interfaceIndex, info[2]);
+  bindTo(info.Env(), fd, interfaceIndex);
+  return info.Env().Undefined();
+}
+
+/** packetSend(fd): raw Node-API, once per turn. */
+napi_value packetSend(napi_env env, napi_callback_info info) {
+  size_t arguments = 1;
+  napi_value argument = nullptr;
+  napi_value result = nullptr;
+  int32_t fd = -1;
+  napi_get_cb_info(env, info, &arguments, &argument, nullptr, nullptr);
+  int answer = -EBADF;
+  if (napi_get_value_int32(env, argument, &fd) == napi_ok) {
+    answer = send(fd, nullptr, 0, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ? 0 : -errno;
+  }
+  napi_create_int32(env, answer, &result);
+  return result;
+}
+
+Napi::Value packetStatistics(const Napi::CallbackInfo& info) {
+  tpacket_stats_v3 statistics = {};
+  socklen_t size = sizeof statistics;
+  if (getsockopt(descriptor(info, 0), SOL_PACKET, PACKET_STATISTICS, &statistics, &size) != 0) {
+    throw systemError(info.Env(), errno, "getsockopt", "PACKET_STATISTICS");
+  }
+  Napi::Array pair = Napi::Array::New(info.Env(), 2);
+  pair.Set(0u, Napi::Number::New(info.Env(), statistics.tp_packets));
+  pair.Set(1u, Napi::Number::New(info.Env(), statistics.tp_drops));
+  return pair;
+}
+
+/** interfaceInfo(name) */
+Napi::Value interfaceInfo(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::string name = text(info, 0, "the name");
+  if (name.empty() || name.size() >= IFNAMSIZ) throw systemError(env, ENODEV, "ioctl", name);
+  const ClosedUnlessReleased socketForIoctl{socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  if (socketForIoctl.fd < 0) throw systemError(env, errno, "socket");
+  const auto ask = [&](unsigned long request) {
+    ifreq answer = {};
+    memcpy(answer.ifr_name, name.c_str(), name.size() + 1);
+    if (ioctl(socketForIoctl.fd, request, &answer) != 0) throw systemError(env, errno, "ioctl", name);
+    return answer;
+  };
+  const ifreq index = ask(SIOCGIFINDEX);
+  const ifreq address = ask(SIOCGIFHWADDR);
+  const ifreq mtu = ask(SIOCGIFMTU);
+  const ifreq flags = ask(SIOCGIFFLAGS);
+  Napi::Uint8Array mac = Napi::Uint8Array::New(env, ETH_ALEN);
+  memcpy(mac.Data(), address.ifr_hwaddr.sa_data, ETH_ALEN);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("index", Napi::Number::New(env, index.ifr_ifindex));
+  result.Set("mac", mac);
+  result.Set("mtu", Napi::Number::New(env, mtu.ifr_mtu));
+  result.Set("flags", Napi::Number::New(env, static_cast<uint16_t>(flags.ifr_flags)));
+  return result;
+}
+
+}  // namespace
+
+void addPacket(Napi::Env env, Napi::Object exports, Environment& environment) {
+  define(env, exports, "packetOpen", wrapped<packetOpen>, &environment);
+  define(env, exports, "packetBind", wrapped<packetBind>, &environment);
+  define(env, exports, "packetSend", packetSend, &environment);
+  define(env, exports, "packetStatistics", wrapped<packetStatistics>, &environment);
+  define(env, exports, "interfaceInfo", wrapped<interfaceInfo>, &environment);
+}
+
+}  // namespace basewire
