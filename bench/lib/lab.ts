@@ -1,0 +1,87 @@
+/**
+ * Where a benchmark runs: a folder for sockets and configurations, cores, hugepages, and whatever must be undone
+ * at the end, in reverse order, also when the run is interrupted.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Cores, chooseCores, reserveHugepages } from './machine.ts';
+import { killChildren } from './process.ts';
+
+/** 2 MiB pages that generator and peer together need. */
+const HUGEPAGES_NEEDED = 320;
+
+export interface Timing {
+  /** Interleaved rounds of every candidate. */
+  rounds: number;
+  /** Seconds between start of the traffic and the measurement. */
+  warmup: number;
+  /** Seconds of one measurement. */
+  measure: number;
+  quick: boolean;
+}
+
+export class Lab {
+  readonly folder: string;
+  readonly cores: Cores;
+  readonly timing: Timing;
+  readonly root = process.getuid?.() === 0;
+  /** Short, different in each run: for names that the whole machine sees. */
+  readonly unique = `bwb${process.pid}`;
+  /** Mounted hugetlbfs, or null: DPDK then runs with ordinary pages. */
+  readonly hugeDirectory: string | null;
+  private readonly undo: (() => void)[] = [];
+
+  constructor(timing: Timing) {
+    this.timing = timing;
+    this.cores = chooseCores();
+    this.folder = mkdtempSync(join(tmpdir(), 'basewire-bench-'));
+    this.atEnd(() => rmSync(this.folder, { recursive: true, force: true }));
+    this.hugeDirectory = this.mountHugepages();
+  }
+
+  /** Registers something to undo. */
+  atEnd(action: () => void): void {
+    this.undo.push(action);
+  }
+
+  /** A new folder below the lab's own. */
+  subfolder(name: string): string {
+    const path = join(this.folder, name);
+    rmSync(path, { recursive: true, force: true });
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    return path;
+  }
+
+  /** One line of progress. */
+  say(text: string): void {
+    process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${text}\n`);
+  }
+
+  close(): void {
+    killChildren();
+    for (const action of this.undo.splice(0).reverse()) {
+      try {
+        action();
+      } catch (error) {
+        process.stderr.write(`cleaning up: ${(error as Error).message}\n`);
+      }
+    }
+  }
+
+  private mountHugepages(): string | null {
+    if (!this.root) return null;
+    const restore = reserveHugepages(HUGEPAGES_NEEDED);
+    if (restore === null) return null;
+    this.atEnd(restore);
+    const path = this.subfolder('huge');
+    try {
+      execFileSync('mount', ['-t', 'hugetlbfs', 'nodev', path], { stdio: 'pipe' });
+    } catch {
+      return null;
+    }
+    this.atEnd(() => execFileSync('umount', ['-l', path], { stdio: 'pipe' }));
+    return path;
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * `npm run bench [-- row ...] [options]`: measures, compares, prints a table, writes bench/results.json and the plot.
+ * See docs/performance.md.
+ */
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { PROJECT } from './lib/candidates.ts';
+import { Lab, type Timing } from './lib/lab.ts';
+import { describeMachine } from './lib/machine.ts';
+import { DPDK, provide } from './lib/needs.ts';
+import { writePlot } from './lib/plot.ts';
+import { setNiceness } from './lib/process.ts';
+import { printRow, type Row, storeRow } from './lib/results.ts';
+import type { RowOptions, RowRunner } from './rows/row.ts';
+import { switchRow } from './rows/switch.ts';
+
+const ROWS: RowRunner[] = [switchRow];
+
+const USAGE = `npm run bench -- [row ...] [options]
+
+rows: ${ROWS.map((row) => row.name).join(', ')} (all when none is named)
+
+  --quick             one short round, no limits, results not stored: does it run at all?
+  --rounds N          interleaved rounds (5)
+  --measure SECONDS   length of one measurement (3)
+  --only NAMES        candidates, by commas: basewire, "ovs-dpdk", "dpdk io"
+  --sizes BYTES       frame sizes of the switch row, by commas
+  --variants LIST     rings of the switch row: split, in-order, packed (all)
+  --out FILE          instead of bench/results.json
+  --priority          all processes at nice -20 (root), for a machine that others use
+  --no-install        never install missing Debian packages, only name them
+`;
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      quick: { type: 'boolean', default: false },
+      rounds: { type: 'string' },
+      measure: { type: 'string' },
+      warmup: { type: 'string' },
+      only: { type: 'string' },
+      sizes: { type: 'string' },
+      variants: { type: 'string' },
+      out: { type: 'string' },
+      priority: { type: 'boolean', default: false },
+      'no-install': { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  const unknown = positionals.filter((name) => !ROWS.some((row) => row.name === name));
+  if (values.help || unknown.length > 0) {
+    process.stderr.write(`${unknown.length > 0 ? `no such row: ${unknown.join(', ')}\n\n` : ''}${USAGE}`);
+    return unknown.length > 0 ? 64 : 0;
+  }
+  const list = (text: string | undefined) => text?.split(',').map((part) => part.trim()) ?? null;
+  const number = (text: string | undefined, otherwise: number) => (text === undefined ? otherwise : Number(text));
+  const timing: Timing = {
+    quick: values.quick,
+    rounds: number(values.rounds, values.quick ? 1 : 5),
+    warmup: number(values.warmup, values.quick ? 0.5 : 1.5),
+    measure: number(values.measure, values.quick ? 0.5 : 3),
+  };
+  if (values.priority) setNiceness(-20);
+  const kinds = ['split', 'in-order', 'packed'];
+  const options: RowOptions = {
+    install: !values['no-install'],
+    only: list(values.only),
+    sizes: list(values.sizes)?.map(Number) ?? null,
+    variants: list(values.variants)?.map((kind) => kinds.indexOf(kind)) ?? (values.quick ? [0] : [0, 1]),
+  };
+  const lacking = provide(DPDK, options.install);
+  if (lacking !== null) {
+    process.stderr.write(`${lacking}\n`);
+    return 69;
+  }
+  return runRows(ROWS.filter((row) => positionals.length === 0 || positionals.includes(row.name)), timing, options, {
+    out: values.out ?? (values.quick ? null : join(PROJECT, 'bench/results.json')),
+  });
+}
+
+async function runRows(
+  rows: RowRunner[],
+  timing: Timing,
+  options: RowOptions,
+  { out }: { out: string | null },
+): Promise<number> {
+  const lab = new Lab(timing);
+  const interrupted = () => {
+    lab.close();
+    process.exit(130);
+  };
+  process.once('SIGINT', interrupted);
+  process.once('SIGTERM', interrupted);
+  let failures = 0;
+  try {
+    const machine = describeMachine(lab.hugeDirectory !== null);
+    for (const runner of rows) {
+      lab.say(`row ${runner.name}: ${runner.title}`);
+      try {
+        const row: Row = {
+          row: runner.name,
+          title: runner.title,
+          date: new Date().toISOString(),
+          rounds: timing.rounds,
+          measureSeconds: timing.measure,
+          quick: timing.quick,
+          machine,
+          cells: await runner.run(lab, options),
+        };
+        if (out !== null) writePlot(join(PROJECT, 'docs/performance.svg'), storeRow(out, row));
+        process.stdout.write(`${printRow(row)}\n`);
+        if (row.cells.some((cell) => cell.comparisons.some((c) => c.verdict === 'missed'))) failures++;
+      } catch (error) {
+        failures++;
+        lab.say(`row ${runner.name} failed: ${(error as Error).message}`);
+      }
+    }
+  } finally {
+    lab.close();
+  }
+  return failures === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();

@@ -1,0 +1,144 @@
+/**
+ * Row "switch": datagrams per second between two VMs, all candidates with the same generator on the same two cores.
+ */
+import { type Candidate, basewire, dpdkIo, ovsDpdk } from '../lib/candidates.ts';
+import { Generator, type GeneratorOptions, type Measurement } from '../lib/generator.ts';
+import type { Lab } from '../lib/lab.ts';
+import { NoiseMeter } from '../lib/machine.ts';
+import { provide } from '../lib/needs.ts';
+import { sleep } from '../lib/process.ts';
+import { type Cell, quantity } from '../lib/results.ts';
+import { compare, judgeNoise, summarise } from '../lib/statistics.ts';
+import type { RowRunner } from './row.ts';
+
+const IN_FLIGHT = 512;
+
+/** What must be reached, by frame size: [against OVS-DPDK, against DPDK io]. */
+const REQUIRED: Record<number, [number | null, number | null]> = {
+  64: [1.5, 1.2],
+  512: [null, null],
+  1500: [1.0, 1.0],
+};
+
+interface Variant {
+  name: string;
+  ours: Candidate;
+  generator: Pick<GeneratorOptions, 'inOrder' | 'packed'>;
+}
+
+/** One candidate, once: every size after the other with the same two processes. */
+async function measureSizes(
+  lab: Lab,
+  candidate: Candidate,
+  variant: Variant,
+  sizes: number[],
+): Promise<Map<number, Measurement>> {
+  const result = new Map<number, Measurement>();
+  const running = await candidate.start(lab);
+  let generator: Generator | null = null;
+  try {
+    generator = await Generator.start(lab, { sockets: running.sockets, ...variant.generator });
+    for (const bytes of sizes) {
+      await generator.seed(bytes, IN_FLIGHT);
+      await sleep(lab.timing.warmup * 1000);
+      const noise = new NoiseMeter([process.pid, generator.pid, ...running.pids]);
+      const rate = await generator.rate(lab.timing.measure);
+      const reading = noise.read();
+      const { remaining, ceiling } = await generator.drain(IN_FLIGHT);
+      result.set(bytes, { rate, lost: IN_FLIGHT - remaining, ceiling, ...reading });
+    }
+  } catch (error) {
+    throw new Error(`${candidate.name}: ${(error as Error).message}\n--- its log\n${running.log()}`, { cause: error });
+  } finally {
+    await generator?.stop();
+    await running.stop();
+  }
+  return result;
+}
+
+async function measureVariant(lab: Lab, variant: Variant, peers: Candidate[], sizes: number[]): Promise<Cell[]> {
+  const candidates = [variant.ours, ...peers];
+  const measured = new Map(candidates.map((candidate) => [candidate.name, [] as Map<number, Measurement>[]]));
+  for (let round = 0; round < lab.timing.rounds; round++) {
+    for (const candidate of candidates) {
+      const sizesMeasured = await measureSizes(lab, candidate, variant, sizes);
+      measured.get(candidate.name)!.push(sizesMeasured);
+      const rates = [...sizesMeasured].map(([bytes, m]) => {
+        const lost = m.lost === 0 ? '' : ` (${m.lost} lost)`;
+        return `${bytes} B ${quantity(m.rate, '/s')}${lost}`;
+      });
+      lab.say(`round ${round + 1}/${lab.timing.rounds}${variant.name} ${candidate.name}: ${rates.join(', ')}`);
+    }
+  }
+  return sizes.map((bytes) => toCell(lab, variant, bytes, candidates, measured));
+}
+
+function toCell(
+  lab: Lab,
+  variant: Variant,
+  bytes: number,
+  candidates: Candidate[],
+  measured: Map<string, Map<number, Measurement>[]>,
+): Cell {
+  const of = (name: string) => measured.get(name)!.map((round) => round.get(bytes)!);
+  const summaries = Object.fromEntries(
+    candidates.map(({ name }) => [name, summarise(of(name).map((m) => m.rate))]),
+  );
+  const noise = judgeNoise(
+    candidates.flatMap(({ name }) => of(name)),
+    Object.values(summaries).map((summary) => summary.spread),
+  );
+  const ours = summaries[variant.ours.name]!;
+  const required = lab.timing.quick ? [null, null] : (REQUIRED[bytes] ?? [null, null]);
+  const notes: string[] = [];
+  for (const { name } of candidates) {
+    const lost = of(name).reduce((sum, m) => sum + m.lost, 0);
+    if (lost !== 0) notes.push(`${name} lost ${lost} of ${IN_FLIGHT * lab.timing.rounds} datagrams`);
+  }
+  const ceiling = Math.min(...candidates.flatMap(({ name }) => of(name).map((m) => m.ceiling)));
+  if (ceiling > 0) notes.push(`the generator's own work allows ${quantity(ceiling, '/s')}/s`);
+  const peers = candidates.slice(1);
+  return {
+    name: `${bytes} B${variant.name}`,
+    unit: 'datagrams/s',
+    less: false,
+    candidates: summaries,
+    comparisons: peers.map(({ name }) =>
+      compare(name, ours.values, summaries[name]!.values, required[name === 'ovs-dpdk' ? 0 : 1]!, noise.quiet),
+    ),
+    noise,
+    notes,
+  };
+}
+
+export const switchRow: RowRunner = {
+  name: 'switch',
+  title: 'Switch: datagrams per second from VM to VM, 512 in flight',
+  async run(lab, options) {
+    const sizes = options.sizes ?? (lab.timing.quick ? [64, 1500] : [64, 512, 1500]);
+    const peers: Candidate[] = [];
+    const cells: Cell[] = [];
+    const notes: string[] = [];
+    for (const peer of [ovsDpdk(), dpdkIo()]) {
+      if (options.only && !options.only.includes(peer.name)) continue;
+      const lacking = provide(peer.needs, options.install);
+      if (lacking === null) peers.push(peer);
+      else notes.push(`without ${peer.name}: ${lacking}`);
+    }
+    const variants: Variant[] = [
+      { name: '', ours: basewire(), generator: {} },
+      { name: ', in order', ours: basewire(), generator: { inOrder: true } },
+      { name: ', packed', ours: basewire({ packed: true }), generator: { packed: true } },
+    ].filter((_, index) => options.variants.includes(index));
+    for (const variant of variants) {
+      if (options.only && !options.only.includes('basewire')) {
+        // Peers alone: the first of them stands where basewire would.
+        cells.push(...(await measureVariant(lab, { ...variant, ours: peers[0]! }, peers.slice(1), sizes)));
+      } else {
+        cells.push(...(await measureVariant(lab, variant, peers, sizes)));
+      }
+    }
+    cells[0]?.notes.push(...notes);
+    return cells;
+  },
+};
