@@ -1,0 +1,87 @@
+/** The virtio-net header and the frame may lie over any descriptors (VERSION_1, ANY_LAYOUT): the device must not care. */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { FEATURE } from '../support/protocol.ts';
+import { seeded } from '../support/random.ts';
+import { A, B, forwarded, udpFrame } from '../support/traffic.ts';
+import type { Vm } from '../support/vm.ts';
+import { World } from '../support/world.ts';
+
+const ONES = (count: number) => Array.from({ length: count }, () => 1);
+
+const LAYOUTS: Record<string, number[]> = {
+  'all in one descriptor': [5000],
+  'header, then frame': [12, 5000],
+  'header in twelve descriptors of one byte': [...ONES(12), 5000],
+  'header cut in the middle': [5, 7, 5000],
+  'header with the Ethernet header': [26, 5000],
+  'header with a part of the Ethernet header': [18, 5000],
+  'Ethernet header cut in the middle': [12, 7, 5000],
+  'cut in the IP header': [12, 14, 3, 5000],
+  'forty descriptors of one byte': [...ONES(40), 5000],
+  'a hundred and fifty descriptors of three bytes': [...ONES(150).map(() => 3), 5000],
+};
+
+describe('any layout', () => {
+  let world: World;
+  let a: Vm;
+  let b: Vm;
+  beforeAll(async () => {
+    world = await World.start();
+  });
+  afterEach(() => world.release());
+  afterAll(() => world?.close());
+
+  for (const indirect of [false, true]) {
+    for (const [name, layout] of Object.entries(LAYOUTS)) {
+      test(`${indirect ? 'indirect' : 'direct'}: ${name}`, async () => {
+        const random = seeded();
+        a = await world.vm('a', { transmitBytes: 8192 });
+        b = await world.vm('b');
+        for (let i = 0; i < 20; i++) {
+          const frame = udpFrame(A, B.ip, random.bytes(random.between(500, 1400)));
+          await a.send(frame, { layout, indirect });
+          expect((await b.receive()).frame.equals(forwarded(frame, B)), `${i}`).toBe(true);
+        }
+        await a.untilSent();
+        await world.balance();
+      });
+    }
+  }
+
+  test('direct and indirect chains by turns', async () => {
+    const random = seeded();
+    a = await world.vm('a', { transmitBytes: 4096 });
+    b = await world.vm('b');
+    for (let i = 0; i < 500; i++) {
+      const frame = udpFrame(A, B.ip, random.bytes(random.between(0, 1400)));
+      await a.send(frame, {
+        indirect: i % 2 === 0,
+        layout: random.pick(Object.values(LAYOUTS).slice(0, 8)),
+      });
+      expect((await b.receive()).frame.equals(forwarded(frame, B)), `${i}`).toBe(true);
+    }
+  });
+
+  const RECEIVE: Record<string, { layout: number[]; merge: boolean }> = {
+    'header apart from the frame': { layout: [12, 1600], merge: false },
+    'header over twelve descriptors': { layout: [...ONES(12), 1600], merge: false },
+    'header cut in the middle': { layout: [7, 5, 100, 1500], merge: false },
+    'chains of three, mergeable': { layout: [12, 100, 200], merge: true },
+  };
+  for (const [name, { layout, merge }] of Object.entries(RECEIVE)) {
+    test(`input buffers: ${name}`, async () => {
+      const random = seeded();
+      a = await world.vm('a');
+      b = await world.vm('b', {
+        receiveLayout: layout,
+        features: merge ? FEATURE.VERSION_1 | FEATURE.MRG_RXBUF : FEATURE.VERSION_1,
+      });
+      for (let i = 0; i < 100; i++) {
+        const frame = udpFrame(A, B.ip, random.bytes(random.between(0, 1400)));
+        await a.send(frame);
+        expect((await b.receive()).frame.equals(forwarded(frame, B)), `${i}`).toBe(true);
+      }
+      await world.balance();
+    });
+  }
+});

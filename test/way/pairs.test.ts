@@ -1,0 +1,75 @@
+/** Several queue pairs (MQ): each transmits, a flow stays in order, pairs are enabled and disabled at run time. */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { parse } from '../support/packets.ts';
+import { FEATURE } from '../support/protocol.ts';
+import { A, B, udpFrame } from '../support/traffic.ts';
+import { LINUX_FEATURES } from '../support/vm.ts';
+import { World } from '../support/world.ts';
+
+const MQ = {
+  features: LINUX_FEATURES | FEATURE.MQ,
+  pairs: 4,
+  queueSize: 128,
+  memory: { regions: [{ guestAddress: 0, bytes: 24 << 20 }] },
+};
+
+describe('queue pairs', () => {
+  let world: World;
+  beforeAll(async () => {
+    world = await World.start();
+  });
+  afterEach(() => world.release());
+  afterAll(() => world?.close());
+
+  test('every pair transmits', async () => {
+    const a = await world.vm('a', MQ);
+    const b = await world.vm('b');
+    for (let i = 0; i < 40; i++) {
+      await a.send(udpFrame(A, B.ip, Buffer.from(`${i}`)), { pair: i % 4 });
+      expect(parse((await b.receive()).frame).udp?.payload.toString()).toBe(`${i}`);
+    }
+    await world.balance();
+  });
+
+  test('a flow stays in order on its way to several pairs, and none is lost', async () => {
+    const a = await world.vm('a');
+    const b = await world.vm('b', MQ);
+    const flows = 16;
+    const next = new Map<number, number>();
+    const pairOf = new Map<number, number>();
+    for (let i = 0; i < 800; i++) {
+      const port = 6000 + (i % flows);
+      const payload = Buffer.alloc(4);
+      payload.writeUInt32BE(Math.floor(i / flows));
+      await a.send(udpFrame(A, B.ip, payload, { ports: [4000, port] }), { publish: i % 5 === 4 });
+    }
+    a.transmitQueue().publish();
+    for (let i = 0; i < 800; i++) {
+      const { frame, pair } = await b.receive();
+      const { udp } = parse(frame);
+      const port = udp!.destinationPort;
+      expect(udp!.payload.readUInt32BE()).toBe(next.get(port) ?? 0);
+      next.set(port, (next.get(port) ?? 0) + 1);
+      if (pairOf.has(port)) expect(pair).toBe(pairOf.get(port));
+      pairOf.set(port, pair);
+    }
+    await world.balance();
+  });
+
+  test('a disabled pair receives nothing, the others do', async () => {
+    const a = await world.vm('a');
+    const b = await world.vm('b', MQ);
+    for (const index of [2, 3, 4, 5, 6, 7]) await b.enable(index, false);
+    for (let i = 0; i < 64; i++) {
+      await a.send(udpFrame(A, B.ip, Buffer.from(`${i}`), { ports: [4000, 6000 + i] }));
+      const got = await b.receive();
+      expect(got.pair).toBe(0);
+    }
+    for (const index of [2, 3, 4, 5, 6, 7]) await b.enable(index, true);
+    for (let i = 0; i < 64; i++) {
+      await a.send(udpFrame(A, B.ip, Buffer.from(`${i}`), { ports: [4000, 6000 + i] }));
+      await b.receive();
+    }
+    await world.balance();
+  });
+});

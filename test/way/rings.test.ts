@@ -1,0 +1,267 @@
+/** The life of rings: stopped and started, enabled and disabled, reconnected, found without a kick (vhost-user "ring states"). */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { native } from '../../src/native.ts';
+import { parse } from '../support/packets.ts';
+import { FEATURE, REQUEST } from '../support/protocol.ts';
+import { A, B, forwarded, udpFrame } from '../support/traffic.ts';
+import { until } from '../support/until.ts';
+import { LINUX_FEATURES, type Vm } from '../support/vm.ts';
+import { World } from '../support/world.ts';
+
+const numbered = (number: number) => udpFrame(A, B.ip, Buffer.from(`number ${number}`));
+const numberOf = (frame: Buffer) =>
+  Number(/^number (\d+)$/.exec(parse(frame).udp!.payload.toString())![1]);
+
+describe('rings', () => {
+  let world: World;
+  let a: Vm;
+  let b: Vm;
+  beforeAll(async () => {
+    world = await World.start();
+  });
+  afterEach(() => world.release());
+  afterAll(() => world?.close());
+
+  async function start(): Promise<void> {
+    a = await world.vm('a');
+    b = await world.vm('b');
+  }
+
+  async function pass(number: number): Promise<void> {
+    await a.send(numbered(number));
+    expect(numberOf((await b.receive()).frame)).toBe(number);
+  }
+
+  test('GET_VRING_BASE answers with the next available entry, and the ring goes on from there', async () => {
+    await start();
+    for (let round = 0; round < 20; round++) {
+      for (let i = 0; i < 7; i++) await pass(round * 7 + i);
+      const base = await a.stopRing(1);
+      expect(base).toBe((7 * (round + 1)) & 0xffff);
+      expect(await a.stopRing(1), 'asked twice').toBe(base);
+      await a.startRing(1, base);
+    }
+  });
+
+  test('a stopped ring is left alone: nothing read, nothing written, nobody signalled', async () => {
+    await start();
+    await pass(1);
+    const transmit = a.transmitQueue();
+    const base = await a.stopRing(1);
+    transmit.interrupts();
+    a.trySend(numbered(2));
+    transmit.kick();
+    const receiveBase = await a.stopRing(0);
+    const before = a.memory.digest();
+    await b.send(udpFrame(B, A.ip, Buffer.from('to a stopped ring')));
+    await b.untilSent();
+    expect(a.memory.digest()).toBe(before);
+    expect(transmit.interrupts()).toBe(0);
+    expect(a.receiveQueue().usedIndex).toBe(receiveBase);
+    await a.startRing(0, receiveBase);
+    await a.startRing(1, base);
+    expect(numberOf((await b.receive()).frame)).toBe(2);
+    await world.balance();
+  });
+
+  test('restarted at 0 after a guest reboot', async () => {
+    await start();
+    for (let i = 0; i < 5; i++) await pass(i);
+    await a.stopRing(0);
+    await a.stopRing(1);
+    for (const queue of a.queues) queue.reset();
+    await a.applyFeatures();
+    a.fillReceive();
+    await a.startRing(0, 0);
+    await a.startRing(1, 0);
+    for (let i = 0; i < 5; i++) await pass(i);
+    await b.send(udpFrame(B, A.ip, Buffer.from('back')));
+    expect(parse((await a.receive()).frame).udp?.payload.toString()).toBe('back');
+  });
+
+  test('a guest reboots into a driver with other features: the header changes its size', async () => {
+    a = await world.vm('a', { features: FEATURE.EVENT_IDX });
+    b = await world.vm('b');
+    expect(a.headerBytes).toBe(10);
+    await pass(1);
+    await a.stopRing(0);
+    await a.stopRing(1);
+    for (const queue of a.queues) queue.reset();
+    a.features = LINUX_FEATURES & a.offered;
+    a.features |= FEATURE.PROTOCOL_FEATURES;
+    await a.applyFeatures();
+    a.fillReceive();
+    await a.startRing(0, 0);
+    await a.startRing(1, 0);
+    expect(a.headerBytes).toBe(12);
+    await pass(2);
+  });
+
+  test('RESET_DEVICE stops everything, and the device starts again', async () => {
+    await start();
+    await pass(1);
+    await a.stopRing(0);
+    await a.stopRing(1);
+    expect(await a.frontEnd.order(REQUEST.RESET_DEVICE)).toBe(0n);
+    for (const queue of a.queues) queue.reset();
+    await a.applyFeatures();
+    // with memory slots QEMU does not send the regions again after a reset
+    a.fillReceive();
+    for (const index of [0, 1]) {
+      await a.enable(index, true);
+      await a.startRing(index, 0);
+    }
+    await pass(2);
+  });
+
+  test('a disabled transmit ring is drained and discarded, and works when enabled again', async () => {
+    await start();
+    await pass(1);
+    await a.enable(1, false);
+    const before = await world.daemon.count('a', 'ringDisabled');
+    for (let i = 0; i < 10; i++) await a.send(numbered(100 + i));
+    await a.untilSent();
+    await world.daemon.untilCount('a', 'ringDisabled', before + 10);
+    await a.enable(1, true);
+    await pass(2);
+    await world.balance();
+  });
+
+  test('a disabled receive ring gets nothing, and works when enabled again', async () => {
+    await start();
+    await pass(1);
+    await b.enable(0, false);
+    const index = b.receiveQueue().usedIndex;
+    for (let i = 0; i < 10; i++) await a.send(numbered(100 + i));
+    await a.untilSent();
+    await until('drops', async () => {
+      const { drops } = await world.daemon.vm('a');
+      return drops.receiverNotRunning + drops.ringDisabled + drops.inputFull >= 10;
+    });
+    expect(b.receiveQueue().usedIndex).toBe(index);
+    await b.enable(0, true);
+    await pass(2);
+    await world.balance();
+  });
+
+  test('without bit 30 in SET_FEATURES all rings are enabled', async () => {
+    b = await world.vm('b');
+    a = await world.connected('a');
+    await a.negotiate();
+    a.features &= ~FEATURE.PROTOCOL_FEATURES;
+    a.createQueues();
+    await a.applyFeatures();
+    await a.shareMemory();
+    a.fillReceive();
+    await a.startRing(0, 0);
+    await a.startRing(1, 0);
+    await pass(1);
+    await b.send(udpFrame(B, A.ip, Buffer.from('back')));
+    expect(parse((await a.receive()).frame).udp?.payload.toString()).toBe('back');
+  });
+
+  test('input buffers are found without a kick', async () => {
+    a = await world.vm('a');
+    b = await world.connected('b');
+    await b.negotiate();
+    b.createQueues();
+    await b.applyFeatures();
+    await b.shareMemory();
+    b.fillReceive(0, false);
+    for (const index of [0, 1]) {
+      await b.startRing(index, 0);
+      await b.enable(index, true);
+    }
+    expect(b.receiveQueue().kicks).toBe(0);
+    await pass(1);
+  });
+
+  test('a datagram that waits in the ring before it is started goes out without a kick', async () => {
+    b = await world.vm('b');
+    a = await world.connected('a');
+    await a.negotiate();
+    a.createQueues();
+    await a.applyFeatures();
+    await a.shareMemory();
+    a.trySend(numbered(1), { publish: false });
+    a.transmitQueue().publish(false);
+    for (const index of [0, 1]) {
+      await a.enable(index, true);
+      await a.startRing(index, 0);
+    }
+    expect(numberOf((await b.receive()).frame)).toBe(1);
+  });
+
+  test('a kick that came before the ring was enabled is not lost', async () => {
+    await start();
+    await a.enable(1, false);
+    await a.stopRing(1);
+    const base = a.transmitQueue().next;
+    a.trySend(numbered(1));
+    a.transmitQueue().kick();
+    await a.enable(1, true);
+    await a.startRing(1, base);
+    expect(numberOf((await b.receive()).frame)).toBe(1);
+  });
+
+  test('the call descriptor is signalled once when it is set', async () => {
+    await start();
+    const fresh = native.eventfd();
+    try {
+      await a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_CALL, 0, fresh);
+      await until('a signal', () => native.drain(fresh) > 0);
+    } finally {
+      native.closeDescriptor(fresh);
+    }
+  });
+
+  test('after a lost connection the rings go on at used->idx', async () => {
+    await start();
+    for (let i = 0; i < 5; i++) await pass(i);
+    await a.untilSent();
+    const old = a;
+    a.frontEnd.close();
+    await world.daemon.untilState('a', 'waiting');
+    a = world.adopt(await old.reconnect(world.daemon.socket('a')));
+    await a.negotiate();
+    expect(a.offered).toBe(old.offered);
+    // QEMU drains and drops what the guest sends meanwhile; the guest does not kick again for its input buffers
+    await a.applyFeatures();
+    await a.shareMemory();
+    for (const index of [0, 1]) {
+      await a.enable(index, true);
+      await a.startRing(index, a.queues[index].usedIndex);
+    }
+    const kicks = a.receiveQueue().kicks;
+    await pass(7);
+    await b.send(udpFrame(B, A.ip, Buffer.from('back')));
+    expect(parse((await a.receive()).frame).udp?.payload.toString()).toBe('back');
+    expect(a.receiveQueue().kicks).toBeGreaterThanOrEqual(kicks);
+    for (let i = 10; i < 300; i++) await pass(i);
+  });
+
+  test('the index wraps at 65536 without a loss', async () => {
+    a = await world.vm('a', { queueSize: 256 });
+    b = await world.vm('b');
+    // start near the wrap instead of sending 65536 datagrams
+    for (const index of [0, 1]) await a.stopRing(index);
+    const near = 65500;
+    const queue = a.transmitQueue();
+    queue.next = near;
+    queue.taken = near;
+    queue.availableIndex = near;
+    queue.publish(false);
+    const used = new Uint16Array(1);
+    used[0] = near;
+    Buffer.from(used.buffer).copy(a.memory.bytes(queue.usedAt + 2, 2));
+    queue.usedEvent = near;
+    await a.startRing(1, near);
+    for (let i = 0; i < 100; i++) {
+      const frame = numbered(i);
+      await a.send(frame);
+      expect((await b.receive()).frame.equals(forwarded(frame, B))).toBe(true);
+    }
+    await a.untilSent();
+    expect(queue.usedIndex).toBe((near + 100) & 0xffff);
+  });
+});
