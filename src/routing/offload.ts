@@ -29,6 +29,9 @@ export const MIN_GSO_SIZE = 48;
  */
 export const MAX_SEGMENTS = 160;
 
+/** Largest gso_size: a segment is an IP datagram, too. */
+const MAX_GSO_SIZE = ipv4.MAX_TOTAL_BYTES - ipv4.MIN_HEADER_BYTES - tcp.MIN_HEADER_BYTES;
+
 /** Frame bytes in front of the IP header. */
 const IP = ethernet.HEADER_BYTES;
 
@@ -37,10 +40,10 @@ const IP = ethernet.HEADER_BYTES;
  * to drop the datagram, which then is unchanged.
  *
  * To be called when flags or gso_type are not zero (with both zero `clearOffload` does), on a datagram whose IPv4
- * header has been checked. `acceptCsum`, `acceptTso4` and `acceptEcn` say that the guest negotiated VIRTIO_NET_F_CSUM, HOST_TSO4 and
- * HOST_ECN. IPv6 is not routed, so its segmentation is always impossible.
+ * header has been checked. `acceptCsum`, `acceptTso4` and `acceptEcn` say that the guest negotiated VIRTIO_NET_F_CSUM,
+ * HOST_TSO4 and HOST_ECN. IPv6 is not routed, so its segmentation is always impossible.
  *
- * The frame is trimmed to its IP datagram: the kernel and other guests count the checksum and the segments to the frame's end.
+ * The frame is trimmed to its IP datagram: the kernel and other guests count checksum and segments to the frame's end.
  */
 export function checkOffload(
   storage: BaseStorage,
@@ -52,95 +55,132 @@ export function checkOffload(
   const bytes = storage.bytes;
   const at = storage.at[slot];
   const header = at - virtio.HEADER_BYTES;
-  // Unknown bits are to be ignored (virtio 1.3 §5.1.6.2.2), and only a device may say DATA_VALID or RSC_INFO.
-  const needsChecksum = (bytes[header + virtio.FLAGS] & virtio.NEEDS_CSUM) !== 0;
   const gsoType = bytes[header + virtio.GSO_TYPE];
-  if (!needsChecksum) {
+  // Unknown flags are to be ignored (virtio 1.3 §5.1.6.2.2), and only a device may say DATA_VALID or RSC_INFO.
+  if ((bytes[header + virtio.FLAGS] & virtio.NEEDS_CSUM) === 0) {
     // A segment's checksum is never complete, so segmentation needs NEEDS_CSUM, too (§5.1.6.2.1).
     if (gsoType !== virtio.GSO_NONE) return CELL.badSegmentation;
     clearOffload(storage, slot);
     return 0;
   }
 
-  const start = virtio.csumStart(bytes, header);
-  const offset = virtio.csumOffset(bytes, header);
-  const gsoSize = virtio.gsoSize(bytes, header);
+  const protocol = checksumOwner(
+    storage,
+    slot,
+    virtio.csumStart(bytes, header),
+    virtio.csumOffset(bytes, header),
+  );
+  if (!acceptCsum || protocol === 0) return CELL.badChecksumOffload;
+  if (gsoType === virtio.GSO_NONE) {
+    writeOffload(storage, slot, protocol, virtio.GSO_NONE, 0);
+    return 0;
+  }
+
+  const size = virtio.gsoSize(bytes, header);
+  const data = dataLength(storage, slot, protocol);
+  if (
+    (gsoType & ~virtio.GSO_ECN) !== virtio.GSO_TCPV4 ||
+    protocol !== ipv4.PROTOCOL_TCP ||
+    !acceptTso4 ||
+    ((gsoType & virtio.GSO_ECN) !== 0 && !acceptEcn) ||
+    data === 0 ||
+    size < MIN_GSO_SIZE ||
+    size > MAX_GSO_SIZE ||
+    data > size * MAX_SEGMENTS
+  ) {
+    return CELL.badSegmentation;
+  }
+  writeOffload(storage, slot, protocol, gsoType, size);
+  return 0;
+}
+
+/**
+ * The protocol, TCP or UDP, whose checksum is at `start` + `offset` of the frame; 0 when it is neither's: then
+ * the checksum lies outside the datagram, in another header, or in a fragment, where it can't be computed.
+ */
+export function checksumOwner(
+  storage: BaseStorage,
+  slot: number,
+  start: number,
+  offset: number,
+): number {
+  const bytes = storage.bytes;
+  const at = storage.at[slot];
   const ip = at + IP;
   const length = storage.length[slot];
   if (
-    !acceptCsum ||
     length < IP + ipv4.MIN_HEADER_BYTES ||
     ethernet.etherType(bytes, at) !== ethernet.TYPE_IPV4 ||
     ipv4.isFragment(bytes, ip)
   ) {
-    return CELL.badChecksumOffload;
+    return 0;
   }
   const ipHeader = ipv4.headerLength(bytes, ip);
   const total = ipv4.totalLength(bytes, ip);
   const payload = total - ipHeader;
-  if (
-    ipHeader < ipv4.MIN_HEADER_BYTES ||
-    payload < 0 ||
-    IP + total > length ||
-    start !== IP + ipHeader
-  ) {
-    return CELL.badChecksumOffload;
-  }
+  if (ipHeader < ipv4.MIN_HEADER_BYTES || payload < 0 || IP + total > length) return 0;
+  if (start !== IP + ipHeader) return 0;
   const protocol = ipv4.protocol(bytes, ip);
   const l4 = at + start;
   if (protocol === ipv4.PROTOCOL_TCP) {
-    if (offset !== tcp.CHECKSUM || !tcp.check(bytes, l4, payload)) return CELL.badChecksumOffload;
-  } else if (protocol === ipv4.PROTOCOL_UDP) {
-    // A datagram's own length may be shorter than its packet's; then the sum over the packet would be wrong.
-    if (
-      offset !== udp.CHECKSUM ||
-      !udp.check(bytes, l4, payload) ||
-      udp.length(bytes, l4) !== payload
-    ) {
-      return CELL.badChecksumOffload;
-    }
-  } else {
-    return CELL.badChecksumOffload;
+    return offset === tcp.CHECKSUM && tcp.check(bytes, l4, payload) ? protocol : 0;
   }
+  if (protocol === ipv4.PROTOCOL_UDP) {
+    // The sum covers the whole packet, so UDP's own length must say the same.
+    const whole = udp.check(bytes, l4, payload) && udp.length(bytes, l4) === payload;
+    return offset === udp.CHECKSUM && whole ? protocol : 0;
+  }
+  return 0;
+}
 
-  let canonicalType: number = virtio.GSO_NONE;
-  let canonicalSize = 0;
-  let headers = 0;
-  if (gsoType !== virtio.GSO_NONE) {
-    if ((gsoType & ~virtio.GSO_ECN) !== virtio.GSO_TCPV4 || !acceptTso4) {
-      return CELL.badSegmentation;
-    }
-    if ((gsoType & virtio.GSO_ECN) !== 0 && !acceptEcn) return CELL.badSegmentation;
-    if (protocol !== ipv4.PROTOCOL_TCP) return CELL.badSegmentation;
-    headers = IP + ipHeader + tcp.headerLength(bytes, l4);
-    const data = IP + total - headers;
-    if (
-      data <= 0 ||
-      gsoSize < MIN_GSO_SIZE ||
-      headers + gsoSize > IP + ipv4.MAX_TOTAL_BYTES ||
-      data > gsoSize * MAX_SEGMENTS
-    ) {
-      return CELL.badSegmentation;
-    }
-    if (data > gsoSize) {
-      canonicalType = gsoType;
-      canonicalSize = gsoSize;
-    } else {
-      // One segment is no segmentation.
-      headers = 0;
-    }
-  }
+/** Frame bytes in front of the data of a TCP or UDP datagram. */
+export function headersLength(storage: BaseStorage, slot: number, protocol: number): number {
+  const bytes = storage.bytes;
+  const ip = storage.at[slot] + IP;
+  const ipHeader = ipv4.headerLength(bytes, ip);
+  const l4Header =
+    protocol === ipv4.PROTOCOL_TCP ? tcp.headerLength(bytes, ip + ipHeader) : udp.HEADER_BYTES;
+  return IP + ipHeader + l4Header;
+}
+
+/** Bytes of data that a TCP or UDP datagram carries. */
+export function dataLength(storage: BaseStorage, slot: number, protocol: number): number {
+  const total = ipv4.totalLength(storage.bytes, storage.at[slot] + IP);
+  return IP + total - headersLength(storage, slot, protocol);
+}
+
+/**
+ * Writes the canonical header of a datagram whose checksum, at the place `checksumOwner` has confirmed, is to be completed and whose data
+ * is to go out in segments of `gsoSize` bytes. Trims the frame.
+ */
+export function writeOffload(
+  storage: BaseStorage,
+  slot: number,
+  protocol: number,
+  gsoType: number,
+  gsoSize: number,
+): void {
+  const bytes = storage.bytes;
+  const at = storage.at[slot];
+  const ip = at + IP;
+  const header = at - virtio.HEADER_BYTES;
+  const ipHeader = ipv4.headerLength(bytes, ip);
+  const total = ipv4.totalLength(bytes, ip);
+  const offset = protocol === ipv4.PROTOCOL_TCP ? tcp.CHECKSUM : udp.CHECKSUM;
+  // One segment is no segmentation.
+  const many = gsoType !== virtio.GSO_NONE && dataLength(storage, slot, protocol) > gsoSize;
 
   storage.length[slot] = IP + total;
   bytes[header + virtio.FLAGS] = virtio.NEEDS_CSUM;
-  bytes[header + virtio.GSO_TYPE] = canonicalType;
-  // hdr_len is only a hint from a driver (§5.1.6.2.2), but the kernel believes it.
-  virtio.setHdrLen(bytes, header, headers);
-  virtio.setGsoSize(bytes, header, canonicalSize);
+  bytes[header + virtio.GSO_TYPE] = many ? gsoType : virtio.GSO_NONE;
+  // From a driver hdr_len is only a hint (§5.1.6.2.2), but the kernel believes it.
+  virtio.setHdrLen(bytes, header, many ? headersLength(storage, slot, protocol) : 0);
+  virtio.setGsoSize(bytes, header, many ? gsoSize : 0);
+  virtio.setCsumStart(bytes, header, IP + ipHeader);
+  virtio.setCsumOffset(bytes, header, offset);
   virtio.setNumBuffers(bytes, header, 0);
-  // The driver has written the pseudo-header's sum; written again, nobody depends on its doing that right.
-  writePseudoHeader(storage, ip, l4 + offset, protocol, payload);
-  return 0;
+  // The sender has written the pseudo-header's sum; written again, nobody depends on its having done that right.
+  writePseudoHeader(storage, ip, ip + ipHeader + offset, protocol, total - ipHeader);
 }
 
 /** Zeroes the virtio-net header of a slot. */

@@ -1,14 +1,16 @@
 /**
- * Segmentation in software, for receivers that take no segmentation offload: what a network card makes of a TCP datagram with
- * gso_size (and Linux in `tcp_gso_segment`).
+ * Segmentation in software, for receivers that take no segmentation offload: what a network card makes of a TCP
+ * datagram with gso_size (and Linux in `tcp_gso_segment`), or of a UDP one (`__udp_gso_segment`): the latter comes from an
+ * adapter only, where the sender is on this host; it becomes datagrams of gso_size bytes.
  */
 import { FRAME_OFFSET, SLOT_ALIGN, type BaseStorage } from '../storage/base-storage.ts';
 import * as checksum from '../wire/checksum.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
+import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
-import { finishChecksum, writePseudoHeader } from './offload.ts';
+import { finishChecksum, headersLength, writePseudoHeader } from './offload.ts';
 
 const IP = ethernet.HEADER_BYTES;
 
@@ -26,8 +28,11 @@ export function segment(storage: BaseStorage, slot: number): number {
   const ip = at + IP;
   const ipHeader = ipv4.headerLength(bytes, ip);
   const l4 = ip + ipHeader;
-  const tcpHeader = tcp.headerLength(bytes, l4);
-  const headers = IP + ipHeader + tcpHeader;
+  const protocol = ipv4.protocol(bytes, ip);
+  const isTcp = protocol === ipv4.PROTOCOL_TCP;
+  const headers = headersLength(storage, slot, protocol);
+  const l4Header = headers - IP - ipHeader;
+  const checksumOffset = isTcp ? tcp.CHECKSUM : udp.CHECKSUM;
   const data = storage.length[slot] - headers;
   const count = Math.ceil(data / size);
   if (!hasRoom(storage, count, headers + size, headers + data - (count - 1) * size)) return -1;
@@ -63,20 +68,19 @@ export function segment(storage: BaseStorage, slot: number): number {
     );
 
     const targetL4 = targetIp + ipHeader;
-    tcp.setSequence(bytes, targetL4, sequence + done);
-    // The end of the data belongs to the last segment; "window reduced" is said once (RFC 3168 §6.1.2).
-    let own = flags;
-    if (!last) own &= ~(tcp.FIN | tcp.PSH);
-    if (i !== 0) own &= ~tcp.CWR;
-    tcp.setFlags(bytes, targetL4, own);
-    writePseudoHeader(
-      storage,
-      targetIp,
-      targetL4 + tcp.CHECKSUM,
-      ipv4.PROTOCOL_TCP,
-      tcpHeader + length,
-    );
-    finishChecksum(storage, targetL4, tcp.CHECKSUM, tcpHeader + length);
+    if (isTcp) {
+      tcp.setSequence(bytes, targetL4, sequence + done);
+      // The end of the data belongs to the last segment; "window reduced" is said once (RFC 3168 §6.1.2).
+      let own = flags;
+      if (!last) own &= ~(tcp.FIN | tcp.PSH);
+      if (i !== 0) own &= ~tcp.CWR;
+      tcp.setFlags(bytes, targetL4, own);
+    } else {
+      udp.setLength(bytes, targetL4, l4Header + length);
+    }
+    const field = targetL4 + checksumOffset;
+    writePseudoHeader(storage, targetIp, field, protocol, l4Header + length);
+    finishChecksum(storage, targetL4, checksumOffset, l4Header + length);
   }
   return count;
 }

@@ -8,10 +8,10 @@ const OCTET = '(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)';
 const ADDRESS_TEXT = new RegExp(`^${OCTET}(?:\\.${OCTET}){3}$`);
 const PREFIX_TEXT = new RegExp(`^(${OCTET}(?:\\.${OCTET}){3})/(3[0-2]|[12]?\\d)$`);
 
-/** An address range: those whose key ANDed with `mask` is `network`. */
+/** An address range: those whose key ANDed with `mask` is `key`. */
 export interface Prefix {
   /** Key of the network's address; no bit outside the mask. */
-  readonly network: number;
+  readonly key: number;
   /** Mask as a key. */
   readonly mask: number;
   /** Length in bits, 0 to 32. */
@@ -44,27 +44,27 @@ export function maskKey(bits: number): number {
 export function parsePrefix(text: string): Prefix {
   const match = PREFIX_TEXT.exec(text);
   if (match === null) throw new RangeError(`'${text}' is not an IPv4 prefix like 10.0.0.0/8`);
-  const key = keyOf(match[1]);
+  const address = keyOf(match[1]);
   const bits = Number(match[2]);
   const mask = maskKey(bits);
-  const network = key & mask;
-  if (network !== key) {
-    throw new RangeError(`'${text}' has host bits set; the network is ${dotted(network)}/${bits}`);
+  const key = address & mask;
+  if (key !== address) {
+    throw new RangeError(`'${text}' has host bits set; the network is ${dotted(key)}/${bits}`);
   }
-  return { network, mask, bits };
+  return { key, mask, bits };
 }
 
 export function prefixText(prefix: Prefix): string {
-  return `${dotted(prefix.network)}/${prefix.bits}`;
+  return `${dotted(prefix.key)}/${prefix.bits}`;
 }
 
 export function contains(prefix: Prefix, key: number): boolean {
-  return (key & prefix.mask) === prefix.network;
+  return (key & prefix.mask) === prefix.key;
 }
 
 /** Key of the prefix's broadcast address; of a /31 or /32, which have none (RFC 3021), its last address. */
 export function broadcastOf(prefix: Prefix): number {
-  return prefix.network | ~prefix.mask;
+  return prefix.key | ~prefix.mask;
 }
 
 /** Key ↔ the number with the first octet uppermost, for where addresses are counted through. */

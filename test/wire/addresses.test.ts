@@ -80,14 +80,14 @@ describe('prefixes', () => {
     const prefix = address.parsePrefix(text);
     expect(prefix.mask).toBe(mask);
     expect(address.prefixText(prefix)).toBe(text);
-    expect(prefix.network).toBe(address.keyOf(text.split('/')[0]));
+    expect(prefix.key).toBe(address.keyOf(text.split('/')[0]));
   });
 
   test('contain what shares their first bits, and nothing else', () => {
     fc.assert(
       fc.property(key, fc.nat(32), key, (base, bits, other) => {
-        const network = base & address.maskKey(bits);
-        const prefix = { network, mask: address.maskKey(bits), bits };
+        const mask = address.maskKey(bits);
+        const prefix = { key: base & mask, mask, bits };
         const cut = (k: number) => BigInt(address.swapKey(k) >>> 0) >> BigInt(32 - bits);
         expect(address.contains(prefix, other)).toBe(cut(other) === cut(base));
         expect(address.contains(prefix, base)).toBe(true);

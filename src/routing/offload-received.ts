@@ -1,0 +1,92 @@
+/**
+ * Offload headers of frames from an adapter. The kernel wrote them, so they are believed where a guest's are not
+ * (DATA_VALID), and may say more (what the kernel merged on receipt, what a sender on this host left unfinished);
+ * they become canonical all the same, for guests to read.
+ */
+import { CELL } from '../counters.ts';
+import type { BaseStorage } from '../storage/base-storage.ts';
+import * as checksum from '../wire/checksum.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as tcp from '../wire/tcp.ts';
+import * as udp from '../wire/udp.ts';
+import * as virtio from '../wire/virtio-net-header.ts';
+import { checksumOwner, clearOffload, dataLength, writeOffload } from './offload.ts';
+
+const IP = ethernet.HEADER_BYTES;
+const PROTOCOL_SCTP = 132;
+
+/**
+ * Makes the offload header of a frame from an adapter canonical. Returns 0, or the CELL index of the reason to drop the
+ * datagram. To be called when flags or gso_type are not zero, on a datagram whose IPv4 header has been checked.
+ *
+ * DATA_VALID stays; `remainingWork` keeps it from guests that did not negotiate GUEST_CSUM. GSO_UDP_L4 stays for `segment`, as no guest is
+ * offered it. Segment sizes are not bounded as a guest's are: what was merged had been on the wire in that many frames.
+ */
+export function checkReceivedOffload(storage: BaseStorage, slot: number): number {
+  const bytes = storage.bytes;
+  const at = storage.at[slot];
+  const header = at - virtio.HEADER_BYTES;
+  const flags = virtio.flags(bytes, header);
+  const gsoType = virtio.gsoType(bytes, header);
+  if (gsoType !== virtio.GSO_NONE) return checkSegmentation(storage, slot, gsoType);
+  if ((flags & virtio.NEEDS_CSUM) === 0) {
+    clearOffload(storage, slot);
+    bytes[header + virtio.FLAGS] = flags & virtio.DATA_VALID;
+    return 0;
+  }
+  const start = virtio.csumStart(bytes, header);
+  const offset = virtio.csumOffset(bytes, header);
+  const protocol = checksumOwner(storage, slot, start, offset);
+  if (protocol === 0) return completeOther(storage, slot, start, offset);
+  writeOffload(storage, slot, protocol, virtio.GSO_NONE, 0);
+  return 0;
+}
+
+/** Merged datagrams have no use for their first one's checksum: it counts as unfinished, whatever the flags say. */
+function checkSegmentation(storage: BaseStorage, slot: number, gsoType: number): number {
+  const bytes = storage.bytes;
+  const at = storage.at[slot];
+  const ip = at + IP;
+  const isTcp = (gsoType & ~virtio.GSO_ECN) === virtio.GSO_TCPV4;
+  if (!isTcp && gsoType !== virtio.GSO_UDP_L4) return CELL.badSegmentation;
+  const protocol = checksumOwner(
+    storage,
+    slot,
+    IP + ipv4.headerLength(bytes, ip),
+    isTcp ? tcp.CHECKSUM : udp.CHECKSUM,
+  );
+  if (protocol !== (isTcp ? ipv4.PROTOCOL_TCP : ipv4.PROTOCOL_UDP)) return CELL.badSegmentation;
+  const size = virtio.gsoSize(bytes, at - virtio.HEADER_BYTES);
+  if (size === 0 || dataLength(storage, slot, protocol) === 0) return CELL.badSegmentation;
+  writeOffload(storage, slot, protocol, gsoType, size);
+  return 0;
+}
+
+/**
+ * A sender on this host may leave a checksum further inside to be finished, in a tunnelled datagram say. No guest
+ * expects that, so it is done at once. SCTP's is no internet checksum.
+ */
+function completeOther(storage: BaseStorage, slot: number, start: number, offset: number): number {
+  const bytes = storage.bytes;
+  const at = storage.at[slot];
+  const ip = at + IP;
+  if (storage.length[slot] < IP + ipv4.MIN_HEADER_BYTES) return CELL.badChecksumOffload;
+  const end = IP + ipv4.totalLength(bytes, ip);
+  if (
+    ethernet.etherType(bytes, at) !== ethernet.TYPE_IPV4 ||
+    ipv4.protocol(bytes, ip) === PROTOCOL_SCTP ||
+    ipv4.isFragment(bytes, ip) ||
+    start < IP + ipv4.headerLength(bytes, ip) ||
+    start + offset + 2 > end ||
+    end > storage.length[slot]
+  ) {
+    return CELL.badChecksumOffload;
+  }
+  const value = checksum.finish(checksum.sumBytes(bytes, at + start, end - start));
+  // Most such are UDP or TCP inside; 0xffff is right for both, 0 is not for UDP.
+  checksum.put(bytes, at + start + offset, value === 0 ? 0xffff : value);
+  storage.length[slot] = end;
+  clearOffload(storage, slot);
+  return 0;
+}
