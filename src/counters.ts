@@ -25,7 +25,7 @@ export const DROP_REASONS = {
   martian: 'source or destination address that must not be on a wire',
   badChecksumOffload: 'virtio-net header asks for a checksum outside the datagram',
   badSegmentation: 'virtio-net header asks for an impossible or not negotiated segmentation',
-  arpInvalid: 'malformed ARP, or an ARP sender that is not the port',
+  arpInvalid: 'malformed ARP',
   // who sent it
   spoofed: 'source address or MAC is not the port’s own',
   // where it wants to go
@@ -79,7 +79,9 @@ export const EVENTS = {
   controlRequests: 'control requests received',
   controlRefused: 'control requests refused',
   broadcasts: 'copies of broadcasts put into the port',
+  missed: 'what the base itself sent, or copies of broadcasts, that the port did not take',
   receiveOverruns: 'frames the kernel dropped before the adapter could take them',
+  transmitRefused: 'frames put into the transmit ring that the interface or its queue refused',
 } as const;
 
 export const CELLS: readonly string[] = [

@@ -1,0 +1,396 @@
+/**
+ * An adapter: the way out of the base to a LAN, one AF_PACKET socket with both its rings mapped, owned by the turn worker.
+ *
+ *     closed --open()--> (main thread opens the socket) --attach--> open <--> down      (carrier, ip link set up/down)
+ *       ^                                                             |        |
+ *       +--close()-- gone <------ interface deleted or renamed -------+--------+
+ *                     +--- made again under its name: asks the main thread to open again
+ *
+ * Until it is open every datagram that would leave is dropped with the state's reason. The four calls of a turn are
+ * `gather`/`release` on the way in, `resolve` then `put`/`publish` on the way out; none allocates when a neighbour is known.
+ */
+import { EPOLLIN } from '../base/watcher.ts';
+import type { AdapterDetail, ToWorker } from '../base/plan.ts';
+import { type AdapterState, CELL } from '../counters.ts';
+import { longestDatagram } from '../routing/offload.ts';
+import { keyOf, maskKey } from '../wire/ipv4-address.ts';
+import { isGroup, macText, parseMac } from '../wire/mac.ts';
+import type { AdapterContext, Milliseconds } from './context.ts';
+import { LanArp } from './lan-arp.ts';
+import { Neighbours } from './neighbours.ts';
+import { ENETDOWN } from './packet-layout.ts';
+import { ReceiveRing } from './receive-ring.ts';
+import { isUp, type LinkMessage } from './rtnetlink.ts';
+import { TransmitRing } from './transmit-ring.ts';
+
+export type Opened = Extract<ToWorker, { kind: 'adapterOpened' }>;
+
+const STATISTICS_INTERVAL: Milliseconds = 1000;
+/** The interface is there again but could not be opened: how often and how long apart to try. */
+const REOPEN_TRIES = 5;
+const REOPEN_INTERVAL: Milliseconds = 1000;
+/** When frames wait in the ring for the driver. */
+const KICK_INTERVAL: Milliseconds = 1;
+
+export class Adapter {
+  readonly neighbours: Neighbours;
+  readonly arp: LanArp;
+  /** The interface's; 0 until first opened. */
+  mtu = 0;
+  /** Why it is not open, '' when it is. */
+  reason = 'no management guest has opened it';
+  state: AdapterState = 'closed';
+
+  private readonly context: AdapterContext;
+  /** The MAC it speaks with: six bytes, and the same memory as three halves. */
+  private readonly mac = new Uint8Array(6);
+  private readonly fixedMac: boolean;
+  private receiveRing: ReceiveRing | null = null;
+  private transmitRing: TransmitRing | null = null;
+  private fd = -1;
+  private region = -1;
+  private interfaceIndex = -1;
+  /** Drop cell for what would leave now; 0 when open. */
+  private refusal: number = CELL.adapterClosed;
+  /** A management guest wants it open. */
+  private wanted = false;
+  /** The main thread was asked and has not answered. */
+  private opening = false;
+  private reopens = 0;
+  private reopenAt: Milliseconds = Number.POSITIVE_INFINITY;
+  private statisticsAt: Milliseconds = 0;
+  private refusedBefore = 0;
+  private readonly scratch = new Uint8Array(1);
+  private readonly noFds = new Int32Array(2);
+
+  constructor(context: AdapterContext) {
+    this.context = context;
+    const { plan, network } = context;
+    this.fixedMac = plan.mac !== null;
+    if (plan.mac !== null) this.mac.set(parseMac(plan.mac));
+    // A /31 or /32 has no broadcast address (RFC 3021).
+    const mask = network.prefix < 31 ? maskKey(network.prefix) : 0;
+    this.neighbours = new Neighbours(
+      context,
+      new Uint16Array(this.mac.buffer),
+      keyOf(network.subnet) | ~mask,
+      (key, macs, at) => this.arp.request(key, macs, at),
+    );
+    this.arp = new LanArp(context, this.neighbours, this.mac);
+  }
+
+  // --- the turn ---------------------------------------------------------------------------------
+
+  /** True when frames wait in the receive ring. Cheap enough to poll. */
+  hasWork(): boolean {
+    return this.receiveRing?.hasWork() ?? false;
+  }
+
+  /** Takes frames into base storage; how many it looked at. See ReceiveRing. */
+  gather(datagrams: number, bytes: number): number {
+    return this.receiveRing === null ? 0 : this.receiveRing.gather(datagrams, bytes);
+  }
+
+  /** Hands blocks back, once the copies of `gather` were carried out. */
+  release(): void {
+    if (this.receiveRing !== null) this.receiveRing.release();
+  }
+
+  /** Verdict for an ARP frame that came in here. */
+  receiveArp(slot: number): number {
+    return this.arp.receive(slot, this.context.now());
+  }
+
+  /**
+   * Fills in the MAC addresses for a datagram that leaves to `nextHop` (its key): 0, HELD when it waits for the neighbour (then a
+   * copy was taken and `waiting` counted), or the drop cell.
+   */
+  resolve(slot: number, nextHop: number): number {
+    if (this.refusal !== 0) return this.refusal;
+    return this.neighbours.resolve(slot, nextHop);
+  }
+
+  /** Reserves a transmit frame and adds the copy; 0, or the drop cell. */
+  put(slot: number): number {
+    if (this.refusal !== 0) return this.refusal;
+    const storage = this.context.storage;
+    if (longestDatagram(storage, slot) > this.mtu) return CELL.tooBig;
+    const refused = this.transmitRing!.put(slot);
+    if (refused !== 0) return refused;
+    const cells = this.context.counters.cells;
+    const record = this.context.counters.base(this.context.port);
+    cells[record + CELL.sentDatagrams]++;
+    cells[record + CELL.sentBytes] += storage.length[slot];
+    return 0;
+  }
+
+  /** After the copies: has the kernel send what was put. */
+  publish(): void {
+    if (this.transmitRing === null) return;
+    const result = this.transmitRing.publish();
+    if (result === 0) return;
+    // The interface said no: rtnetlink tells the same, sooner or later.
+    if (result === ENETDOWN) this.goDown();
+    else this.lost('the interface is gone');
+  }
+
+  /** Frames wait in the transmit ring: `publish` again soon, also without anything new. */
+  get needsKick(): boolean {
+    return this.transmitRing?.needsKick ?? false;
+  }
+
+  // --- the management guest's wishes ----------------------------------------------------------------
+
+  /** Opens it: asks the main thread, unless it is open or being opened. */
+  open(): void {
+    this.wanted = true;
+    this.reopens = 0;
+    if (this.fd < 0) this.askToOpen();
+  }
+
+  /** Closes it: its socket and memory are released at once. */
+  close(reason: string): void {
+    this.wanted = false;
+    this.detach('closed', CELL.adapterClosed, reason);
+  }
+
+  /**
+   * The main thread opened the packet socket. The descriptor is ours from here on. False when it is not open after that: it is
+   * not wanted any more, or `reason` says why.
+   */
+  attach(opened: Opened): boolean {
+    this.opening = false;
+    const { native, watcher } = this.context;
+    if (!this.wanted || this.fd >= 0) {
+      native.closeDescriptor(opened.fd);
+      return this.fd >= 0;
+    }
+    try {
+      this.region = native.mapPacketRings(opened.fd, opened.mapBytes);
+    } catch (error) {
+      native.closeDescriptor(opened.fd);
+      this.refused(`its rings can't be mapped: ${(error as Error).message}`);
+      return false;
+    }
+    this.fd = opened.fd;
+    this.interfaceIndex = opened.interfaceIndex;
+    const { storage, copies, counters, port } = this.context;
+    const ring = native.viewRegion(this.region, 0, opened.mapBytes);
+    const receive = opened.receive;
+    this.receiveRing = new ReceiveRing(
+      ring,
+      this.region,
+      receive,
+      port,
+      storage,
+      copies,
+      counters,
+    );
+    this.transmitRing = new TransmitRing(
+      native,
+      opened.fd,
+      ring,
+      this.region,
+      receive.blockBytes * receive.blocks,
+      opened.transmit,
+      opened.headerBytes,
+      storage,
+      copies,
+    );
+    this.refusedBefore = 0;
+    if (!this.fixedMac) this.mac.set(parseMac(opened.mac));
+    else if (macText(this.mac) !== opened.mac) {
+      this.receiveRing.setOwnMac(new Uint16Array(this.mac.buffer));
+    }
+    this.mtu = opened.mtu;
+    this.reopenAt = Number.POSITIVE_INFINITY;
+    this.statisticsAt = 0;
+    watcher.watch(opened.fd, EPOLLIN, false, (events) => this.ready(events));
+    this.context.log('info', `adapter opened on ${this.context.plan.interface}`, {
+      mac: macText(this.mac),
+      mtu: this.mtu,
+      up: opened.up,
+    });
+    if (opened.up) this.goUp();
+    else this.goDown();
+    // What happened between the opening and now was told to nobody.
+    this.refreshLink();
+    return this.fd >= 0;
+  }
+
+  /** The main thread could not open it, for `reason`. */
+  refused(reason: string): void {
+    this.opening = false;
+    this.reason = reason;
+    if (this.state === 'gone' && this.wanted && this.reopens < REOPEN_TRIES) {
+      this.reopenAt = this.context.now() + REOPEN_INTERVAL;
+    } else if (this.state === 'closed') {
+      this.wanted = false;
+    }
+    this.context.log('warn', `adapter can't be opened: ${reason}`);
+    this.context.onChange();
+  }
+
+  /** A VM with this address attached: tell the LAN. */
+  announce(key: number): void {
+    if (this.state === 'open') this.arp.announce(key, this.context.now());
+  }
+
+  // --- the interface ----------------------------------------------------------------------------------
+
+  /** An rtnetlink message about any interface. */
+  linkChanged(link: LinkMessage): void {
+    const name = this.context.plan.interface;
+    if (this.fd >= 0 && link.index === this.interfaceIndex) {
+      if (link.deleted) this.lost(`interface ${name} was deleted`);
+      // Its identity is its name, not its index.
+      else if (link.name !== '' && link.name !== name) {
+        this.lost(`interface ${name} was renamed to ${link.name}`);
+      } else this.update(link.mtu, link.mac, link.up);
+    } else if (this.state === 'gone' && !link.deleted && link.name === name) {
+      this.reopens = 0;
+      if (this.wanted) this.askToOpen();
+    }
+  }
+
+  /** Reads the interface's state anew: messages about it may have been lost. */
+  refreshLink(): void {
+    const name = this.context.plan.interface;
+    let info: ReturnType<AdapterContext['native']['interfaceInfo']> | null = null;
+    try {
+      info = this.context.native.interfaceInfo(name);
+    } catch {
+      // ENODEV: there is none of that name.
+    }
+    if (this.fd >= 0) {
+      if (info === null || info.index !== this.interfaceIndex) {
+        this.lost(`interface ${name} was deleted or renamed`);
+      } else this.update(info.mtu, info.mac, isUp(info.flags));
+    }
+    if (this.state === 'gone' && this.wanted && info !== null) {
+      this.reopens = 0;
+      this.askToOpen();
+    }
+  }
+
+  /**
+   * Timers: neighbours, announcements, statistics. Call before every sleep, which should not be longer than the milliseconds
+   * returned (Infinity: nothing to do).
+   */
+  tick(now: Milliseconds): Milliseconds {
+    if (now >= this.reopenAt) {
+      this.reopenAt = Number.POSITIVE_INFINITY;
+      this.reopens++;
+      this.askToOpen();
+    }
+    if (this.fd < 0) return Math.max(0, this.reopenAt - now);
+    if (now >= this.statisticsAt) this.readStatistics(now);
+    let next = this.statisticsAt;
+    next = Math.min(next, this.neighbours.tick(now), this.arp.tick(now));
+    if (this.needsKick) next = Math.min(next, now + KICK_INTERVAL);
+    return Math.max(0, next - now);
+  }
+
+  /** For the status; who opened it is the control service's knowledge. */
+  detail(): Omit<AdapterDetail, 'openedBy' | 'leaseSeconds'> {
+    const attached = this.fd >= 0;
+    return {
+      state: this.state,
+      mac: attached ? macText(this.mac) : null,
+      mtu: attached ? this.mtu : null,
+      neighbours: this.neighbours.known,
+      reason: this.reason,
+    };
+  }
+
+  /** Events on the packet socket. Frames are gathered by the turn; an error must be read, or it is reported for ever. */
+  private ready(events: number): void {
+    if ((events & ~EPOLLIN) === 0) return;
+    this.context.native.receive(this.fd, this.scratch, 0, 1, this.noFds);
+    this.refreshLink();
+  }
+
+  private askToOpen(): void {
+    if (this.opening) return;
+    this.opening = true;
+    this.context.requestOpen();
+  }
+
+  private update(mtu: number | null, mac: Uint8Array | null, up: boolean): void {
+    let changed = false;
+    if (mtu !== null && mtu !== this.mtu) {
+      this.context.log('info', `MTU changed from ${this.mtu} to ${mtu}`);
+      this.mtu = mtu;
+      changed = true;
+    }
+    if (mac !== null && !this.fixedMac && !isGroup(mac) && macText(mac) !== macText(this.mac)) {
+      this.mac.set(mac);
+      this.context.log('info', `MAC address changed to ${macText(mac)}`);
+      if (this.state === 'open') this.arp.announceAll(this.context.now());
+      changed = true;
+    }
+    if (up && this.state === 'down') this.goUp();
+    else if (!up && this.state === 'open') this.goDown();
+    else if (changed) this.context.onChange();
+  }
+
+  private goUp(): void {
+    this.become('open', 0, '');
+    this.arp.announceAll(this.context.now());
+  }
+
+  private goDown(): void {
+    this.transmitRing?.rewind();
+    this.arp.stop();
+    this.become('down', CELL.adapterDown, `interface ${this.context.plan.interface} is down`);
+    this.neighbours.clear(CELL.adapterDown);
+  }
+
+  /** The interface went away; the socket is dead. Whoever opened it still wants it. */
+  private lost(reason: string): void {
+    this.detach('gone', CELL.adapterGone, reason);
+  }
+
+  private detach(state: 'closed' | 'gone', cell: number, reason: string): void {
+    this.arp.stop();
+    this.reopenAt = Number.POSITIVE_INFINITY;
+    if (this.fd >= 0) {
+      const { native, watcher } = this.context;
+      this.transmitRing?.rewind();
+      this.readStatistics(this.context.now());
+      this.receiveRing = null;
+      this.transmitRing = null;
+      native.unmapRegion(this.region);
+      watcher.unwatch(this.fd);
+      native.closeDescriptor(this.fd);
+      this.region = -1;
+      this.fd = -1;
+      this.interfaceIndex = -1;
+    }
+    if (this.state !== state || this.reason !== reason) this.become(state, cell, reason);
+    this.neighbours.clear(cell);
+  }
+
+  private become(state: AdapterState, cell: number, reason: string): void {
+    const before = this.state;
+    this.state = state;
+    this.refusal = cell;
+    this.reason = reason;
+    if (before !== state) {
+      this.context.log(state === 'gone' ? 'warn' : 'info', `adapter is ${state}`, { reason });
+    }
+    this.context.onChange();
+  }
+
+  private readStatistics(now: Milliseconds): void {
+    this.statisticsAt = now + STATISTICS_INTERVAL;
+    const { counters, native, port } = this.context;
+    const [, drops] = native.packetStatistics(this.fd);
+    if (drops > 0) counters.add(port, 'receiveOverruns', drops);
+    const refused = this.transmitRing!.refused;
+    if (refused !== this.refusedBefore) {
+      counters.add(port, 'transmitRefused', refused - this.refusedBefore);
+      this.refusedBefore = refused;
+    }
+  }
+}

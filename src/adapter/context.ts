@@ -1,0 +1,47 @@
+/**
+ * What an adapter needs of the turn worker around it. Everything here lives in the worker's thread.
+ */
+import type { AdapterPlan, NetworkPlan } from '../base/plan.ts';
+import type { Outbox } from '../base/outbox.ts';
+import type { Watcher } from '../base/watcher.ts';
+import type { Counters } from '../counters.ts';
+import type { Native } from '../native.ts';
+import type { BaseStorage } from '../storage/base-storage.ts';
+import type { CopyList } from '../storage/copy-list.ts';
+
+/** The address list of the adapter's network, the base's own address not among it. */
+export interface AdapterAddresses {
+  /** Port of the VM that owns the address (its key), or below 0. */
+  owner(key: number): number;
+  /** Keys of all listed addresses, for announcements. */
+  ownedKeys(): Iterable<number>;
+}
+
+export interface AdapterContext {
+  native: Native;
+  storage: BaseStorage;
+  copies: CopyList;
+  counters: Counters;
+  outbox: Outbox;
+  /** Port number, also the counter record. */
+  port: number;
+  plan: AdapterPlan;
+  network: NetworkPlan;
+  addresses: AdapterAddresses;
+  log(
+    level: 'debug' | 'info' | 'warn' | 'error',
+    message: string,
+    fields?: Record<string, unknown>,
+  ): void;
+  /** Asks the main thread for the packet socket; it answers with adapterOpened or adapterRefused. */
+  requestOpen(): void;
+  /** The worker's wait. */
+  watcher: Pick<Watcher, 'watch' | 'unwatch'>;
+  /** Milliseconds of the monotonic clock whose time `tick` gets. */
+  now(): Milliseconds;
+  /** State, MAC, MTU or reason changed. */
+  onChange(): void;
+}
+
+/** Times in milliseconds of a monotonic clock, the worker's `tick` argument. */
+export type Milliseconds = number;

@@ -1,0 +1,169 @@
+/**
+ * ARP on the LAN (RFC 826, RFC 5227): the base answers for the addresses on its list with the adapter's MAC, announces them, and
+ * asks for neighbours. What the LAN says is believed only about neighbours that were asked for, never about our own addresses.
+ */
+import { BASE } from '../base/outbox.ts';
+import { arpReply, arpRequest, gratuitousArp } from '../routing/answers/arp.ts';
+import { TokenBuckets } from '../routing/answers/rate-limit.ts';
+import { CONSUMED, drop } from '../routing/verdict.ts';
+import { HEADER_BYTES } from '../storage/base-storage.ts';
+import * as arp from '../wire/arp.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import { dotted, isHost, keyOf, maskKey } from '../wire/ipv4-address.ts';
+import { copy, isGroup, isZero, macText, same } from '../wire/mac.ts';
+import type { AdapterContext, Milliseconds } from './context.ts';
+import type { Neighbours } from './neighbours.ts';
+
+const ARP_INVALID = drop('arpInvalid');
+const ARP_LIMITED = drop('arpLimited');
+const NOT_OURS = drop('notOurs');
+const STORAGE_FULL = drop('storageFull');
+
+/** Replies a second; a LAN of some thousand hosts stays below. */
+const REPLIES = { rate: 1000, burst: 1000 };
+/** RFC 5227 §2.3: each announcement twice, two seconds apart. */
+const ANNOUNCEMENTS = 2;
+const ANNOUNCE_INTERVAL: Milliseconds = 2000;
+/** At most so many announcements at once, the rest a moment later: a long list must not fill the outbox. */
+const ANNOUNCE_BATCH = 64;
+const ANNOUNCE_PAUSE: Milliseconds = 20;
+/** RFC 5227 §2.4 (b): defend an address at most once in ten seconds. */
+const DEFEND_INTERVAL: Milliseconds = 10_000;
+
+export class LanArp {
+  private readonly context: AdapterContext;
+  private readonly neighbours: Neighbours;
+  private readonly mac: Uint8Array;
+  private readonly baseKey: number;
+  private readonly mask: number;
+  private readonly replies = new TokenBuckets(1, REPLIES.rate, REPLIES.burst);
+  /** Keys to announce, in rounds; the round's keys are taken from the end. */
+  private toAnnounce: number[] = [];
+  private again: number[] = [];
+  private round = 0;
+  private announceAt: Milliseconds = Number.POSITIVE_INFINITY;
+  private defendedAt: Milliseconds = Number.NEGATIVE_INFINITY;
+
+  /** `mac` is the adapter's; kept, and changed in place by the adapter. */
+  constructor(context: AdapterContext, neighbours: Neighbours, mac: Uint8Array) {
+    this.context = context;
+    this.neighbours = neighbours;
+    this.mac = mac;
+    this.baseKey = keyOf(context.network.address);
+    this.mask = maskKey(context.network.prefix);
+  }
+
+  /**
+   * Takes an ARP frame that came in through the adapter; the verdict for its slot. An answer is appended to base storage with
+   * `to` already decided.
+   */
+  receive(slot: number, now: Milliseconds): number {
+    const storage = this.context.storage;
+    const bytes = storage.bytes;
+    const at = storage.at[slot] + ethernet.HEADER_BYTES;
+    if (!arp.check(bytes, at, storage.length[slot] - ethernet.HEADER_BYTES)) return ARP_INVALID;
+    const operation = arp.operation(bytes, at);
+    const sender = arp.senderIp(bytes, at);
+    const senderMac = at + arp.SENDER_MAC;
+    if (
+      (operation !== arp.REQUEST && operation !== arp.REPLY) ||
+      isGroup(bytes, senderMac) ||
+      isZero(bytes, senderMac) ||
+      same(bytes, senderMac, this.mac, 0)
+    ) {
+      return ARP_INVALID;
+    }
+    if (this.isListed(sender)) {
+      this.defend(sender, senderMac, now);
+      return ARP_INVALID;
+    }
+    // A sender of 0.0.0.0 probes whether the target's address is free: for ours it is not, so it is answered, too.
+    if (sender !== 0 && !isHost(sender)) return ARP_INVALID;
+    const learned =
+      this.onSubnet(sender) && this.neighbours.learn(sender, bytes, senderMac, now);
+    const target = arp.targetIp(bytes, at);
+    if (operation === arp.REQUEST && this.isListed(target)) {
+      if (!this.replies.take(0, now)) return ARP_LIMITED;
+      const reply = arpReply(storage, slot, this.mac, true);
+      if (reply < 0) return STORAGE_FULL;
+      storage.to[reply] = this.context.port;
+      return CONSUMED;
+    }
+    return learned ? CONSUMED : NOT_OURS;
+  }
+
+  /** Asks the LAN who has `key`; `mac` null: everybody, else only the one who had it (`at` in it). */
+  request(key: number, macs: Uint8Array | null, at: number): void {
+    const packet = arpRequest(this.mac, this.baseKey, key);
+    if (macs !== null) copy(packet, HEADER_BYTES + ethernet.DESTINATION, macs, at);
+    this.send(packet);
+  }
+
+  /** Announces one address (a VM attached): now and once again. */
+  announce(key: number, now: Milliseconds): void {
+    this.toAnnounce.push(key);
+    this.round = 0;
+    this.announceAt = now;
+    this.tick(now);
+  }
+
+  /** Announces every listed address and the base's own. */
+  announceAll(now: Milliseconds): void {
+    this.toAnnounce = [this.baseKey, ...this.context.addresses.ownedKeys()];
+    this.again = [];
+    this.round = 0;
+    this.announceAt = now;
+    this.tick(now);
+  }
+
+  /** Nothing more to announce: the adapter is not open. */
+  stop(): void {
+    this.toAnnounce = [];
+    this.again = [];
+    this.announceAt = Number.POSITIVE_INFINITY;
+  }
+
+  /** Sends announcements that are due; when it wants to be called again. */
+  tick(now: Milliseconds): Milliseconds {
+    if (now < this.announceAt) return this.announceAt;
+    for (let sent = 0; sent < ANNOUNCE_BATCH && this.toAnnounce.length > 0; sent++) {
+      const key = this.toAnnounce.pop()!;
+      this.send(gratuitousArp(this.mac, key));
+      this.again.push(key);
+    }
+    if (this.toAnnounce.length > 0) {
+      this.announceAt = now + ANNOUNCE_PAUSE;
+    } else if (++this.round < ANNOUNCEMENTS && this.again.length > 0) {
+      this.toAnnounce = this.again;
+      this.again = [];
+      this.announceAt = now + ANNOUNCE_INTERVAL;
+    } else {
+      this.stop();
+    }
+    return this.announceAt;
+  }
+
+  /** True for the base's own address and every VM's. */
+  isListed(key: number): boolean {
+    return key === this.baseKey || this.context.addresses.owner(key) >= 0;
+  }
+
+  private onSubnet(key: number): boolean {
+    return ((key ^ this.baseKey) & this.mask) === 0;
+  }
+
+  /** Somebody on the LAN says that one of our addresses is his. */
+  private defend(key: number, senderMac: number, now: Milliseconds): void {
+    if (now - this.defendedAt < DEFEND_INTERVAL) return;
+    this.defendedAt = now;
+    this.announce(key, now);
+    this.context.log('warn', `somebody else on the LAN claims ${dotted(key)}`, {
+      mac: macText(this.context.storage.bytes, senderMac),
+    });
+  }
+
+  /** A full outbox loses it: whoever needs it asks again. */
+  private send(packet: Uint8Array): void {
+    this.context.outbox.add(BASE, this.context.port, packet);
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * Which MAC address a LAN neighbour has: entries in typed arrays, found through an open-addressed index with a seeded hash.
+ *
+ * Bounded; a full table evicts what was not used lately. Who may put something in, and for how long, is the resolver's
+ * matter (`neighbours.ts`). Looking up allocates nothing.
+ */
+export const NEIGHBOURS = 1024;
+
+/** An entry's state; above USABLE its MAC may be used. */
+export const FREE = 0;
+/** Asked for, not answered yet. */
+export const INCOMPLETE = 1;
+/** Did not answer: not asked for again until `deadline`. */
+export const FAILED = 2;
+const USABLE = 3;
+/** Answered; believed until `deadline`. */
+export const REACHABLE = 3;
+/** Still believed, being asked again. */
+export const REFRESHING = 4;
+
+const INDEX_SLOTS = NEIGHBOURS * 4;
+
+export class NeighbourTable {
+  /** Address keys by entry. */
+  readonly keys = new Int32Array(NEIGHBOURS);
+  readonly states = new Uint8Array(NEIGHBOURS);
+  /** Three little-endian halves per entry, as they lie on the wire. */
+  readonly macs = new Uint16Array(NEIGHBOURS * 3);
+  /** When the state ends. */
+  readonly deadlines = new Float64Array(NEIGHBOURS);
+  /** Requests sent in this state. */
+  readonly tries = new Uint8Array(NEIGHBOURS);
+  /** 1 when looked up since the deadline was set. */
+  readonly used = new Uint8Array(NEIGHBOURS);
+  /** Port whose datagram asked for it first, while INCOMPLETE or FAILED. */
+  readonly askers = new Int32Array(NEIGHBOURS);
+  /** Entries in use. */
+  size = 0;
+
+  /** entry + 1, or 0. */
+  private readonly index = new Uint16Array(INDEX_SLOTS);
+  private readonly free = new Uint16Array(NEIGHBOURS);
+  private readonly seed: number;
+  private hand = 0;
+
+  constructor(seed = (Math.random() * 0xffffffff) | 0) {
+    this.seed = seed;
+    for (let i = 0; i < NEIGHBOURS; i++) this.free[i] = i;
+  }
+
+  /** The entry of an address, or -1. */
+  find(key: number): number {
+    const { index, keys } = this;
+    for (let slot = this.home(key); ; slot = (slot + 1) & (INDEX_SLOTS - 1)) {
+      const entry = index[slot] - 1;
+      if (entry < 0 || keys[entry] === key) return entry;
+    }
+  }
+
+  /** True when the entry's MAC may be used. */
+  usable(entry: number): boolean {
+    return this.states[entry] >= USABLE;
+  }
+
+  /** A new INCOMPLETE entry for an address that has none; -1 when the table is full. */
+  insert(key: number): number {
+    if (this.size === NEIGHBOURS) return -1;
+    const entry = this.free[this.size++];
+    let slot = this.home(key);
+    while (this.index[slot] !== 0) slot = (slot + 1) & (INDEX_SLOTS - 1);
+    this.index[slot] = entry + 1;
+    this.keys[entry] = key;
+    this.states[entry] = INCOMPLETE;
+    this.tries[entry] = 0;
+    this.used[entry] = 1;
+    this.askers[entry] = -1;
+    this.deadlines[entry] = 0;
+    return entry;
+  }
+
+  remove(entry: number): void {
+    const { index, keys } = this;
+    let hole = this.home(keys[entry]);
+    while (index[hole] !== entry + 1) hole = (hole + 1) & (INDEX_SLOTS - 1);
+    // Close the gap: what lies behind moves up unless it would come in front of its own home.
+    for (let slot = hole; ; ) {
+      slot = (slot + 1) & (INDEX_SLOTS - 1);
+      const other = index[slot];
+      if (other === 0) break;
+      const distance = (slot - this.home(keys[other - 1])) & (INDEX_SLOTS - 1);
+      if (distance >= ((slot - hole) & (INDEX_SLOTS - 1))) {
+        index[hole] = other;
+        hole = slot;
+      }
+    }
+    index[hole] = 0;
+    this.states[entry] = FREE;
+    this.free[--this.size] = entry;
+  }
+
+  /**
+   * An entry that may be given up for another: one that failed, or an answered one not used since it was last looked at (a clock
+   * with one hand). -1 when all are in use. INCOMPLETE entries have datagrams waiting and stay.
+   */
+  victim(): number {
+    for (let step = 0; step < NEIGHBOURS * 2; step++) {
+      const entry = this.hand;
+      this.hand = (this.hand + 1) % NEIGHBOURS;
+      const state = this.states[entry];
+      if (state === FAILED) return entry;
+      if (state >= USABLE) {
+        if (this.used[entry] === 0) return entry;
+        this.used[entry] = 0;
+      }
+    }
+    return -1;
+  }
+
+  /** Multiplicative hash (Knuth, TAOCP 6.4) with a seed: the guests choose the keys. */
+  private home(key: number): number {
+    let hash = Math.imul(key ^ this.seed, 0x9e3779b1);
+    hash ^= hash >>> 15;
+    hash = Math.imul(hash, 0x85ebca6b);
+    return (hash ^ (hash >>> 13)) & (INDEX_SLOTS - 1);
+  }
+}

@@ -1,0 +1,261 @@
+/**
+ * Resolution of LAN neighbours: from the next hop's address to the MAC address in a datagram's copy, or a place to wait.
+ *
+ * A neighbour is asked for three times, a second apart; what waited is then dropped (neighbourUnresolved) and the address not asked
+ * for during three seconds. An answer is believed for 30 to 60 s (RFC 4861 §6.3.2's base reachable time, with its spread), and a
+ * neighbour in use is asked again before it is forgotten. `resolve` allocates nothing when it hits.
+ */
+import { CELL } from '../counters.ts';
+import { HELD } from '../routing/verdict.ts';
+import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
+import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
+import type { AdapterContext, Milliseconds } from './context.ts';
+import {
+  FAILED,
+  FREE,
+  INCOMPLETE,
+  NEIGHBOURS,
+  NeighbourTable,
+  REACHABLE,
+  REFRESHING,
+} from './neighbour-table.ts';
+import { UNRESOLVED, WaitingRoom } from './waiting-room.ts';
+
+const TRIES = 3;
+const RETRY: Milliseconds = 1000;
+const NEGATIVE: Milliseconds = 3000;
+const REACHABLE_MIN: Milliseconds = 30_000;
+const REACHABLE_SPREAD: Milliseconds = 30_000;
+/** Unanswered addresses that one port may have us ask for. */
+const UNANSWERED_A_PORT = 256;
+
+/** Sends an ARP request for `key`: to everybody, or to the MAC at `macs[at]` only. */
+export type Ask = (key: number, macs: Uint8Array | null, at: number) => void;
+
+export class Neighbours {
+  readonly waiting: WaitingRoom;
+  private readonly table: NeighbourTable;
+  private readonly macBytes: Uint8Array;
+  private readonly storage: BaseStorage;
+  private readonly context: AdapterContext;
+  private readonly ask: Ask;
+  private readonly own: Uint16Array;
+  private readonly subnetBroadcast: number;
+  /** Entries INCOMPLETE or FAILED by the port that asked. */
+  private readonly unanswered = new Map<number, number>();
+  private sweepAt: Milliseconds = Number.POSITIVE_INFINITY;
+
+  /** `own` is the adapter's MAC as three halves; kept, and changed in place by the adapter. */
+  constructor(
+    context: AdapterContext,
+    own: Uint16Array,
+    subnetBroadcast: number,
+    ask: Ask,
+    table = new NeighbourTable(),
+  ) {
+    this.context = context;
+    this.storage = context.storage;
+    this.own = own;
+    this.subnetBroadcast = subnetBroadcast;
+    this.ask = ask;
+    this.table = table;
+    this.macBytes = new Uint8Array(table.macs.buffer);
+    this.waiting = new WaitingRoom(context.counters);
+  }
+
+  /** Neighbours whose MAC is known. */
+  get known(): number {
+    let known = 0;
+    for (const state of this.table.states) if (state >= REACHABLE) known++;
+    return known;
+  }
+
+  /**
+   * Writes source and destination MAC into the frame of `slot`, which goes to `nextHop` on the LAN. 0 when done, HELD when the
+   * datagram was copied and waits, or the drop cell. A port from which a datagram is held has it in `waiting`.
+   */
+  resolve(slot: number, nextHop: number): number {
+    const table = this.table;
+    const entry = table.find(nextHop);
+    if (entry >= 0 && table.states[entry] >= REACHABLE) {
+      table.used[entry] = 1;
+      const half = this.storage.at[slot] >> 1;
+      const mac = entry * 3;
+      this.write(half, table.macs[mac], table.macs[mac + 1], table.macs[mac + 2]);
+      return 0;
+    }
+    if (isMulticast(nextHop) || nextHop === BROADCAST_KEY || nextHop === this.subnetBroadcast) {
+      return this.group(slot, nextHop);
+    }
+    return this.hold(slot, nextHop, entry);
+  }
+
+  /**
+   * A neighbour said that `key` is at the MAC `bytes[at..]`. Believed only when that neighbour is in the table; true then.
+   */
+  learn(key: number, bytes: Uint8Array, at: number, now: Milliseconds): boolean {
+    const table = this.table;
+    const entry = table.find(key);
+    if (entry < 0) return false;
+    if (!table.usable(entry)) this.answered(entry);
+    this.macBytes.set(bytes.subarray(at, at + 6), entry * 6);
+    table.states[entry] = REACHABLE;
+    table.used[entry] = 0;
+    this.until(entry, now + REACHABLE_MIN + Math.random() * REACHABLE_SPREAD);
+    this.releaseWaiting(entry);
+    return true;
+  }
+
+  /** Does what is due; when it wants to be called again. */
+  tick(now: Milliseconds): Milliseconds {
+    if (now < this.sweepAt) return this.sweepAt;
+    this.sweepAt = Number.POSITIVE_INFINITY;
+    const table = this.table;
+    for (let entry = 0; entry < NEIGHBOURS; entry++) {
+      if (table.states[entry] === FREE) continue;
+      if (table.deadlines[entry] <= now) this.due(entry, now);
+      else this.sweepAt = Math.min(this.sweepAt, table.deadlines[entry]);
+    }
+    return this.sweepAt;
+  }
+
+  /** Forgets every neighbour; what waits is dropped for `cell`. */
+  clear(cell: number): void {
+    this.waiting.dropAll(cell);
+    for (let entry = 0; entry < NEIGHBOURS; entry++) {
+      if (this.table.states[entry] !== FREE) this.table.remove(entry);
+    }
+    this.unanswered.clear();
+    this.sweepAt = Number.POSITIVE_INFINITY;
+  }
+
+  /** Broadcast, or multicast by RFC 1112 §6.4: 01:00:5e and the lower 23 bits of the group. */
+  private group(slot: number, key: number): number {
+    const half = this.storage.at[slot] >> 1;
+    if (isMulticast(key)) {
+      this.write(half, 0x0001, 0x005e | (key & 0x7f00), key >>> 16);
+    } else {
+      this.write(half, 0xffff, 0xffff, 0xffff);
+    }
+    return 0;
+  }
+
+  private write(half: number, mac0: number, mac1: number, mac2: number): void {
+    const halves = this.storage.halves;
+    halves[half] = mac0;
+    halves[half + 1] = mac1;
+    halves[half + 2] = mac2;
+    halves[half + 3] = this.own[0];
+    halves[half + 4] = this.own[1];
+    halves[half + 5] = this.own[2];
+  }
+
+  /** The neighbour is not known (or `entry` is not answered): the datagram waits. */
+  private hold(slot: number, key: number, entry: number): number {
+    const { table, storage } = this;
+    const from = storage.from[slot];
+    let place = entry;
+    if (place < 0) {
+      place = this.begin(key, from, this.context.now());
+      if (place < 0) return UNRESOLVED;
+    } else if (table.states[place] === FAILED) {
+      return UNRESOLVED;
+    }
+    const start = storage.at[slot] - HEADER_BYTES;
+    const length = storage.length[slot] + HEADER_BYTES;
+    if (!this.waiting.admits(place, from, length)) return UNRESOLVED;
+    this.waiting.add(place, from, storage.bytes.slice(start, start + length));
+    return HELD;
+  }
+
+  /** Starts to ask for an address; its entry, or -1 when there is no room. */
+  private begin(key: number, from: number, now: Milliseconds): number {
+    const table = this.table;
+    const asked = this.unanswered.get(from) ?? 0;
+    if (asked >= UNANSWERED_A_PORT) return -1;
+    if (table.size === NEIGHBOURS) {
+      const victim = table.victim();
+      if (victim < 0) return -1;
+      this.forget(victim);
+    }
+    const entry = table.insert(key);
+    table.askers[entry] = from;
+    this.unanswered.set(from, (this.unanswered.get(from) ?? 0) + 1);
+    table.tries[entry] = 1;
+    this.until(entry, now + RETRY);
+    this.ask(key, null, 0);
+    return entry;
+  }
+
+  private due(entry: number, now: Milliseconds): void {
+    const table = this.table;
+    const key = table.keys[entry];
+    switch (table.states[entry]) {
+      case INCOMPLETE:
+        if (table.tries[entry] < TRIES) {
+          table.tries[entry]++;
+          this.until(entry, now + RETRY);
+          this.ask(key, null, 0);
+        } else {
+          table.states[entry] = FAILED;
+          this.until(entry, now + NEGATIVE);
+          this.waiting.drop(entry, UNRESOLVED);
+        }
+        break;
+      case REACHABLE:
+        if (table.used[entry] === 0) {
+          this.forget(entry);
+        } else {
+          table.states[entry] = REFRESHING;
+          table.tries[entry] = 1;
+          this.until(entry, now + RETRY);
+          // First only the neighbour itself (RFC 1122 §2.3.2.1), then everybody.
+          this.ask(key, this.macBytes, entry * 6);
+        }
+        break;
+      case REFRESHING:
+        if (table.tries[entry] < TRIES) {
+          table.tries[entry]++;
+          this.until(entry, now + RETRY);
+          this.ask(key, null, 0);
+        } else {
+          this.forget(entry);
+        }
+        break;
+      default: // FAILED: may be asked for again
+        this.forget(entry);
+    }
+  }
+
+  private until(entry: number, deadline: Milliseconds): void {
+    this.table.deadlines[entry] = deadline;
+    if (deadline < this.sweepAt) this.sweepAt = deadline;
+  }
+
+  private forget(entry: number): void {
+    if (!this.table.usable(entry)) this.answered(entry);
+    this.waiting.drop(entry, UNRESOLVED);
+    this.table.remove(entry);
+  }
+
+  /** The entry is no longer one of those its asker waits for. */
+  private answered(entry: number): void {
+    const asker = this.table.askers[entry];
+    const left = (this.unanswered.get(asker) ?? 0) - 1;
+    if (left > 0) this.unanswered.set(asker, left);
+    else this.unanswered.delete(asker);
+  }
+
+  /** What waited goes to the outbox, with its MAC addresses. */
+  private releaseWaiting(entry: number): void {
+    const mac = this.macBytes.subarray(entry * 6, entry * 6 + 6);
+    const own = new Uint8Array(this.own.buffer, this.own.byteOffset, 6);
+    for (const { from, packet } of this.waiting.take(entry)) {
+      packet.set(mac, HEADER_BYTES);
+      packet.set(own, HEADER_BYTES + 6);
+      if (!this.context.outbox.add(from, this.context.port, packet)) {
+        this.waiting.count(from, CELL.neighbourUnresolved);
+      }
+    }
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * The adapter's transmit ring: the adapter's output buffer. Frames of fixed size behind the receive ring in the same mapping.
+ *
+ * `put` reserves a frame and notes its copy; after the copies `publish` marks what was put and asks the kernel once to send. The
+ * kernel reads a frame only inside that call, so a frame marked but not taken is ours again when we say so (`rewind`).
+ *
+ * The kernel stops at the first frame that it can't send and never steps over it: TP_STATUS_WRONG_FORMAT, or TP_STATUS_SEND_REQUEST
+ * again when the queueing discipline or the driver threw it away (ENOBUFS). Such a frame is taken out by moving the last one of the ring
+ * into its place, so that one bad frame never holds up the others. Nothing is allocated here.
+ */
+import { CELL } from '../counters.ts';
+import type { Native } from '../native.ts';
+import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
+import type { CopyList } from '../storage/copy-list.ts';
+import {
+  EAGAIN,
+  ENETDOWN,
+  ENODEV,
+  ENXIO,
+  PACKET,
+  TP_STATUS_AVAILABLE,
+  TP_STATUS_SEND_REQUEST,
+  TP_STATUS_TRANSMIT,
+  TP_STATUS_WRONG_FORMAT,
+} from './packet-layout.ts';
+
+/** Frames that one `publish` gives up at most before it leaves the rest to the next turn. */
+const REFUSALS_A_KICK = 8;
+
+export class TransmitRing {
+  private readonly words: Int32Array;
+  private readonly bytes: Uint8Array;
+  private readonly native: Native;
+  private readonly fd: number;
+  private readonly region: number;
+  private readonly start: number;
+  private readonly frameBytes: number;
+  private readonly frames: number;
+  private readonly headerBytes: number;
+  private readonly storage: BaseStorage;
+  private readonly copies: CopyList;
+
+  /** The frame that the kernel looks at next. */
+  private head = 0;
+  /** Frames from `head` on that are marked for sending and not taken yet. */
+  private pending = 0;
+  /** Frames behind those that were put in this turn. */
+  private reserved = 0;
+  /** Frames that the kernel, the queueing discipline or the driver refused, since the start. */
+  refused = 0;
+
+  /** `ring` is the whole mapping; frames start at byte `start` of it. */
+  constructor(
+    native: Native,
+    fd: number,
+    ring: ArrayBuffer,
+    region: number,
+    start: number,
+    shape: { frameBytes: number; frames: number },
+    headerBytes: number,
+    storage: BaseStorage,
+    copies: CopyList,
+  ) {
+    this.words = new Int32Array(ring);
+    this.bytes = new Uint8Array(ring);
+    this.native = native;
+    this.fd = fd;
+    this.region = region;
+    this.start = start;
+    this.frameBytes = shape.frameBytes;
+    this.frames = shape.frames;
+    this.headerBytes = headerBytes;
+    this.storage = storage;
+    this.copies = copies;
+  }
+
+  /** True while frames are marked that the kernel has not taken: `publish` again soon. */
+  get needsKick(): boolean {
+    return this.pending > 0;
+  }
+
+  /** Reserves a frame for the datagram and adds its copy; 0, or the drop cell (adapterFull, tooBig). */
+  put(slot: number): number {
+    const length = this.storage.length[slot] + this.headerBytes;
+    if (length > this.frameBytes - PACKET.headerBytes) return CELL.tooBig;
+    const used = this.pending + this.reserved;
+    if (used === this.frames || this.copies.count + 2 > this.copies.rows) return CELL.adapterFull;
+    let index = this.head + used;
+    if (index >= this.frames) index -= this.frames;
+    const frame = this.start + index * this.frameBytes;
+    const words = this.words;
+    if ((words[(frame + PACKET.status) >> 2] & TP_STATUS_TRANSMIT) !== TP_STATUS_AVAILABLE) {
+      return CELL.adapterFull; // the driver still holds it
+    }
+    words[(frame + PACKET.nextOffset) >> 2] = 0;
+    words[(frame + PACKET.length) >> 2] = length;
+    const at = this.storage.at[slot];
+    const data = frame + PACKET.headerBytes;
+    if (this.headerBytes === HEADER_BYTES) {
+      this.copies.add(this.region, data, at - HEADER_BYTES, length);
+    } else {
+      this.copies.add(this.region, data, at - HEADER_BYTES, this.headerBytes);
+      this.copies.add(this.region, data + this.headerBytes, at, length - this.headerBytes);
+    }
+    this.reserved++;
+    return 0;
+  }
+
+  /**
+   * Marks what was put and asks the kernel to send all that is marked. 0, or -errno when the interface is down (ENETDOWN) or
+   * away (ENXIO, ENODEV). What the kernel has no room for now stays (`needsKick`).
+   */
+  publish(): number {
+    for (let index = this.head + this.pending; this.reserved > 0; this.reserved--, index++) {
+      const frame = this.start + (index % this.frames) * this.frameBytes;
+      this.words[(frame + PACKET.status) >> 2] = TP_STATUS_SEND_REQUEST;
+      this.pending++;
+    }
+    if (this.pending === 0) return 0;
+    for (let refusals = 0; refusals < REFUSALS_A_KICK; refusals++) {
+      const result = this.native.packetSend(this.fd);
+      this.advance();
+      if (this.pending === 0 || result === 0 || result === EAGAIN) return 0;
+      if (result === ENETDOWN || result === ENXIO || result === ENODEV) return result;
+      this.discardHead();
+      if (this.pending === 0) return 0;
+    }
+    return 0;
+  }
+
+  /** Takes back every frame that the kernel has not taken (the interface is down); how many. */
+  rewind(): number {
+    const taken = this.pending;
+    for (let index = this.head; this.pending > 0; this.pending--, index++) {
+      const frame = this.start + (index % this.frames) * this.frameBytes;
+      this.words[(frame + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
+    }
+    this.refused += taken;
+    return taken;
+  }
+
+  /** Steps over the frames that the kernel took. */
+  private advance(): void {
+    while (this.pending > 0) {
+      const frame = this.start + this.head * this.frameBytes;
+      const status = this.words[(frame + PACKET.status) >> 2];
+      if ((status & (TP_STATUS_SEND_REQUEST | TP_STATUS_WRONG_FORMAT)) !== 0) return;
+      this.pending--;
+      if (++this.head === this.frames) this.head = 0;
+    }
+  }
+
+  /** Takes the frame at the head out; the last pending one takes its place. */
+  private discardHead(): void {
+    this.refused++;
+    const words = this.words;
+    const head = this.start + this.head * this.frameBytes;
+    const index = (this.head + this.pending - 1) % this.frames;
+    const last = this.start + index * this.frameBytes;
+    this.pending--;
+    if (this.pending > 0) {
+      const length = words[(last + PACKET.length) >> 2];
+      const data = last + PACKET.headerBytes;
+      this.bytes.copyWithin(head + PACKET.headerBytes, data, data + length);
+      words[(head + PACKET.length) >> 2] = length;
+      words[(head + PACKET.status) >> 2] = TP_STATUS_SEND_REQUEST;
+    }
+    words[(last + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * Datagrams that wait for a neighbour's MAC address: copies of [virtio-net header][frame], outside the arena.
+ *
+ * Bounded per neighbour, per port and in all, so that a guest that talks to addresses nobody has takes little and takes it from
+ * nobody else. Each waiting datagram is counted in `waiting` of the port it came from.
+ */
+import { CELL, type Counters } from '../counters.ts';
+
+export const PER_NEIGHBOUR = 16;
+/** At least one datagram of full size may always wait. */
+const BYTES = 256 << 10;
+const BYTES_A_PORT = 128 << 10;
+
+export interface Waiting {
+  /** Port it came from, -1: the base. */
+  from: number;
+  packet: Uint8Array;
+}
+
+export class WaitingRoom {
+  private readonly lists = new Map<number, Waiting[]>();
+  private readonly byPort = new Map<number, number>();
+  private readonly counters: Counters;
+  private bytes = 0;
+
+  constructor(counters: Counters) {
+    this.counters = counters;
+  }
+
+  /** Bytes that wait. */
+  get size(): number {
+    return this.bytes;
+  }
+
+  /** True when a datagram of `length` bytes from `from` may wait for the neighbour. */
+  admits(entry: number, from: number, length: number): boolean {
+    const list = this.lists.get(entry);
+    return (
+      (list === undefined || list.length < PER_NEIGHBOUR) &&
+      this.bytes + length <= BYTES &&
+      (this.byPort.get(from) ?? 0) + length <= BYTES_A_PORT
+    );
+  }
+
+  /** Takes a datagram that was admitted. Keeps `packet`. */
+  add(entry: number, from: number, packet: Uint8Array): void {
+    const list = this.lists.get(entry);
+    if (list === undefined) this.lists.set(entry, [{ from, packet }]);
+    else list.push({ from, packet });
+    this.account(from, packet.length);
+    if (from >= 0) this.counters.add(from, 'waiting');
+  }
+
+  /** Takes out all that waits for the neighbour, in order of arrival, and out of `waiting`. */
+  take(entry: number): Waiting[] {
+    const list = this.lists.get(entry);
+    if (list === undefined) return [];
+    this.lists.delete(entry);
+    for (const { from, packet } of list) {
+      this.account(from, -packet.length);
+      if (from >= 0) this.counters.add(from, 'waiting', -1);
+    }
+    return list;
+  }
+
+  /** Drops all that waits for the neighbour, counted on the ports it came from. */
+  drop(entry: number, cell: number): void {
+    for (const { from } of this.take(entry)) this.count(from, cell);
+  }
+
+  /** Counts a drop of something that waited. */
+  count(from: number, cell: number): void {
+    if (from >= 0) this.counters.cells[this.counters.base(from) + cell]++;
+  }
+
+  dropAll(cell: number): void {
+    for (const entry of [...this.lists.keys()]) this.drop(entry, cell);
+  }
+
+  private account(from: number, bytes: number): void {
+    this.bytes += bytes;
+    const left = (this.byPort.get(from) ?? 0) + bytes;
+    if (left === 0) this.byPort.delete(from);
+    else this.byPort.set(from, left);
+  }
+}
+
+/** Cell for what waited in vain. */
+export const UNRESOLVED = CELL.neighbourUnresolved;

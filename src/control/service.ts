@@ -1,0 +1,393 @@
+/**
+ * The management guests' protocol: JSON datagrams over UDP port 7356, one reply to each request. A state machine without
+ * sockets or clock of its own: datagrams, time and what became of an opening come in, replies and wishes go out.
+ *
+ * A guest is identified by the port that its datagram came through, which it can't forge. A request names an adapter of the
+ * configuration, never an interface. No request waits longer than five seconds, none is remembered longer, and nothing here
+ * touches the data path: the worst that a flood does is to be ignored. The end of a front-end's connection ends no lease, as
+ * the guest may just be rebooting; only time does.
+ */
+import type { BasePlan } from '../base/plan.ts';
+import type { AdapterState, Counters } from '../counters.ts';
+import { TokenBuckets } from '../routing/answers/rate-limit.ts';
+import { Lease, NOBODY } from './lease.ts';
+import { parseRequest, type Request, type RequestId } from './request.ts';
+import { readSnapshot, type Snapshot } from './snapshot.ts';
+
+export const CONTROL_PORT = 7356;
+
+/** Requests a second and at once, for each VM; what is above is ignored. */
+const RATE = 20;
+const BURST = 40;
+/** Within which an opening is answered, in milliseconds. */
+export const OPEN_DEADLINE = 5000;
+/** Requests that wait for one adapter's opening. */
+const MAX_WAITING = 16;
+/** So that a reply fits into one datagram of 1500 bytes. */
+const MAX_REPLY_BYTES = 1400;
+
+export type ControlError = 'forbidden' | 'unknownAdapter' | 'malformed' | 'unavailable' | 'held';
+
+/** Where a request came from and its reply goes to: address (its key) and UDP port. */
+export interface ControlPeer {
+  key: number;
+  udpPort: number;
+}
+
+/** What is to be said about an adapter. */
+export interface AdapterView {
+  state: AdapterState;
+  mac: string | null;
+  mtu: number | null;
+  /** Why it is not open. */
+  reason: string;
+}
+
+export interface ControlContext {
+  plan: BasePlan;
+  counters: Counters;
+  /** Milliseconds of a monotonic clock. */
+  now(): number;
+  reply(vm: number, peer: ControlPeer, text: string): void;
+  view(adapter: number): AdapterView;
+  /** Opens it, or sees that it stays open; `opened` or `refused` follows when it was not. */
+  openAdapter(adapter: number): void;
+  closeAdapter(adapter: number, reason: string): void;
+  /** Who controls an adapter changed. */
+  onChange(adapter: number): void;
+  log(level: 'info' | 'warn', message: string, fields?: Record<string, unknown>): void;
+}
+
+interface Waiting {
+  vm: number;
+  peer: ControlPeer;
+  id: RequestId;
+  deadline: number;
+}
+
+interface Controlled {
+  readonly lease: Lease;
+  waiting: Waiting[];
+}
+
+export class ControlService {
+  private readonly context: ControlContext;
+  private readonly adapters: Controlled[];
+  private readonly byName: Map<string, number>;
+  private readonly buckets: TokenBuckets;
+
+  constructor(context: ControlContext) {
+    this.context = context;
+    const { adapters, vms } = context.plan;
+    this.adapters = adapters.map(({ controllers, leaseSeconds }) => ({
+      lease: new Lease(controllers, leaseSeconds * 1000),
+      waiting: [],
+    }));
+    this.byName = new Map(adapters.map(({ name }, index) => [name, index]));
+    this.buckets = new TokenBuckets(vms.length, RATE, BURST);
+  }
+
+  /** Takes a UDP payload that came through the port of `vm`. Replies at once, later, or (over the limit) never. */
+  receive(vm: number, peer: ControlPeer, payload: Uint8Array): void {
+    const now = this.context.now();
+    this.context.counters.add(vm, 'controlRequests');
+    if (!this.buckets.take(vm, now)) {
+      this.context.counters.add(vm, 'controlRefused');
+      return;
+    }
+    const request = parseRequest(payload);
+    if (!this.context.plan.vms[vm].management) {
+      this.refuse(vm, peer, request.id, 'forbidden', 'this VM is not a management guest');
+    } else if ('malformed' in request) {
+      this.refuse(vm, peer, request.id, 'malformed', request.malformed);
+    } else if (request.op === 'status') {
+      this.status(vm, peer, request.id, now);
+    } else {
+      const adapter = this.byName.get(request.adapter);
+      if (adapter === undefined) {
+        const message = 'no adapter of this name is configured';
+        this.refuse(vm, peer, request.id, 'unknownAdapter', message);
+      } else if (!this.adapters[adapter].lease.lists(vm)) {
+        const message = 'this VM is not among the adapter’s controllers';
+        this.refuse(vm, peer, request.id, 'forbidden', message);
+      } else {
+        this.serve(vm, peer, request, adapter, now);
+      }
+    }
+  }
+
+  /** The adapter is open (or its interface is down, but the socket is there). */
+  opened(adapter: number): void {
+    const now = this.context.now();
+    for (const { vm, peer, id } of this.takeWaiting(adapter)) {
+      if (this.adapters[adapter].lease.holder === vm) this.granted(vm, peer, id, adapter, now);
+      else this.refuseHeld(vm, peer, id, adapter, now);
+    }
+  }
+
+  /** The adapter could not be opened. */
+  refused(adapter: number, reason: string): void {
+    const { lease } = this.adapters[adapter];
+    // One that is `gone` comes back with its interface, and stays in its holder's care.
+    if (this.context.view(adapter).state === 'closed' && lease.holder !== NOBODY) {
+      lease.release();
+      this.context.onChange(adapter);
+    }
+    for (const { vm, peer, id } of this.takeWaiting(adapter)) {
+      this.refuse(vm, peer, id, 'unavailable', reason);
+    }
+  }
+
+  /** Ends leases and waits whose time is over; the milliseconds until it wants to be called again. */
+  tick(now: number): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (let adapter = 0; adapter < this.adapters.length; adapter++) {
+      this.expire(adapter, now);
+      const controlled = this.adapters[adapter];
+      while (controlled.waiting.length > 0 && controlled.waiting[0].deadline <= now) {
+        const { vm, peer, id } = controlled.waiting.shift()!;
+        this.refuse(vm, peer, id, 'unavailable', 'the adapter is still being opened: ask again');
+      }
+      next = Math.min(next, controlled.lease.next());
+      if (controlled.waiting.length > 0) next = Math.min(next, controlled.waiting[0].deadline);
+    }
+    return Math.max(0, next - now);
+  }
+
+  /** For the status: who holds the adapter, and whole seconds left. */
+  control(adapter: number): { openedBy: string | null; leaseSeconds: number | null } {
+    const { lease } = this.adapters[adapter];
+    if (lease.holder === NOBODY) return { openedBy: null, leaseSeconds: null };
+    return {
+      openedBy: this.context.plan.vms[lease.holder].name,
+      leaseSeconds: Math.ceil(lease.left(this.context.now()) / 1000),
+    };
+  }
+
+  /** Who holds what, for a restart. */
+  snapshot(): Snapshot {
+    const now = this.context.now();
+    const adapters: Snapshot['adapters'] = [];
+    for (const [index, { lease }] of this.adapters.entries()) {
+      if (lease.holder === NOBODY || lease.left(now) === 0) continue;
+      adapters.push({
+        adapter: this.context.plan.adapters[index].name,
+        holder: this.context.plan.vms[lease.holder].name,
+        secondsLeft: lease.left(now) / 1000,
+      });
+    }
+    return { version: 1, adapters };
+  }
+
+  /** Takes up what `snapshot` wrote, as far as the configuration still allows it, and opens those adapters. Never throws. */
+  restore(from: unknown): void {
+    const { vms } = this.context.plan;
+    for (const { adapter: name, holder, secondsLeft } of readSnapshot(from)) {
+      const adapter = this.byName.get(name);
+      const vm = vms.findIndex((candidate) => candidate.name === holder);
+      if (adapter === undefined || vm < 0 || !vms[vm].management) continue;
+      const { lease } = this.adapters[adapter];
+      if (!lease.lists(vm) || lease.holder !== NOBODY) continue;
+      lease.resume(vm, secondsLeft * 1000, this.context.now());
+      this.context.openAdapter(adapter);
+      this.context.onChange(adapter);
+    }
+  }
+
+  private serve(
+    vm: number,
+    peer: ControlPeer,
+    request: Extract<Request, { adapter: string }>,
+    adapter: number,
+    now: number,
+  ): void {
+    this.expire(adapter, now);
+    const { lease } = this.adapters[adapter];
+    const holder = lease.holder;
+    if (request.op === 'renew') {
+      if (lease.renew(vm, now)) this.granted(vm, peer, request.id, adapter, now);
+      else this.refuseHeld(vm, peer, request.id, adapter, now);
+    } else if (request.op === 'close') {
+      if (holder !== NOBODY && holder !== vm) {
+        this.refuseHeld(vm, peer, request.id, adapter, now);
+      } else {
+        this.close(vm, peer, request.id, adapter, now);
+      }
+    } else if (!lease.take(vm, now)) {
+      this.refuseHeld(vm, peer, request.id, adapter, now);
+    } else {
+      if (holder !== vm) this.tookOver(adapter, vm);
+      this.open(vm, peer, request.id, adapter, now);
+    }
+  }
+
+  private open(
+    vm: number,
+    peer: ControlPeer,
+    id: RequestId,
+    adapter: number,
+    now: number,
+  ): void {
+    const { state } = this.context.view(adapter);
+    if (state === 'open' || state === 'down') {
+      this.granted(vm, peer, id, adapter, now);
+      return;
+    }
+    const { waiting } = this.adapters[adapter];
+    const same = waiting.some(
+      (other) =>
+        other.vm === vm &&
+        other.id === id &&
+        other.peer.key === peer.key &&
+        other.peer.udpPort === peer.udpPort,
+    );
+    if (!same) {
+      if (waiting.length >= MAX_WAITING) {
+        this.refuse(vm, peer, id, 'unavailable', 'too many requests wait for this adapter');
+        return;
+      }
+      waiting.push({ vm, peer, id, deadline: now + OPEN_DEADLINE });
+    }
+    this.context.openAdapter(adapter);
+  }
+
+  private close(
+    vm: number,
+    peer: ControlPeer,
+    id: RequestId,
+    adapter: number,
+    now: number,
+  ): void {
+    const { lease } = this.adapters[adapter];
+    const name = this.context.plan.vms[vm].name;
+    lease.release();
+    if (this.context.view(adapter).state !== 'closed' || this.adapters[adapter].waiting.length > 0) {
+      this.context.log('info', `adapter closed by ${name}`, this.fields(adapter));
+      this.context.closeAdapter(adapter, `closed by ${name}`);
+    }
+    for (const other of this.takeWaiting(adapter)) {
+      this.refuse(other.vm, other.peer, other.id, 'unavailable', `closed by ${name} meanwhile`);
+    }
+    this.context.onChange(adapter);
+    this.granted(vm, peer, id, adapter, now);
+  }
+
+  private tookOver(adapter: number, vm: number): void {
+    const name = this.context.plan.vms[vm].name;
+    this.context.log('info', `adapter controlled by ${name}`, this.fields(adapter));
+    this.context.onChange(adapter);
+  }
+
+  /** What the end of a lease brings with it. */
+  private expire(adapter: number, now: number): void {
+    const { lease } = this.adapters[adapter];
+    const loser = lease.expire(now);
+    if (loser !== NOBODY) {
+      const name = this.context.plan.vms[loser].name;
+      this.context.log('warn', `lease of ${name} ended`, this.fields(adapter));
+      this.context.onChange(adapter);
+    }
+    if (!lease.loss(now)) return;
+    const { onControllerLoss } = this.context.plan.adapters[adapter];
+    this.context.log('warn', `no controller is left: ${onControllerLoss}`, this.fields(adapter));
+    if (onControllerLoss === 'close') {
+      this.context.closeAdapter(adapter, 'no controller is left');
+      for (const { vm, peer, id } of this.takeWaiting(adapter)) {
+        this.refuse(vm, peer, id, 'unavailable', 'the lease ended while it was being opened');
+      }
+    }
+  }
+
+  private takeWaiting(adapter: number): Waiting[] {
+    const { waiting } = this.adapters[adapter];
+    this.adapters[adapter].waiting = [];
+    return waiting;
+  }
+
+  /** Says how the adapter is and how long the lease lasts; without a lease (after `close`) there is no `lease`. */
+  private granted(
+    vm: number,
+    peer: ControlPeer,
+    id: RequestId,
+    adapter: number,
+    now: number,
+  ): void {
+    const { lease } = this.adapters[adapter];
+    this.send(vm, peer, {
+      id,
+      ok: true,
+      ...this.describe(adapter),
+      ...(lease.holder === vm && { lease: seconds(lease.left(now)) }),
+    });
+  }
+
+  private describe(adapter: number): Record<string, unknown> {
+    const { name, interface: interfaceName } = this.context.plan.adapters[adapter];
+    const { state, mac, mtu } = this.context.view(adapter);
+    return { adapter: name, state, interface: interfaceName, mac, mtu };
+  }
+
+  /** Every adapter that the VM may control, as many as fit into a datagram; `more` tells of the others. */
+  private status(vm: number, peer: ControlPeer, id: RequestId, now: number): void {
+    const adapters: Record<string, unknown>[] = [];
+    let more = false;
+    let room = MAX_REPLY_BYTES - bytes({ id, ok: true, adapters, more: true });
+    for (let adapter = 0; adapter < this.adapters.length; adapter++) {
+      this.expire(adapter, now);
+      const { lease } = this.adapters[adapter];
+      if (!lease.lists(vm)) continue;
+      const held = lease.holder !== NOBODY;
+      const entry = {
+        ...this.describe(adapter),
+        holder: held ? this.context.plan.vms[lease.holder].name : null,
+        lease: held ? seconds(lease.left(now)) : null,
+      };
+      room -= bytes(entry) + 1;
+      if (room < 0) more = true;
+      else adapters.push(entry);
+    }
+    this.send(vm, peer, { id, ok: true, adapters, ...(more && { more }) });
+  }
+
+  private refuseHeld(
+    vm: number,
+    peer: ControlPeer,
+    id: RequestId,
+    adapter: number,
+    now: number,
+  ): void {
+    const { lease } = this.adapters[adapter];
+    const message =
+      lease.holder === NOBODY
+        ? 'nobody holds the lease: send open, again if a more preferred controller waits'
+        : `held by ${this.context.plan.vms[lease.holder].name} for ${seconds(lease.left(now))} s more`;
+    this.refuse(vm, peer, id, 'held', message);
+  }
+
+  private refuse(
+    vm: number,
+    peer: ControlPeer,
+    id: RequestId,
+    error: ControlError,
+    message: string,
+  ): void {
+    this.context.counters.add(vm, 'controlRefused');
+    this.send(vm, peer, { id, ok: false, error, message });
+  }
+
+  private send(vm: number, peer: ControlPeer, reply: Record<string, unknown>): void {
+    this.context.reply(vm, peer, JSON.stringify(reply));
+  }
+
+  private fields(adapter: number): Record<string, unknown> {
+    return { adapter: this.context.plan.adapters[adapter].name };
+  }
+}
+
+function bytes(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value));
+}
+
+function seconds(milliseconds: number): number {
+  return Math.ceil(milliseconds / 1000);
+}
