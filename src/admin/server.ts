@@ -1,0 +1,144 @@
+/**
+ * The admin interface: HTTP on a Unix socket, mode 0600, read-only.
+ *
+ * Only root and the user we run as can connect, yet a stuck or broken client must cost nothing either: few connections,
+ * short headers, deadlines for everything, no request body is ever read.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { BaseState } from '../base-state.ts';
+import {
+  prepareSocketPath,
+  rememberSocketFile,
+  removeSocketFile,
+  type SocketFile,
+} from '../socket-file.ts';
+import { Metrics } from './metrics.ts';
+import { buildStatus } from './status.ts';
+
+const SOCKET_MODE = 0o600;
+const MAX_CONNECTIONS = 32;
+const MAX_HEADER_BYTES = 8192;
+const REQUEST_DEADLINE_MS = 5000;
+
+interface Answer {
+  status: number;
+  type: string;
+  body: string;
+  headers?: Record<string, string>;
+}
+
+export class AdminServer {
+  readonly #server: Server;
+  readonly #state: BaseState;
+  readonly #metrics: Metrics;
+  readonly #connections = new Set<Socket>();
+  #file: SocketFile | null = null;
+
+  constructor(state: BaseState, onError: (error: Error) => void) {
+    this.#state = state;
+    this.#metrics = new Metrics(state);
+    this.#server = createServer(
+      {
+        maxHeaderSize: MAX_HEADER_BYTES,
+        headersTimeout: REQUEST_DEADLINE_MS,
+        requestTimeout: REQUEST_DEADLINE_MS,
+        keepAliveTimeout: REQUEST_DEADLINE_MS,
+        connectionsCheckingInterval: 2000,
+      },
+      (request, response) => {
+        this.#serve(request, response).catch((error: Error) => {
+          onError(error);
+          response.destroy();
+        });
+      },
+    );
+    this.#server.maxConnections = MAX_CONNECTIONS;
+    // Also for answers that are not read.
+    this.#server.setTimeout(2 * REQUEST_DEADLINE_MS, (socket) => socket.destroy());
+    this.#server.on('connection', (socket) => {
+      this.#connections.add(socket);
+      socket.once('close', () => this.#connections.delete(socket));
+    });
+    this.#server.on('clientError', (_error, socket) => socket.destroy());
+    this.#server.on('error', onError);
+  }
+
+  /** Listens on `path`; throws an Error that says what is in the way. */
+  async listen(path: string): Promise<void> {
+    prepareSocketPath(path);
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      // bind(2) happens inside listen(): with this mask the file never is more open than it shall be.
+      const mask = process.umask(0o777 & ~SOCKET_MODE);
+      try {
+        this.#server.listen(path, () => {
+          this.#server.off('error', reject);
+          resolve();
+        });
+      } finally {
+        process.umask(mask);
+      }
+    });
+    this.#file = rememberSocketFile(path);
+  }
+
+  /** Ends at once, connections too, and removes the socket file. */
+  close(): void {
+    if (this.#file) removeSocketFile(this.#file);
+    this.#file = null;
+    this.#server.close();
+    for (const socket of this.#connections) socket.destroy();
+  }
+
+  /** Descriptors of the connections that are open now. */
+  descriptors(): number[] {
+    return [...this.#connections].flatMap((socket) => {
+      const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd;
+      return fd !== undefined && fd >= 0 ? [fd] : [];
+    });
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const answer = await this.#answer(request);
+    const headers: Record<string, string> = {
+      'content-type': answer.type,
+      'content-length': String(Buffer.byteLength(answer.body)),
+      'cache-control': 'no-store',
+      ...answer.headers,
+    };
+    // What a body would hold is nobody's business: it ends the connection instead of being read.
+    const hasBody =
+      request.headers['transfer-encoding'] !== undefined ||
+      Number(request.headers['content-length'] ?? 0) > 0;
+    if (hasBody) headers.connection = 'close';
+    response.writeHead(answer.status, headers);
+    response.end(request.method === 'HEAD' ? undefined : answer.body);
+    if (hasBody) response.once('finish', () => request.socket.destroySoon());
+  }
+
+  async #answer(request: IncomingMessage): Promise<Answer> {
+    const path = (request.url ?? '').split('?', 1)[0];
+    if (path !== '/v1/status' && path !== '/metrics') {
+      return json(404, { error: 'notFound', message: 'there are /v1/status and /metrics' });
+    }
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      return json(
+        405,
+        { error: 'methodNotAllowed', message: 'this interface only answers GET and HEAD' },
+        { allow: 'GET, HEAD' },
+      );
+    }
+    if (path === '/v1/status') return json(200, buildStatus(this.#state));
+    return { status: 200, type: this.#metrics.contentType, body: await this.#metrics.text() };
+  }
+}
+
+function json(status: number, value: unknown, headers: Record<string, string> = {}): Answer {
+  return {
+    status,
+    type: 'application/json; charset=utf-8',
+    body: `${JSON.stringify(value)}\n`,
+    headers,
+  };
+}

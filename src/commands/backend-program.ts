@@ -1,0 +1,116 @@
+/**
+ * The vhost-user back-end program conventions (QEMU's docs/interop/vhost-user.rst, "Backend program conventions"): one port,
+ * one socket, no configuration file. `--print-capabilities` is answered by the command line itself.
+ */
+import { fstatSync } from 'node:fs';
+import { isAbsolute, resolve } from 'node:path';
+import { crossCheck } from '../config/cross-checks.ts';
+import { formatPath } from '../config/complaints.ts';
+import { parsePrefix, formatPrefix } from '../config/addresses.ts';
+import { buildPlan } from '../config/plan.ts';
+import { configSchema, LOG_LEVELS } from '../config/schema.ts';
+import { CommandError, EXIT } from '../exit-codes.ts';
+import { Log, type LogLevel } from '../log.ts';
+
+export interface BackendOptions {
+  socketPath?: string;
+  fd?: string;
+  address: string;
+  gateway?: string;
+  interface?: string;
+  adminSocket?: string;
+  logLevel: string;
+}
+
+/** The port's name in logs and status. */
+const VM = 'vm';
+/** Not connected by path: the plan gets the descriptor instead. */
+const PLACEHOLDER_PATH = '/dev/null/vhost-user';
+
+export const CAPABILITIES = '{"type":"net"}';
+
+export async function backendProgram(options: BackendOptions): Promise<number> {
+  if ((options.socketPath === undefined) === (options.fd === undefined)) {
+    throw new CommandError('give either --socket-path=PATH or --fd=N, not both', EXIT.usage);
+  }
+  const fd = options.fd === undefined ? -1 : checkDescriptor(options.fd);
+  const plan = buildPlan(onePortConfig(options));
+  const socket = plan.vms[0]!.sockets[0]!;
+  if (fd >= 0) Object.assign(socket, { path: '', fd });
+  const { Daemon } = await import('../daemon.ts');
+  const log = new Log({ level: logLevel(options.logLevel), format: 'json' });
+  const daemon = new Daemon({
+    plan,
+    log,
+    admin: {
+      socket: options.adminSocket === undefined ? null : resolve(options.adminSocket),
+      required: true,
+    },
+    // A connection that we were handed can't come back; a path can.
+    exitWithFrontend: fd >= 0,
+  });
+  return daemon.run();
+}
+
+/** A configuration with one network and one VM, and one adapter where an interface is given. */
+function onePortConfig(options: BackendOptions) {
+  const prefix = parsePrefix(options.address);
+  if (!prefix)
+    throw new CommandError(`--address ${options.address}: must be like 10.77.0.2/24`, EXIT.usage);
+  const address = options.address.split('/')[0]!;
+  const subnet = formatPrefix(prefix);
+  const path = options.socketPath;
+  const raw = {
+    networks: { net: { subnet, address: options.gateway ?? firstHost(prefix.first) } },
+    vms: {
+      [VM]: {
+        socket: path === undefined ? PLACEHOLDER_PATH : isAbsolute(path) ? path : resolve(path),
+        addresses: [address],
+        management: options.interface !== undefined,
+      },
+    },
+    ...(options.interface !== undefined && {
+      adapters: { uplink: { interface: options.interface, controllers: [VM] } },
+    }),
+  };
+  const wrong: string[] = [];
+  const result = configSchema.safeParse(raw);
+  for (const issue of result.error?.issues ?? [])
+    wrong.push(`${formatPath(issue.path)}: ${issue.message}`);
+  crossCheck(raw, (where, text) => {
+    if (path !== undefined || where[2] !== 'socket') wrong.push(`${formatPath(where)}: ${text}`);
+  });
+  if (wrong.length > 0 || !result.success) throw new CommandError(wrong.join('\n'), EXIT.usage);
+  return result.data;
+}
+
+function firstHost(first: number): string {
+  const host = first + 1;
+  return [24, 16, 8, 0].map((shift) => Math.floor(host / 2 ** shift) % 256).join('.');
+}
+
+function checkDescriptor(text: string): number {
+  const fd = Number(text);
+  if (!/^\d{1,6}$/.test(text) || fd < 3) {
+    throw new CommandError(
+      `--fd ${text}: must be the number of an inherited socket, 3 or more`,
+      EXIT.usage,
+    );
+  }
+  try {
+    if (fstatSync(fd).isSocket()) return fd;
+  } catch {
+    throw new CommandError(`--fd ${text}: no such descriptor was inherited`);
+  }
+  throw new CommandError(`--fd ${text}: is no socket`);
+}
+
+function logLevel(text: string): LogLevel {
+  const level = LOG_LEVELS.find((known) => known === text);
+  if (!level)
+    throw new CommandError(
+      `--log-level ${text}: must be one of ${LOG_LEVELS.join(', ')}`,
+      EXIT.usage,
+    );
+  return level;
+}

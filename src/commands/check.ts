@@ -1,0 +1,81 @@
+/** `basewire check --config FILE`: what is wrong with a configuration, or what it would do. Creates nothing. */
+import type { BasePlan, SocketPlan } from '../base/plan.ts';
+import { environmentWarnings } from '../config/environment.ts';
+import { loadConfig } from '../config/load.ts';
+import { buildPlan } from '../config/plan.ts';
+import { type Config, DEFAULT_ADMIN_SOCKET } from '../config/schema.ts';
+import { EXIT } from '../exit-codes.ts';
+import { table } from './table.ts';
+
+export function check(options: { config: string }): number {
+  const { file, config, warnings } = loadConfig(options.config);
+  const plan = buildPlan(config);
+  process.stdout.write(`${file}: ok\n\n${describePlan(plan, config)}`);
+  for (const warning of [...warnings, ...environmentWarnings(plan)]) {
+    process.stderr.write(`${file}: warning: ${warning}\n`);
+  }
+  return EXIT.ok;
+}
+
+function describePlan(plan: BasePlan, config: Config): string {
+  const network = (index: number) => plan.networks[index]!.name;
+  const parts = [
+    table(
+      ['NETWORK', 'SUBNET', 'BASE ADDRESS', 'BASE MAC', 'MTU', 'RINGS'],
+      plan.networks.map((each) => [
+        each.name,
+        `${each.subnet}/${each.prefix}`,
+        each.address,
+        each.mac,
+        String(each.mtu),
+        each.packed ? 'split or packed' : 'split',
+      ]),
+    ),
+    table(
+      ['VM', 'NETWORK', 'ADDRESSES', 'MAC', 'MANAGEMENT', 'SOCKET'],
+      plan.vms.map((vm) => [
+        vm.name,
+        network(vm.network),
+        [...vm.addresses, ...vm.prefixes].join(' '),
+        vm.mac ?? 'learned',
+        vm.management ? 'yes' : 'no',
+        vm.sockets.map(describeSocket).join(' and '),
+      ]),
+    ),
+  ];
+  if (plan.adapters.length > 0) {
+    parts.push(
+      table(
+        [
+          'ADAPTER',
+          'INTERFACE',
+          'NETWORK',
+          'CONTROLLERS',
+          'LEASE',
+          'WITHOUT CONTROLLER',
+          'NEXT HOP',
+        ],
+        plan.adapters.map((adapter) => [
+          adapter.name,
+          adapter.interface,
+          network(adapter.network),
+          adapter.controllers.map((vm) => plan.vms[vm]!.name).join(', then '),
+          `${adapter.leaseSeconds} s`,
+          adapter.onControllerLoss === 'keep' ? 'stays open' : 'is closed',
+          adapter.nextHop ?? 'none: the subnet only',
+        ]),
+      ),
+    );
+  } else parts.push('No adapters: the VMs reach each other only.\n');
+  const { poll, spinMicroseconds, burst } = plan.datapath;
+  parts.push(
+    `Data path: ${poll} polling, spins ${spinMicroseconds} µs, up to ${burst} datagrams per port and turn.\n` +
+      `Admin interface: ${config.admin?.socket ?? DEFAULT_ADMIN_SOCKET}. Log: ${config.log.level} and above, ${config.log.format}.\n`,
+  );
+  return parts.join('\n');
+}
+
+function describeSocket(socket: SocketPlan): string {
+  if (socket.mode === 'client') return `${socket.path} (QEMU listens)`;
+  return `${socket.path} (${socket.fileMode.toString(8).padStart(4, '0')})`;
+}

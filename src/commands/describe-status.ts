@@ -1,0 +1,160 @@
+/** The status for people: tables first, then for each VM and adapter what is missing and what was dropped, and why. */
+import type { AdapterStatus, Status, VmStatus } from '../admin/status.ts';
+import { printable } from '../config/complaints.ts';
+import { DROP_REASONS } from '../counters.ts';
+import { table } from './table.ts';
+
+export function describeStatus(status: Status): string {
+  const parts = [headline(status), networks(status)];
+  if (Object.keys(status.vms).length > 0) parts.push(vms(status.vms));
+  if (Object.keys(status.adapters).length > 0) parts.push(adapters(status.adapters));
+  const notes = [
+    ...Object.entries(status.vms).flatMap(([name, vm]) => vmNotes(name, vm)),
+    ...Object.entries(status.adapters).flatMap(([name, adapter]) => adapterNotes(name, adapter)),
+  ];
+  if (notes.length > 0) parts.push(notes.map((note) => `${printable(note)}\n`).join(''));
+  return parts.join('\n');
+}
+
+function headline(status: Status): string {
+  const notes = [`basewire ${status.version}, up ${duration(status.uptimeSeconds)}`];
+  if (!status.ready) notes.push('NOT READY: the turn worker does not serve');
+  if (status.workerRestarts > 0)
+    notes.push(`turn worker started anew ${times(status.workerRestarts)}`);
+  if (status.logDropped > 0) notes.push(`${status.logDropped} log lines lost`);
+  return `${notes.join('; ')}\n`;
+}
+
+function networks(status: Status): string {
+  return table(
+    ['NETWORK', 'SUBNET', 'BASE ADDRESS', 'BASE MAC', 'MTU'],
+    Object.entries(status.networks).map(([name, network]) => [
+      name,
+      network.subnet,
+      network.address,
+      network.mac,
+      String(network.mtu),
+    ]),
+  );
+}
+
+function vms(all: Record<string, VmStatus>): string {
+  return table(
+    ['VM', 'STATE', 'NETWORK', 'ADDRESSES', 'MAC', 'OUT', 'OUT BYTES', 'IN', 'IN BYTES', 'DROPS'],
+    Object.entries(all).map(([name, vm]) => [
+      name,
+      vm.state,
+      vm.network,
+      [...vm.addresses, ...vm.prefixes].join(' '),
+      vm.mac ?? '-',
+      String(vm.output.datagrams),
+      String(vm.output.bytes),
+      String(vm.input.datagrams),
+      String(vm.input.bytes),
+      String(total(vm.drops)),
+    ]),
+  );
+}
+
+function adapters(all: Record<string, AdapterStatus>): string {
+  return table(
+    [
+      'ADAPTER',
+      'STATE',
+      'INTERFACE',
+      'OPENED BY',
+      'LEASE',
+      'SENT',
+      'SENT BYTES',
+      'RECEIVED',
+      'RECEIVED BYTES',
+      'DROPS',
+    ],
+    Object.entries(all).map(([name, adapter]) => [
+      name,
+      adapter.state,
+      adapter.interface,
+      adapter.openedBy ?? '-',
+      adapter.leaseSeconds === null ? '-' : `${adapter.leaseSeconds} s`,
+      String(adapter.sent.datagrams),
+      String(adapter.sent.bytes),
+      String(adapter.received.datagrams),
+      String(adapter.received.bytes),
+      String(total(adapter.drops)),
+    ]),
+  );
+}
+
+function vmNotes(name: string, vm: VmStatus): string[] {
+  const notes: string[] = [];
+  if (vm.state !== 'running') notes.push(`  missing: ${vm.missing || 'nothing known'}`);
+  if (vm.lastError) notes.push(`  last error: ${vm.lastError}`);
+  if (vm.state !== 'running') notes.push(...hints(name, vm));
+  for (const ring of vm.rings) {
+    if (ring.broken)
+      notes.push(
+        `  ring ${ring.index} is broken: ${ring.broken} (heals when the guest’s driver or QEMU resets it)`,
+      );
+  }
+  if (vm.output.waiting > 0) notes.push(`  ${vm.output.waiting} datagrams wait for their receiver`);
+  notes.push(...drops(vm.drops));
+  return notes.length > 0 ? [`vm ${name}:`, ...notes] : [];
+}
+
+/** What the operator can do, in QEMU's own words. */
+function hints(name: string, vm: VmStatus): string[] {
+  const trouble = `${vm.missing} ${vm.lastError}`;
+  if (/memory/i.test(trouble)) {
+    return [
+      '  QEMU must share the guest’s memory: -object memory-backend-memfd,id=mem,size=SIZE,share=on -machine memory-backend=mem',
+    ];
+  }
+  if (vm.state !== 'waiting') return [];
+  const client = vm.sockets.some((socket) => socket.mode === 'client');
+  const direction = client
+    ? 'QEMU must listen there (server=on,wait=off)'
+    : 'basewire listens there';
+  return [
+    `  socket: ${vm.sockets.map((socket) => socket.path).join(', ')} (${direction})`,
+    `  QEMU arguments: basewire qemu-args ${name} --config FILE`,
+  ];
+}
+
+function adapterNotes(name: string, adapter: AdapterStatus): string[] {
+  const notes: string[] = [];
+  if (adapter.state !== 'open') {
+    notes.push(
+      `  ${adapter.reason || adapter.state} (may be opened by: ${adapter.controllers.join(', ')})`,
+    );
+  }
+  const lost = adapter.events.receiveOverruns ?? 0;
+  if (lost > 0)
+    notes.push(`  ${lost} frames were lost by the kernel because the receive ring was full`);
+  notes.push(...drops(adapter.drops));
+  return notes.length > 0 ? [`adapter ${name}:`, ...notes] : [];
+}
+
+function drops(all: Record<string, number>): string[] {
+  return Object.entries(all)
+    .filter(([, count]) => count > 0)
+    .sort(([, a], [, b]) => b - a)
+    .map(([reason, count]) => {
+      const sentence = (DROP_REASONS as Record<string, string>)[reason] ?? '';
+      return `  dropped ${count} ${reason}: ${sentence}`;
+    });
+}
+
+function total(all: Record<string, number>): number {
+  return Object.values(all).reduce((sum, count) => sum + count, 0);
+}
+
+function times(count: number): string {
+  return count === 1 ? 'once' : `${count} times`;
+}
+
+function duration(seconds: number): string {
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86400)} days`;
+}

@@ -1,0 +1,21 @@
+/** `basewire status [--json]`: how the running daemon is. */
+import { askAdmin } from '../admin/client.ts';
+import type { Status } from '../admin/status.ts';
+import { loadConfig } from '../config/load.ts';
+import { DEFAULT_ADMIN_SOCKET } from '../config/schema.ts';
+import { EXIT } from '../exit-codes.ts';
+import { describeStatus } from './describe-status.ts';
+
+export interface StatusOptions {
+  json?: boolean;
+  config?: string;
+  adminSocket?: string;
+}
+
+export async function status(options: StatusOptions): Promise<number> {
+  const configured = options.config === undefined ? undefined : loadConfig(options.config);
+  const socket = options.adminSocket ?? configured?.config.admin?.socket ?? DEFAULT_ADMIN_SOCKET;
+  const body = await askAdmin(socket, '/v1/status');
+  process.stdout.write(options.json ? body : describeStatus(JSON.parse(body) as Status));
+  return EXIT.ok;
+}

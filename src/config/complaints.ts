@@ -1,0 +1,147 @@
+/**
+ * Turns what the schema finds wrong into complaints that a person can act on:
+ * `FILE:LINE:COLUMN: path.to.key: what is wrong, what to do`.
+ */
+import type { z } from 'zod';
+import { descriptionAt, type JsonSchema, keysAt } from './json-schema.ts';
+import type { Complaint, ConfigSource, Path } from './source.ts';
+import { didYouMean } from './suggest.ts';
+
+type Issue = z.core.$ZodIssue;
+
+/** All complaints about a file, in the order in which they stand in it. */
+export class ConfigError extends Error {
+  readonly file: string;
+  readonly complaints: Complaint[];
+
+  constructor(file: string, complaints: Complaint[]) {
+    const sorted = complaints.toSorted((a, b) => a.line - b.line || a.column - b.column);
+    const lines = new Set(sorted.map((complaint) => formatComplaint(file, complaint)));
+    super([...lines].join('\n'));
+    this.name = 'ConfigError';
+    this.file = file;
+    this.complaints = sorted;
+  }
+}
+
+export function formatComplaint(file: string, complaint: Complaint): string {
+  const path = formatPath(complaint.path);
+  const where = `${file}:${complaint.line}:${complaint.column}: `;
+  return printable(where + (path && `${path}: `) + complaint.text);
+}
+
+/** `vms.web.addresses[0]` */
+export function formatPath(path: Path): string {
+  let text = '';
+  for (const step of path) {
+    text += typeof step === 'number' ? `[${step}]` : `${text && '.'}${String(step)}`;
+  }
+  return text;
+}
+
+/** Text without control characters, so that a file can't write to the terminal of who checks it. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (char) => JSON.stringify(char).slice(1, -1));
+}
+
+/** The complaints behind one zod issue. */
+export function issueComplaints(
+  issue: Issue,
+  source: ConfigSource,
+  schema: JsonSchema,
+): Complaint[] {
+  const path = issue.path;
+  const value = valueAt(source.raw, path);
+  const at = (where: Path, text: string, which: 'key' | 'value' = 'value'): Complaint => ({
+    ...source.position(where, which),
+    path: where,
+    text,
+  });
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return issue.keys.map((key) => {
+        const known = keysAt(schema, path);
+        const hint = didYouMean(key, known) || ` (known: ${known.join(', ')})`;
+        return at([...path, key], `unknown key${hint}`, 'key');
+      });
+    case 'invalid_union': {
+      // Of several forms, complain about the one that was meant: the one whose own type fits.
+      const meant = issue.errors.find((errors) => !errors.some(isWrongType));
+      if (meant === undefined) {
+        return [at(path, `must be ${formsOf(issue.errors)}, not ${nameOf(value)}`)];
+      }
+      return meant.flatMap((inner) =>
+        issueComplaints({ ...inner, path: [...path, ...inner.path] } as Issue, source, schema),
+      );
+    }
+    case 'invalid_type':
+      if (value === undefined)
+        return [at(path, `is missing: ${descriptionAt(schema, path)}`, 'key')];
+      return [at(path, wrongType(issue, value))];
+    case 'invalid_value': {
+      const known = issue.values.map(String);
+      const hint = typeof value === 'string' ? didYouMean(value, known) : '';
+      return [at(path, `must be ${list(known)}, not ${nameOf(value)}${hint}`)];
+    }
+    default:
+      return [at(path, `${issue.message}, not ${nameOf(value)}`)];
+  }
+}
+
+function isWrongType(issue: Issue): boolean {
+  return issue.path.length === 0 && issue.code === 'invalid_type';
+}
+
+function wrongType(issue: Issue & { code: 'invalid_type' }, value: unknown): string {
+  const expected = String(issue.expected);
+  const numeric = expected === 'number' || expected === 'int';
+  if (numeric && typeof value === 'number') return `${issue.message}, not ${value}`;
+  const rule = `must be ${TYPES[expected] ?? expected}, not ${nameOf(value)}`;
+  if (numeric && typeof value === 'string' && /^\d+$/.test(value)) {
+    return `${rule}: write it without quotes`;
+  }
+  if (expected === 'boolean' && typeof value === 'string') return `${rule}: write true or false`;
+  if (expected === 'string' && typeof value === 'number') return `${rule}: put it in quotes`;
+  return rule;
+}
+
+const TYPES: Record<string, string> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'a mapping of keys to values',
+  record: 'a mapping of names to values',
+};
+
+function formsOf(errors: Issue[][]): string {
+  const forms = errors.flat().filter(isWrongType) as (Issue & { code: 'invalid_type' })[];
+  return list([
+    ...new Set(forms.map((form) => TYPES[String(form.expected)] ?? String(form.expected))),
+  ]);
+}
+
+function list(words: readonly string[]): string {
+  return words.length < 2 ? words.join() : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
+}
+
+function nameOf(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (value === null) return 'empty';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
+  if (typeof value === 'object') return 'a mapping';
+  const text = JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 77)}…"` : text;
+}
+
+export function valueAt(raw: unknown, path: Path): unknown {
+  let value = raw;
+  for (const step of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step))
+      return undefined;
+    value = (value as Record<PropertyKey, unknown>)[step];
+  }
+  return value;
+}

@@ -1,0 +1,21 @@
+/** What a correct configuration may still lack on this host: worth a warning, since it may appear later. */
+import { existsSync, readFileSync } from 'node:fs';
+import type { BasePlan } from '../base/plan.ts';
+
+export function environmentWarnings(plan: BasePlan): string[] {
+  const warnings: string[] = [];
+  for (const adapter of plan.adapters) {
+    const folder = `/sys/class/net/${adapter.interface}`;
+    if (!existsSync('/sys/class/net')) break;
+    if (!existsSync(folder)) {
+      warnings.push(
+        `adapter ${adapter.name}: there is no interface ${adapter.interface} on this host now; it can be opened once it exists`,
+      );
+    } else if (readFileSync(`${folder}/type`, 'latin1').trim() !== '1') {
+      warnings.push(
+        `adapter ${adapter.name}: ${adapter.interface} is no Ethernet interface: it can’t be opened`,
+      );
+    }
+  }
+  return warnings;
+}

@@ -1,0 +1,177 @@
+/**
+ * What a configuration may say: keys, types, ranges and defaults. The JSON Schema for editors is made from this
+ * (`json-schema.ts`), and so are the complaints about single values (`complaints.ts`). What holds between values
+ * (addresses inside subnets, nothing twice) is in `cross-checks.ts`.
+ *
+ * Every object is strict: an unknown key is a complaint. Messages say what the value must be.
+ */
+import { z } from 'zod';
+import { ADDRESS_PATTERN, MAC_PATTERN, PREFIX_PATTERN } from './addresses.ts';
+
+/** Names stand in metrics, logs and commands. */
+export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
+export const NAME_RULE =
+  'a name is 1 to 64 letters, digits, "_", "." or "-", and begins with a letter or digit';
+
+export const DEFAULT_ADMIN_SOCKET = '/run/basewire/admin.sock';
+
+/** sun_path holds 108 bytes with the closing zero (unix(7)). */
+export const MAX_SOCKET_PATH_BYTES = 107;
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+
+const address = z
+  .string()
+  .regex(ADDRESS_PATTERN, 'must be an IPv4 address like 10.77.0.11 (no leading zeros)');
+const prefix = z
+  .string()
+  .regex(PREFIX_PATTERN, 'must be an IPv4 prefix like 10.77.0.0/24 (no leading zeros)');
+const mac = z.string().regex(MAC_PATTERN, 'must be a MAC address like 52:54:00:00:00:11');
+const path = z
+  .string()
+  .regex(/^\/[^\0]*[^\0/]$/, 'must be an absolute path of a file, like /run/basewire/web.sock');
+const user = z.union([z.string().min(1, 'must not be empty'), z.int().min(0).max(4294967294)]);
+
+function whole(from: number, to: number, unit: string) {
+  const rule = `must be a whole number from ${from} to ${to}${unit && ` ${unit}`}`;
+  return z.int(rule).min(from, rule).max(to, rule);
+}
+
+const network = z
+  .strictObject({
+    subnet: prefix.describe('The network’s IPv4 prefix, /8 to /30, host bits zero.'),
+    address: address.describe('The base’s own address in the subnet; the guests’ gateway.'),
+    mac: mac
+      .describe('The base’s MAC address. Default: derived from the network’s name and subnet.')
+      .optional(),
+    mtu: whole(68, 65521, 'bytes')
+      .describe('Longest IP datagram, offered to the guests (VIRTIO_NET_F_MTU).')
+      .optional(),
+    packed: z
+      .boolean()
+      .describe(
+        'Offer packed virtqueues. QEMU can’t re-synchronise one when the base restarts, so only where that is acceptable.',
+      )
+      .default(false),
+  })
+  .describe('One IP subnet.');
+
+const socket = z.union([
+  path,
+  z.strictObject({
+    path: path.describe('Absolute path, at most 107 bytes.'),
+    mode: z
+      .enum(['server', 'client'])
+      .describe('server: basewire listens and QEMU connects. client: the other way round.')
+      .default('server'),
+    permissions: z
+      .string()
+      .regex(/^0?[0-7]{3}$/, 'must be octal permissions in quotes, like "0660"')
+      .describe('Of the socket file, octal, in quotes.')
+      .optional(),
+    owner: user.describe('User (name or number) that owns the socket file.').optional(),
+    group: user.describe('Group (name or number) of the socket file.').optional(),
+    allowUids: z
+      .array(z.int().min(0).max(4294967294))
+      .describe('Only front-ends of these user ids (besides root and basewire’s own) may connect.')
+      .optional(),
+  }),
+]);
+
+const vm = z
+  .strictObject({
+    socket: socket.describe('The vhost-user socket of this VM.').optional(),
+    sockets: z
+      .array(socket)
+      .min(1, 'must name at least one socket')
+      .max(8, 'must name at most 8 sockets')
+      .describe(
+        'Instead of socket: several front-ends of the same VM (live migration on one host).',
+      )
+      .optional(),
+    network: z.string().describe('May be left out when there is one network.').optional(),
+    addresses: z
+      .array(address)
+      .min(1, 'must name at least one address')
+      .describe('The VM’s addresses on its network.'),
+    prefixes: z
+      .array(prefix)
+      .describe('Prefixes outside all subnets that are routed to this VM.')
+      .optional(),
+    mac: mac.describe('Default: learned from the guest’s first frame.').optional(),
+    management: z
+      .boolean()
+      .describe('Whether the VM may be a controller of adapters.')
+      .default(false),
+  })
+  .describe('One virtual machine: a port of the base.');
+
+const adapter = z
+  .strictObject({
+    interface: z
+      .string()
+      .regex(
+        /^(?!\.{1,2}$)[^\s/:\0]{1,15}$/,
+        'must be the name of a network interface, at most 15 characters',
+      )
+      .describe('The host’s network interface.'),
+    network: z.string().describe('May be left out when there is one network.').optional(),
+    controllers: z
+      .array(z.string())
+      .min(1, 'must name at least one management VM: nobody else can open the adapter')
+      .describe('Management VMs that may open the adapter, in order of preference.'),
+    nextHop: address
+      .describe('Where datagrams for outside the subnet go. Without it they are dropped.')
+      .optional(),
+    mac: mac.describe('A unicast MAC address of its own. Default: the interface’s.').optional(),
+    lease: whole(1, 86400, 'seconds')
+      .describe('Seconds that an open holds without being renewed.')
+      .default(10),
+    onControllerLoss: z
+      .enum(['keep', 'close'])
+      .describe('What happens to an open adapter when no controller is left.')
+      .default('keep'),
+  })
+  .describe('One way out of the host.');
+
+export const configSchema = z.strictObject({
+  networks: z.record(z.string(), network).describe('IP subnets by name.'),
+  vms: z.record(z.string(), vm).describe('Virtual machines by name.'),
+  adapters: z.record(z.string(), adapter).describe('Ways out of the host by name.').default({}),
+  datapath: z
+    .strictObject({
+      poll: z
+        .enum(['adaptive', 'busy'])
+        .describe('adaptive: sleep when idle. busy: never sleep, takes a whole core.')
+        .default('adaptive'),
+      spin: whole(0, 1000000, 'microseconds')
+        .describe('Microseconds to look for more work before sleeping.')
+        .default(50),
+      burst: whole(1, 4096, 'datagrams')
+        .describe('Most datagrams taken from one port in one turn.')
+        .default(256),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      level: z.enum(LOG_LEVELS).describe('Least level that is logged.').default('info'),
+      format: z
+        .enum(['json', 'text'])
+        .describe('json: one JSON object per line. text: for people.')
+        .default('json'),
+    })
+    .prefault({}),
+  admin: z
+    .strictObject({
+      socket: path
+        .describe('Unix socket of the admin interface (HTTP), mode 0600.')
+        .default(DEFAULT_ADMIN_SOCKET),
+    })
+    .optional(),
+});
+
+/** A configuration that passed, with defaults filled in. */
+export type Config = z.output<typeof configSchema>;
+export type SocketConfig = z.output<typeof socket>;
+export type VmConfig = z.output<typeof vm>;
+export type AdapterConfig = z.output<typeof adapter>;

@@ -1,0 +1,111 @@
+/** Socket paths of a configuration: each used once, short enough, in a folder that exists or can be made. */
+import { statSync } from 'node:fs';
+import { dirname, normalize } from 'node:path';
+import { DEFAULT_ADMIN_SOCKET, MAX_SOCKET_PATH_BYTES } from './schema.ts';
+import type { Path } from './source.ts';
+import { groupId, userId } from './users.ts';
+import { type Complain, list, mapping } from './values.ts';
+
+export class SocketChecks {
+  readonly #raw: Record<string, unknown>;
+  readonly #vms: [name: string, value: Record<string, unknown>][];
+  readonly #complain: Complain;
+  /** Who uses a path. */
+  readonly #used = new Map<string, string>();
+
+  constructor(
+    raw: Record<string, unknown>,
+    vms: [name: string, value: Record<string, unknown>][],
+    complain: Complain,
+  ) {
+    this.#raw = raw;
+    this.#vms = vms;
+    this.#complain = complain;
+  }
+
+  run(): void {
+    const admin = mapping(this.#raw.admin)?.socket;
+    if (typeof admin === 'string') this.#path(admin, ['admin', 'socket'], 'the admin socket', true);
+    else
+      this.#used.set(DEFAULT_ADMIN_SOCKET, 'the admin socket (where admin.socket names no other)');
+    for (const [name, value] of this.#vms) {
+      const at: Path = ['vms', name];
+      if (value.socket !== undefined && value.sockets !== undefined) {
+        this.#complain([...at, 'sockets'], 'stands beside socket: use one of the two', 'key');
+      } else if (value.socket === undefined && value.sockets === undefined) {
+        this.#complain(
+          [...at, 'socket'],
+          'is missing: it must be the path of the VM’s vhost-user socket',
+          'key',
+        );
+      }
+      this.#socket(value.socket, [...at, 'socket'], name);
+      list(value.sockets).forEach((socket, index) => {
+        this.#socket(socket, [...at, 'sockets', index], name);
+      });
+    }
+  }
+
+  #socket(value: unknown, at: Path, vm: string): void {
+    if (typeof value === 'string') this.#path(value, at, `a socket of VM ${vm}`, true);
+    const socket = mapping(value);
+    if (!socket) return;
+    const server = socket.mode !== 'client';
+    if (typeof socket.path === 'string') {
+      this.#path(socket.path, [...at, 'path'], `a socket of VM ${vm}`, server);
+    }
+    for (const key of ['permissions', 'owner', 'group']) {
+      if (!server && socket[key] !== undefined) {
+        this.#complain(
+          [...at, key],
+          'has no effect with mode: client (QEMU makes the file): leave it out',
+          'key',
+        );
+      }
+    }
+    const isId = (id: unknown) => typeof id === 'string' || typeof id === 'number';
+    if (isId(socket.owner) && userId(socket.owner as string) === null) {
+      this.#complain([...at, 'owner'], `there is no user "${socket.owner}" on this host`);
+    }
+    if (isId(socket.group) && groupId(socket.group as string) === null) {
+      this.#complain([...at, 'group'], `there is no group "${socket.group}" on this host`);
+    }
+  }
+
+  #path(path: string, at: Path, owner: string, made: boolean): void {
+    if (!path.startsWith('/') || path.endsWith('/') || path.includes('\0')) return; // the schema said so
+    const bytes = Buffer.byteLength(path);
+    if (bytes > MAX_SOCKET_PATH_BYTES) {
+      this.#complain(
+        at,
+        `is ${bytes} bytes long, a socket’s path holds ${MAX_SOCKET_PATH_BYTES}: choose a shorter one`,
+      );
+    }
+    const plain = normalize(path);
+    const other = this.#used.get(plain);
+    if (other) this.#complain(at, `${path} is already ${other}: choose another`);
+    else this.#used.set(plain, owner);
+    if (made && bytes <= MAX_SOCKET_PATH_BYTES) {
+      const reason = folderTrouble(dirname(plain));
+      if (reason) this.#complain(at, reason);
+    }
+  }
+}
+
+/** Why a socket can't be made in this folder; '' when it exists, or only its last part is missing. */
+export function folderTrouble(folder: string): string {
+  const kind = kindOf(folder);
+  if (kind === 'folder') return '';
+  if (kind === 'other') return `${folder} is no folder`;
+  const parent = dirname(folder);
+  if (kindOf(parent) === 'folder') return '';
+  return `neither the folder ${folder} nor ${parent} exists: make it, or choose another path`;
+}
+
+function kindOf(path: string): 'folder' | 'other' | 'missing' {
+  try {
+    return statSync(path).isDirectory() ? 'folder' : 'other';
+  } catch {
+    return 'missing';
+  }
+}

@@ -1,0 +1,240 @@
+/**
+ * The daemon's main thread: starts the admin interface and the turn worker, opens adapters for it, logs for it, and ends it.
+ * It touches no datagram.
+ */
+import { chownSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { AdminServer } from './admin/server.ts';
+import { BaseState } from './base-state.ts';
+import type { BasePlan, FromWorker } from './base/plan.ts';
+import { CommandError, EXIT } from './exit-codes.ts';
+import { type Log, LogLimiter } from './log.ts';
+import { makeSocketFolder, removeSocketFile, rememberSocketFile } from './socket-file.ts';
+import { notifySystemd } from './supervision/notify.ts';
+import { openAdapter } from './supervision/open-adapter.ts';
+import { TurnWorker } from './supervision/turn-worker.ts';
+import { native } from './native.ts';
+
+/** SIGTERM to exit takes under two seconds; most of it is the worker's. */
+const WORKER_STOP_MS = 1300;
+const LOG_FLUSH_MS = 200;
+
+export interface DaemonOptions {
+  plan: BasePlan;
+  log: Log;
+  admin: {
+    /** null: no admin interface. */
+    socket: string | null;
+    /** Whether a socket that can't be made ends the start. */
+    required: boolean;
+  };
+  /** One-port mode: end when the front-end ends. */
+  exitWithFrontend: boolean;
+  /** Another worker than the built one, for tests. */
+  workerUrl?: URL;
+}
+
+export class Daemon {
+  readonly state: BaseState;
+  readonly #options: DaemonOptions;
+  readonly #log: Log;
+  readonly #limiter = new LogLimiter();
+  readonly #worker: TurnWorker;
+  readonly #admin: AdminServer;
+  #finish: (outcome: number | CommandError) => void = () => {};
+  readonly #finished: Promise<number | CommandError>;
+  #stopping = false;
+
+  constructor(options: DaemonOptions) {
+    this.#options = options;
+    this.#log = options.log;
+    this.state = new BaseState(options.plan);
+    this.state.logDropped = () => this.#log.dropped;
+    this.#finished = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+    this.#admin = new AdminServer(this.state, (error) => {
+      this.#log.logger.warn({ error: error.message }, 'admin interface');
+    });
+    this.#worker = new TurnWorker({
+      url: options.workerUrl ?? new URL('./base/worker.js', import.meta.url),
+      plan: options.plan,
+      counters: this.state.counters.buffer,
+      exitWithFrontend: options.exitWithFrontend,
+      onMessage: (message) => this.#take(message),
+      onLost: (reason, pauseMs) => this.#lost(reason, pauseMs),
+      onFatal: (reason) => this.#finish(new CommandError(reason)),
+      onEnd: () => this.#finish(EXIT.ok),
+      keep: () => this.#admin.descriptors(),
+    });
+  }
+
+  /**
+   * Runs until a signal, or until it can't. Resolves to the exit code; rejects with a CommandError when it could not start or go
+   * on. Either way everything it made is gone again.
+   */
+  async run(): Promise<number> {
+    const restoreSignals = this.#handleSignals();
+    let outcome: number | CommandError;
+    try {
+      this.#makeFolders();
+      await this.#startAdmin();
+      this.#worker.start();
+      outcome = await this.#finished;
+    } catch (error) {
+      outcome = error instanceof CommandError ? error : new CommandError((error as Error).message);
+    }
+    await this.#shutDown();
+    restoreSignals();
+    if (typeof outcome !== 'number') throw outcome;
+    return outcome;
+  }
+
+  /** Ends run(), as a signal does. */
+  stop(reason: string): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#log.logger.info({ reason }, 'stopping');
+    notifySystemd('STOPPING=1', () => {});
+    this.#finish(EXIT.ok);
+  }
+
+  async #shutDown(): Promise<void> {
+    this.#stopping = true;
+    // The worker removes its socket files; what is left when it could not is removed here.
+    const sockets = this.state.ready ? this.#serverSockets() : [];
+    const inTime = await this.#worker.stop(WORKER_STOP_MS);
+    this.state.ready = false;
+    if (!inTime) this.#log.logger.warn('the turn worker did not stop in time');
+    for (const file of sockets) removeSocketFile(file);
+    this.#admin.close();
+    this.#log.logger.info('stopped');
+    await this.#log.close(LOG_FLUSH_MS);
+  }
+
+  #serverSockets() {
+    return this.#options.plan.vms
+      .flatMap((vm) => vm.sockets)
+      .filter((socket) => socket.mode === 'server' && socket.fd < 0)
+      .flatMap((socket) => {
+        try {
+          return [rememberSocketFile(socket.path)];
+        } catch {
+          return [];
+        }
+      });
+  }
+
+  #makeFolders(): void {
+    for (const socket of this.#options.plan.vms.flatMap((vm) => vm.sockets)) {
+      if (socket.mode !== 'server' || socket.fd >= 0) continue;
+      // QEMU must get through the folder to the socket: give it the socket's group.
+      if (makeSocketFolder(socket.path) && socket.gid >= 0)
+        chownSync(dirname(socket.path), -1, socket.gid);
+    }
+  }
+
+  async #startAdmin(): Promise<void> {
+    const { socket, required } = this.#options.admin;
+    if (socket === null) return;
+    try {
+      makeSocketFolder(socket);
+      await this.#admin.listen(socket);
+    } catch (error) {
+      const reason = `admin socket: ${(error as Error).message}`;
+      if (required) throw new CommandError(reason);
+      this.#log.logger.warn(`no admin interface: ${reason}`);
+    }
+  }
+
+  #take(message: FromWorker): void {
+    switch (message.kind) {
+      case 'ready':
+        this.state.ready = true;
+        this.#log.ready({
+          networks: this.#options.plan.networks.length,
+          vms: this.#options.plan.vms.length,
+          adapters: this.#options.plan.adapters.length,
+        });
+        notifySystemd('READY=1', (reason) =>
+          this.#log.logger.warn({ reason }, 'systemd was not notified'),
+        );
+        break;
+      case 'log':
+        this.#logFor(message);
+        break;
+      case 'vm':
+        if (message.vm in this.state.vms) this.state.vms[message.vm] = message.detail;
+        break;
+      case 'adapter':
+        if (message.adapter in this.state.adapters)
+          this.state.adapters[message.adapter] = message.detail;
+        break;
+      case 'adapterOpen':
+        this.#openAdapter(message.adapter);
+        break;
+    }
+  }
+
+  #logFor(message: Extract<FromWorker, { kind: 'log' }>): void {
+    const { level, vm, adapter, message: text, fields } = message;
+    // What a guest can cause is limited; errors and debugging output are not a guest's doing.
+    let keptBack = 0;
+    if (level !== 'debug' && (vm !== undefined || adapter !== undefined)) {
+      keptBack = this.#limiter.pass(`${vm ?? ''}/${adapter ?? ''}`);
+      if (keptBack < 0) return;
+    }
+    this.#log.logger[level](
+      {
+        ...(vm !== undefined && { vm }),
+        ...(adapter !== undefined && { adapter }),
+        ...fields,
+        ...(keptBack > 0 && { keptBack }),
+      },
+      text,
+    );
+  }
+
+  #openAdapter(adapter: number): void {
+    const plan = this.#options.plan.adapters[adapter];
+    if (!plan) return;
+    const answer = openAdapter(adapter, plan);
+    if (answer.kind === 'adapterRefused') {
+      this.#log.logger.warn({ adapter: plan.name, reason: answer.reason }, 'adapter not opened');
+    }
+    if (!this.#worker.send(answer) && answer.kind === 'adapterOpened') {
+      native.closeDescriptor(answer.fd);
+    }
+  }
+
+  #lost(reason: string, pauseMs: number): void {
+    this.state.workerLost();
+    this.state.workerRestarts += 1;
+    this.#log.logger.error(
+      { reason, pauseMs, restarts: this.state.workerRestarts },
+      'the turn worker failed and is started anew',
+    );
+  }
+
+  /** Signals and stray errors; returns what undoes it. */
+  #handleSignals(): () => void {
+    const end = (signal: NodeJS.Signals) => this.stop(signal);
+    const hangUp = () => {
+      this.#log.logger.warn(
+        'SIGHUP ignored: the configuration is read at the start only, restart to apply a new one',
+      );
+    };
+    const stray = (error: unknown) => {
+      this.#log.logger.error(
+        { error: (error as Error)?.stack ?? String(error) },
+        'unexpected error in the main thread',
+      );
+    };
+    process.on('SIGTERM', end).on('SIGINT', end).on('SIGHUP', hangUp);
+    process.on('uncaughtException', stray).on('unhandledRejection', stray);
+    return () => {
+      process.off('SIGTERM', end).off('SIGINT', end).off('SIGHUP', hangUp);
+      process.off('uncaughtException', stray).off('unhandledRejection', stray);
+    };
+  }
+}

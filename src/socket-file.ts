@@ -1,0 +1,88 @@
+/**
+ * Files of Unix sockets that we listen on: who may stand in the way, and who may not.
+ *
+ * A daemon that was killed leaves its socket files behind, and bind(2) refuses a path that exists. Such a file is removed
+ * only when it is a socket on which nobody accepts; a symbolic link is never followed, and nothing else is ever removed.
+ * Everything here is synchronous and never blocks, so the turn worker may use it between turns.
+ */
+import { lstatSync, mkdirSync, type Stats, unlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { native } from './native.ts';
+
+/** Which file we made, so that we never remove somebody else's. */
+export interface SocketFile {
+  path: string;
+  dev: number;
+  ino: number;
+}
+
+/** What stands at a path, itself (never what a link points to); null when nothing does. */
+function look(path: string): Stats | null {
+  return lstatSync(path, { throwIfNoEntry: false }) ?? null;
+}
+
+/**
+ * Makes room for a listening socket at `path`: removes a stale socket file. Throws an Error that says what is in the way:
+ * something that is no socket, or a socket on which somebody accepts.
+ */
+export function prepareSocketPath(path: string): void {
+  const found = look(path);
+  if (found === null) return;
+  if (found.isSymbolicLink()) {
+    throw new Error(`${path} is a symbolic link, which is not followed: remove it`);
+  }
+  if (!found.isSocket()) {
+    throw new Error(`${path} exists and is not a socket: remove it, or choose another path`);
+  }
+  const trouble = probe(path);
+  if (trouble) throw new Error(`${path}: ${trouble}`);
+  const again = look(path);
+  if (again === null) return;
+  if (again.ino !== found.ino || again.dev !== found.dev) {
+    throw new Error(`${path} was just made anew by another process`);
+  }
+  unlinkSync(path);
+}
+
+/** Why the socket at a path must stay; '' when nobody accepts on it. */
+function probe(path: string): string {
+  try {
+    native.closeDescriptor(native.unixConnect(path));
+    return 'another process accepts connections on it: is basewire running already?';
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ECONNREFUSED' || code === 'ENOENT') return '';
+    if (code === 'EAGAIN') return 'another process listens on it (and is busy)';
+    if (code === 'EPROTOTYPE') return 'it is a socket of another kind, in use by another process';
+    return `can’t tell whether another process uses it: ${(error as Error).message}`;
+  }
+}
+
+/** Remembers the socket file that was just made. Throws when it is not there, or is no socket. */
+export function rememberSocketFile(path: string): SocketFile {
+  const found = look(path);
+  if (!found?.isSocket()) throw new Error(`${path} is not the socket that was just made`);
+  return { path, dev: found.dev, ino: found.ino };
+}
+
+/** Removes a socket file if it is still the one that we made. Never throws. */
+export function removeSocketFile(file: SocketFile): void {
+  try {
+    const found = look(file.path);
+    if (found?.isSocket() && found.ino === file.ino && found.dev === file.dev)
+      unlinkSync(file.path);
+  } catch {
+    // The folder is gone or not ours any more: then so is the file.
+  }
+}
+
+/** Makes the folder of a socket where only that last part is missing (mode 0750); true when it was made. */
+export function makeSocketFolder(path: string): boolean {
+  try {
+    mkdirSync(dirname(path), { mode: 0o750 });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw new Error(`can’t make the folder ${dirname(path)}: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * Opens an adapter's packet socket for the turn worker. The interface comes from the configuration, never from a guest,
+ * and whatever goes wrong becomes a sentence for the management guest and the status.
+ */
+import { readFileSync } from 'node:fs';
+import type { AdapterPlan, ToWorker } from '../base/plan.ts';
+import { formatMac, macBytes } from '../config/addresses.ts';
+import { native } from '../native.ts';
+
+/** if.h */
+const IFF_UP = 0x1;
+const IFF_LOOPBACK = 0x8;
+const IFF_RUNNING = 0x40;
+/** if_arp.h */
+const ARPHRD_ETHER = 1;
+
+/**
+ * Receive ring: 32 blocks of 256 KiB, handed over by the kernel when full or after a millisecond. A transmit frame holds the
+ * ring's own header, the virtio-net header and the longest segmented datagram (64 KiB and headers): 17 pages.
+ */
+const RINGS = {
+  blockBytes: 256 * 1024,
+  blocks: 32,
+  retireMilliseconds: 1,
+  frameBytes: 17 * 4096,
+  frames: 256,
+};
+
+export type AdapterAnswer = Extract<ToWorker, { kind: 'adapterOpened' | 'adapterRefused' }>;
+
+/** Never throws. On 'adapterOpened' the descriptor belongs to whoever gets the answer. */
+export function openAdapter(adapter: number, plan: AdapterPlan): AdapterAnswer {
+  const refused = (reason: string): AdapterAnswer => ({ kind: 'adapterRefused', adapter, reason });
+  try {
+    const info = native.interfaceInfo(plan.interface);
+    if (info.flags & IFF_LOOPBACK || linkType(plan.interface) !== ARPHRD_ETHER) {
+      return refused(`${plan.interface} is no Ethernet interface`);
+    }
+    const socket = native.packetOpen({
+      interfaceIndex: info.index,
+      ...RINGS,
+      unicast: plan.mac === null ? null : macBytes(plan.mac),
+    });
+    return {
+      kind: 'adapterOpened',
+      adapter,
+      fd: socket.fd,
+      headerBytes: socket.headerBytes,
+      receive: socket.receive,
+      transmit: socket.transmit,
+      mapBytes: socket.mapBytes,
+      interfaceIndex: info.index,
+      mac: plan.mac ?? formatMac(info.mac),
+      mtu: info.mtu,
+      up: (info.flags & (IFF_UP | IFF_RUNNING)) === (IFF_UP | IFF_RUNNING),
+    };
+  } catch (error) {
+    return refused(reasonInWords(plan.interface, error as NodeJS.ErrnoException));
+  }
+}
+
+/** ARPHRD_… of an interface; Ethernet where sysfs is not mounted. */
+function linkType(name: string): number {
+  try {
+    return Number(readFileSync(`/sys/class/net/${name}/type`, 'latin1'));
+  } catch {
+    return ARPHRD_ETHER;
+  }
+}
+
+function reasonInWords(name: string, error: NodeJS.ErrnoException): string {
+  switch (error.code) {
+    case 'ENODEV':
+    case 'ENXIO':
+      return `there is no interface ${name} on this host`;
+    case 'EPERM':
+    case 'EACCES':
+      return `not permitted to open ${name}: basewire lacks CAP_NET_RAW`;
+    case 'ENOMEM':
+    case 'ENOBUFS':
+      return `not enough memory for the rings of ${name}`;
+    case 'EMFILE':
+    case 'ENFILE':
+      return 'no file descriptor left';
+    default:
+      return `${name}: ${error.message}`;
+  }
+}

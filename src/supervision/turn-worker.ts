@@ -1,0 +1,235 @@
+/**
+ * Keeps one turn worker running: starts it, carries messages, watches its pulse, starts a new one when it fails.
+ *
+ * States: starting (no 'ready' yet) → serving → either stopping → stopped, or lost → (pause) → starting. A worker is lost
+ * when it throws, ends, or its loop stands still: then it is ended, what it left open is closed, and after a pause that
+ * doubles from 100 ms to 5 s a new one starts. The front-ends see their sockets close and reconnect.
+ */
+import { Worker } from 'node:worker_threads';
+import {
+  BEAT,
+  type BasePlan,
+  type FromWorker,
+  type ToWorker,
+  type WorkerStart,
+} from '../base/plan.ts';
+import { native } from '../native.ts';
+import { closeLeftovers, type Descriptors, openDescriptors } from './leftovers.ts';
+
+/** The pulse is looked at this often; so many looks in a row without a move mean a hang (1.75 s). */
+const LOOK_MS = 250;
+const LOOKS = 7;
+/** From the thread's start to its first round, module loading included. */
+const START_DEADLINE_MS = 30_000;
+/** After terminate(), before the thread counts as stuck inside a system call. */
+const END_DEADLINE_MS = 5000;
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5000;
+/** A worker that served this long was a good one: the next pause is short again. */
+const GOOD_MS = 30_000;
+
+export interface TurnWorkerOptions {
+  url: URL;
+  plan: BasePlan;
+  counters: SharedArrayBuffer;
+  exitWithFrontend: boolean;
+  onMessage(message: FromWorker): void;
+  /** The worker is gone; a new one starts after `pauseMs`. */
+  onLost(reason: string, pauseMs: number): void;
+  /** It can't be kept running: it failed before its first 'ready', or a thread is stuck. */
+  onFatal(reason: string): void;
+  /** It ended of its own accord, after 'stopped'. */
+  onEnd(): void;
+  /** Descriptors that were opened since and are not the worker's. */
+  keep(): Iterable<number>;
+}
+
+type Phase = 'idle' | 'starting' | 'serving' | 'stopping' | 'lost' | 'stopped';
+
+export class TurnWorker {
+  readonly #options: TurnWorkerOptions;
+  readonly #wakeFd: number;
+  #descriptors: Descriptors = new Map();
+  #worker: Worker | null = null;
+  #beat = new Int32Array(new SharedArrayBuffer(BEAT.cells * 4));
+  #phase: Phase = 'idle';
+  #everReady = false;
+  #startedAt = 0;
+  #pause = FIRST_PAUSE_MS;
+  #rounds = 0;
+  #stills = 0;
+  #reason = '';
+  #watch: NodeJS.Timeout | null = null;
+  #restart: NodeJS.Timeout | null = null;
+  #stopped: (() => void) | null = null;
+
+  constructor(options: TurnWorkerOptions) {
+    this.#options = options;
+    this.#wakeFd = native.eventfd();
+  }
+
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  /** Starts the first worker. All long-lived descriptors of the main thread must be open already. */
+  start(): void {
+    this.#descriptors = openDescriptors();
+    this.#spawn();
+    this.#watch = setInterval(() => this.#look(), LOOK_MS);
+  }
+
+  /** False when there is no worker to take the message. */
+  send(message: ToWorker): boolean {
+    if (!this.#worker || (this.#phase !== 'serving' && this.#phase !== 'starting')) return false;
+    this.#worker.postMessage(message);
+    native.signal(this.#wakeFd);
+    return true;
+  }
+
+  /** Asks the worker to quiesce and waits at most `milliseconds`; then ends it anyway. True when it did so in time. */
+  async stop(milliseconds: number): Promise<boolean> {
+    if (this.#watch) clearInterval(this.#watch);
+    if (this.#restart) clearTimeout(this.#restart);
+    const worker = this.#worker;
+    if (!worker) {
+      this.#phase = 'stopped';
+      return true;
+    }
+    let inTime = true;
+    if (this.#phase === 'starting' || this.#phase === 'serving') {
+      this.#phase = 'stopping';
+      let timer: NodeJS.Timeout | undefined;
+      inTime = await new Promise<boolean>((resolve) => {
+        this.#stopped = () => resolve(true);
+        timer = setTimeout(() => resolve(false), milliseconds);
+        worker.postMessage({ kind: 'stop' } satisfies ToWorker);
+        native.signal(this.#wakeFd);
+      });
+      clearTimeout(timer);
+    }
+    this.#phase = 'stopped';
+    const ended = worker.terminate();
+    native.signal(this.#wakeFd);
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 200).unref())]);
+    return inTime;
+  }
+
+  #spawn(): void {
+    const options = this.#options;
+    const beat = new SharedArrayBuffer(BEAT.cells * 4);
+    this.#beat = new Int32Array(beat);
+    this.#phase = 'starting';
+    this.#startedAt = performance.now();
+    this.#stills = 0;
+    this.#rounds = 0;
+    this.#reason = '';
+    native.drain(this.#wakeFd);
+    const workerData: WorkerStart = {
+      plan: options.plan,
+      counters: options.counters,
+      beat,
+      wakeFd: this.#wakeFd,
+      exitWithFrontend: options.exitWithFrontend,
+    };
+    const worker = new Worker(options.url, { workerData, name: 'turn' });
+    this.#worker = worker;
+    worker.on('message', (message: FromWorker) => {
+      if (this.#worker === worker) this.#take(message);
+    });
+    worker.on('error', (error: Error) => {
+      this.#reason ||= `it threw: ${error?.stack ?? error}`;
+    });
+    worker.on('messageerror', () => {
+      this.#reason ||= 'it sent a message that could not be read';
+      this.#end();
+    });
+    worker.on('exit', (code) => {
+      if (this.#worker === worker) this.#gone(code);
+    });
+  }
+
+  #take(message: FromWorker): void {
+    if (message.kind === 'stopped') {
+      this.#stopped?.();
+      if (this.#phase === 'stopping') return;
+      this.#phase = 'stopped';
+      this.#options.onEnd();
+      return;
+    }
+    if (this.#phase === 'lost') return;
+    if (message.kind === 'ready') {
+      this.#phase = 'serving';
+      this.#everReady = true;
+      this.#stills = 0;
+    } else if (message.kind === 'failed') {
+      this.#reason ||= message.message;
+      if (!this.#everReady) {
+        this.#phase = 'lost';
+        this.#options.onFatal(message.message);
+      } else this.#end();
+      return;
+    }
+    this.#options.onMessage(message);
+  }
+
+  /** The pulse. Counts looks, not time: after a suspend of the whole machine only one look has passed. */
+  #look(): void {
+    if (this.#phase === 'starting') {
+      if (performance.now() - this.#startedAt > START_DEADLINE_MS) {
+        this.#reason ||= `it was not ready within ${START_DEADLINE_MS / 1000} seconds`;
+        this.#end();
+      }
+      return;
+    }
+    if (this.#phase !== 'serving') return;
+    const rounds = Atomics.load(this.#beat, BEAT.rounds);
+    const waiting = Atomics.load(this.#beat, BEAT.waiting) !== 0;
+    if (waiting || rounds !== this.#rounds) {
+      this.#rounds = rounds;
+      this.#stills = 0;
+      return;
+    }
+    this.#stills += 1;
+    if (this.#stills < LOOKS) return;
+    this.#reason ||= `its loop stood still for ${(LOOK_MS * LOOKS) / 1000} seconds`;
+    this.#end();
+  }
+
+  /** Ends a worker that can't be trusted any more; 'exit' does the rest. */
+  #end(): void {
+    const worker = this.#worker;
+    if (!worker || this.#phase === 'lost') return;
+    this.#phase = 'lost';
+    void worker.terminate();
+    // It may sit in its native wait, which only a descriptor ends.
+    native.signal(this.#wakeFd);
+    setTimeout(() => {
+      if (this.#worker === worker) {
+        this.#options.onFatal(`the turn worker is stuck inside a system call (${this.#reason})`);
+      }
+    }, END_DEADLINE_MS).unref();
+  }
+
+  #gone(code: number): void {
+    this.#worker = null;
+    if (this.#phase === 'stopping' || this.#phase === 'stopped') {
+      this.#stopped?.();
+      return;
+    }
+    const reason = this.#reason || `it ended with code ${code}`;
+    closeLeftovers(this.#descriptors, this.#options.keep());
+    if (!this.#everReady) {
+      if (this.#phase !== 'lost' || !this.#reason) this.#options.onFatal(reason);
+      this.#phase = 'lost';
+      return;
+    }
+    const served = performance.now() - this.#startedAt;
+    this.#pause = served > GOOD_MS ? FIRST_PAUSE_MS : this.#pause;
+    const pause = this.#pause;
+    this.#pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
+    this.#phase = 'lost';
+    this.#options.onLost(reason, pause);
+    this.#restart = setTimeout(() => this.#spawn(), pause);
+  }
+}
