@@ -10,7 +10,7 @@
  * `gather`/`release` on the way in, `resolve` then `put`/`publish` on the way out; none allocates when a neighbour is known.
  */
 import { EPOLLIN } from '../base/watcher.ts';
-import type { AdapterDetail, ToWorker } from '../base/plan.ts';
+import type { AdapterDetail, AdapterPlan, ToWorker } from '../base/plan.ts';
 import { type AdapterState, CELL } from '../counters.ts';
 import { longestDatagram } from '../routing/offload.ts';
 import { keyOf, maskKey } from '../wire/ipv4-address.ts';
@@ -33,6 +33,12 @@ const REOPEN_INTERVAL: Milliseconds = 1000;
 const KICK_INTERVAL: Milliseconds = 1;
 
 export class Adapter {
+  readonly plan: AdapterPlan;
+  /** Port number, and where its counter record starts. */
+  readonly port: number;
+  readonly record: number;
+  /** The MAC it speaks with: six bytes; the same memory is used as three halves. */
+  readonly mac: Uint8Array = new Uint8Array(6);
   readonly neighbours: Neighbours;
   readonly arp: LanArp;
   /** The interface's; 0 until first opened. */
@@ -42,8 +48,6 @@ export class Adapter {
   state: AdapterState = 'closed';
 
   private readonly context: AdapterContext;
-  /** The MAC it speaks with: six bytes, and the same memory as three halves. */
-  private readonly mac = new Uint8Array(6);
   private readonly fixedMac: boolean;
   private receiveRing: ReceiveRing | null = null;
   private transmitRing: TransmitRing | null = null;
@@ -66,6 +70,9 @@ export class Adapter {
   constructor(context: AdapterContext) {
     this.context = context;
     const { plan, network } = context;
+    this.plan = plan;
+    this.port = context.port;
+    this.record = context.counters.base(context.port);
     this.fixedMac = plan.mac !== null;
     if (plan.mac !== null) this.mac.set(parseMac(plan.mac));
     // A /31 or /32 has no broadcast address (RFC 3021).
@@ -118,9 +125,8 @@ export class Adapter {
     const refused = this.transmitRing!.put(slot);
     if (refused !== 0) return refused;
     const cells = this.context.counters.cells;
-    const record = this.context.counters.base(this.context.port);
-    cells[record + CELL.sentDatagrams]++;
-    cells[record + CELL.sentBytes] += storage.length[slot];
+    cells[this.record + CELL.sentDatagrams]++;
+    cells[this.record + CELL.sentBytes] += storage.length[slot];
     return 0;
   }
 
@@ -206,7 +212,7 @@ export class Adapter {
     this.reopenAt = Number.POSITIVE_INFINITY;
     this.statisticsAt = 0;
     watcher.watch(opened.fd, EPOLLIN, false, (events) => this.ready(events));
-    this.context.log('info', `adapter opened on ${this.context.plan.interface}`, {
+    this.context.log('info', `adapter opened on ${this.plan.interface}`, {
       mac: macText(this.mac),
       mtu: this.mtu,
       up: opened.up,
@@ -240,7 +246,7 @@ export class Adapter {
 
   /** An rtnetlink message about any interface. */
   linkChanged(link: LinkMessage): void {
-    const name = this.context.plan.interface;
+    const name = this.plan.interface;
     if (this.fd >= 0 && link.index === this.interfaceIndex) {
       if (link.deleted) this.lost(`interface ${name} was deleted`);
       // Its identity is its name, not its index.
@@ -255,7 +261,7 @@ export class Adapter {
 
   /** Reads the interface's state anew: messages about it may have been lost. */
   refreshLink(): void {
-    const name = this.context.plan.interface;
+    const name = this.plan.interface;
     let info: ReturnType<AdapterContext['native']['interfaceInfo']> | null = null;
     try {
       info = this.context.native.interfaceInfo(name);
@@ -342,7 +348,7 @@ export class Adapter {
   private goDown(): void {
     this.transmitRing?.rewind();
     this.arp.stop();
-    this.become('down', CELL.adapterDown, `interface ${this.context.plan.interface} is down`);
+    this.become('down', CELL.adapterDown, `interface ${this.plan.interface} is down`);
     this.neighbours.clear(CELL.adapterDown);
   }
 

@@ -122,7 +122,7 @@ export class ReceiveRing {
         if (full !== length || length > MAX_FRAME_BYTES || length < 14) {
           cells[record + (length < 14 ? CELL.runt : CELL.adapterTruncated)]++;
         } else {
-          if (copies.count >= copies.rows) break;
+          if (copies.count >= copies.rows) copies.gather();
           const slot = storage.take(this.port, length);
           if (slot < 0) break;
           const at = storage.at[slot];

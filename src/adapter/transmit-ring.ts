@@ -84,7 +84,7 @@ export class TransmitRing {
     const length = this.storage.length[slot] + this.headerBytes;
     if (length > this.frameBytes - PACKET.headerBytes) return CELL.tooBig;
     const used = this.pending + this.reserved;
-    if (used === this.frames || this.copies.count + 2 > this.copies.rows) return CELL.adapterFull;
+    if (used === this.frames) return CELL.adapterFull;
     let index = this.head + used;
     if (index >= this.frames) index -= this.frames;
     const frame = this.start + index * this.frameBytes;
@@ -96,6 +96,7 @@ export class TransmitRing {
     words[(frame + PACKET.length) >> 2] = length;
     const at = this.storage.at[slot];
     const data = frame + PACKET.headerBytes;
+    if (this.copies.count + 2 > this.copies.rows) this.copies.deliver();
     if (this.headerBytes === HEADER_BYTES) {
       this.copies.add(this.region, data, at - HEADER_BYTES, length);
     } else {
