@@ -1,0 +1,84 @@
+/**
+ * What the hostile ring tests have in common: put one lying chain into the attacker's output buffer and see that it comes back with
+ * length 0, is counted once under its reason, and that an honest datagram behind it still arrives.
+ */
+import { expect } from 'vitest';
+import type { DropReason } from '../../src/counters.ts';
+import type { Fixture } from '../support/fixture.ts';
+import { until } from '../support/until.ts';
+import type { Vm } from '../support/vm.ts';
+
+export interface Lie {
+  name: string;
+  /** The reason it is counted under; several where the datagram breaks more than one rule. */
+  reason: DropReason | readonly DropReason[];
+  /** Puts the lie into the transmit queue without publishing it. */
+  tell(a: Vm): void;
+  /** Whether it can be told with these features. */
+  needs?: bigint;
+  /** Only when these were not negotiated. */
+  lacks?: bigint;
+}
+
+export function canTell(lie: Lie, a: Vm): boolean {
+  return (
+    (a.features & (lie.needs ?? 0n)) === (lie.needs ?? 0n) &&
+    (a.features & (lie.lacks ?? 0n)) === 0n
+  );
+}
+
+async function dropsOf(fixture: Fixture): Promise<Record<string, number>> {
+  return { ...(await fixture.daemon.vm('a')).drops };
+}
+
+/** The lie is dropped or recycled: chain back with length 0, one count, the queue goes on. */
+export async function expectDropped(fixture: Fixture, a: Vm, lie: Lie): Promise<void> {
+  const reasons: readonly string[] = typeof lie.reason === 'string' ? [lie.reason] : lie.reason;
+  const before = await dropsOf(fixture);
+  lie.tell(a);
+  a.transmitQueue().publish();
+  await a.untilSent(); // throws when a chain comes back with a length
+  await fixture.goodPasses(a);
+  const changed = await until(`a drop of ${lie.name} to be counted`, async () => {
+    const now = await dropsOf(fixture);
+    const names = Object.keys(now).filter((name) => now[name] !== before[name]);
+    return names.length > 0 ? names.map((name) => `${name}+${now[name] - before[name]}`) : null;
+  });
+  expect(
+    reasons.map((reason) => `${reason}+1`),
+    lie.name,
+  ).toContain(changed.join());
+}
+
+/** The ring stops: err descriptor signalled, state broken, nothing taken any more; the others go on; a restart heals it. */
+export async function expectBroken(fixture: Fixture, a: Vm, tell: () => void): Promise<void> {
+  const { daemon } = fixture;
+  const queue = a.transmitQueue();
+  const before = await daemon.count('a', 'ringsBroken');
+  queue.errors();
+  const used = queue.usedIndex;
+  tell();
+  queue.kick();
+  await daemon.untilCount('a', 'ringsBroken', before + 1);
+  await daemon.untilState('a', 'broken');
+  await until('the err descriptor', () => queue.errors() > 0);
+  // it is not served any more, however often it is kicked
+  for (let i = 0; i < 20; i++) queue.kick();
+  await fixture.flow.advance();
+  expect(queue.usedIndex).toBe(used);
+  expect(await daemon.count('a', 'ringsBroken')).toBe(before + 1);
+  await heal(fixture, a);
+}
+
+/** What a driver's reset does: rings stopped, started afresh. */
+export async function heal(fixture: Fixture, a: Vm): Promise<void> {
+  await a.stopRing(0);
+  await a.stopRing(1);
+  for (const queue of a.queues) queue.reset();
+  await a.applyFeatures();
+  a.fillReceive();
+  await a.startRing(0, 0);
+  await a.startRing(1, 0);
+  await fixture.daemon.untilState('a', 'running');
+  await fixture.goodPasses(a);
+}

@@ -1,0 +1,154 @@
+/**
+ * Ranked case 9: the virtio-net header asks for impossible checksums and segmentation. Dropped and counted; hints and unknown flags
+ * are ignored.
+ */
+import { describe, expect, test } from 'vitest';
+import type { DropReason } from '../../src/counters.ts';
+import { useFixture } from '../support/fixture.ts';
+import { GSO, HDR_FLAG, type NetHeader } from '../support/net-header.ts';
+import { parse } from '../support/packets.ts';
+import { FEATURE } from '../support/protocol.ts';
+import { A, B, tcpFrame, udpFrame } from '../support/traffic.ts';
+import { LINUX_FEATURES } from '../support/vm.ts';
+import { expectDropped } from './attack.ts';
+
+const payload = Buffer.alloc(3000, 0x5a);
+const tcpData = tcpFrame(A, B.ip, payload, { checksum: 'partial' });
+const udpData = udpFrame(A, B.ip, Buffer.alloc(100, 0x5a), { checksum: 'partial' });
+const end = udpData.length;
+const csum = (start: number, offset: number): Partial<NetHeader> => ({
+  flags: HDR_FLAG.needsCsum,
+  checksumStart: start,
+  checksumOffset: offset,
+});
+const tso: Partial<NetHeader> = {
+  ...csum(34, 16),
+  gsoType: GSO.tcpv4,
+  gsoSize: 1448,
+  headerLength: 54,
+};
+
+const CHECKSUM: [string, Partial<NetHeader>][] = [
+  ['start at 65535', csum(65535, 6)],
+  ['start at the end', csum(end, 0)],
+  ['start behind the end', csum(end + 1, 6)],
+  ['start plus offset at the end', csum(34, end - 34)],
+  ['one byte of the field behind the end', csum(34, end - 35)],
+  ['a sum that wraps 16 bits', csum(34, 65535)],
+  ['both at 65535', csum(65535, 65535)],
+  ['start in the Ethernet header', csum(4, 6)],
+  ['start in the IP header', csum(20, 6)],
+];
+
+const SEGMENTATION: [string, Buffer, Partial<NetHeader>, bigint?][] = [
+  ['an unknown type', tcpData, { ...tso, gsoType: 9 }],
+  ['type 0x7f', tcpData, { ...tso, gsoType: 0x7f }],
+  ['size 0', tcpData, { ...tso, gsoSize: 0 }],
+  ['size 1', tcpData, { ...tso, gsoSize: 1 }],
+  ['TCPV6 on IPv4', tcpData, { ...tso, gsoType: GSO.tcpv6 }],
+  ['without NEEDS_CSUM', tcpData, { ...tso, flags: 0 }],
+  ['of a UDP datagram as TCP', udpData, { ...tso, ...csum(34, 6) }],
+  ['UFO, not negotiated', udpData, { ...csum(34, 6), gsoType: GSO.udp, gsoSize: 512 }],
+  ['USO, not negotiated', udpData, { ...csum(34, 6), gsoType: GSO.udpL4, gsoSize: 512 }],
+  ['of a fragment', tcpFrame(A, B.ip, payload, { checksum: 'partial', ip: { flags: 1 } }), tso],
+  ['TSO4, not negotiated', tcpData, tso, FEATURE.HOST_TSO4 | FEATURE.HOST_TSO6 | FEATURE.HOST_ECN],
+];
+
+describe('the virtio-net header lies', () => {
+  const fixture = useFixture();
+
+  for (const [name, header] of CHECKSUM) {
+    test(`checksum: ${name}`, async () => {
+      const a = await fixture().attacker();
+      await expectDropped(fixture(), a, {
+        name,
+        reason: 'badChecksumOffload',
+        tell: () => a.trySend(udpData, { header, publish: false }),
+      });
+    });
+  }
+
+  for (const [name, frame, header, lacks] of SEGMENTATION) {
+    test(`segmentation: ${name}`, async () => {
+      const features = LINUX_FEATURES & ~(lacks ?? 0n);
+      const a = await fixture().attacker({ features, transmitBytes: 4096 });
+      const reason: DropReason[] = ['badSegmentation'];
+      if (name === 'without NEEDS_CSUM') reason.push('badChecksumOffload');
+      await expectDropped(fixture(), a, {
+        name,
+        reason,
+        tell: () => a.trySend(frame, { header, publish: false }),
+      });
+    });
+  }
+
+  test('ECN alone is no segmentation: dropped or delivered as an ordinary datagram', async () => {
+    const a = await fixture().attacker();
+    const frame = udpFrame(A, B.ip, Buffer.from('ecn alone'));
+    const before = (await fixture().daemon.vm('a')).drops.badSegmentation;
+    await a.send(frame, { header: { gsoType: GSO.ecn } });
+    await a.untilSent();
+    if ((await fixture().daemon.vm('a')).drops.badSegmentation === before) {
+      const got = await fixture().flow.other(fixture().b);
+      expect(got.header.gsoType & ~GSO.ecn).toBe(0);
+      expect(parse(got.frame).udp?.payload.toString()).toBe('ecn alone');
+    }
+    await fixture().goodPasses(a);
+  });
+
+  test('a size larger than the datagram: delivered unchanged or dropped, never more', async () => {
+    const a = await fixture().attacker({ transmitBytes: 4096 });
+    const before = (await fixture().daemon.vm('a')).drops.badSegmentation;
+    await a.send(tcpData, { header: { ...tso, gsoSize: 65535 } });
+    await a.untilSent();
+    if ((await fixture().daemon.vm('a')).drops.badSegmentation === before) {
+      const got = await fixture().flow.other(fixture().b);
+      expect(parse(got.frame).problems).toEqual([]);
+      expect(parse(got.frame).tcp?.payload.equals(payload)).toBe(true);
+    }
+    await fixture().goodPasses(a);
+  });
+
+  for (const headerLength of [0, 1, 65535]) {
+    test(`hdr_len ${headerLength} is only a hint`, async () => {
+      const a = await fixture().attacker({ transmitBytes: 4096 });
+      await a.send(tcpData, { header: { ...tso, headerLength } });
+      const got = await fixture().flow.other(fixture().b);
+      expect(parse(got.frame).problems).toEqual([]);
+      expect(parse(got.frame).tcp?.payload.equals(payload)).toBe(true);
+      await fixture().goodPasses(a);
+    });
+  }
+
+  test('start and offset without NEEDS_CSUM, unknown flags and num_buffers are ignored', async () => {
+    const a = await fixture().attacker();
+    const frame = udpFrame(A, B.ip, Buffer.from('ignored'));
+    for (const header of [
+      { checksumStart: 65535, checksumOffset: 65535 },
+      { flags: 0xfe },
+      { flags: HDR_FLAG.dataValid | HDR_FLAG.rscInfo, checksumStart: 9 },
+      { buffers: 65535, gsoSize: 77, headerLength: 65535 },
+    ]) {
+      await a.send(frame, { header });
+      const got = await fixture().flow.other(fixture().b);
+      expect(parse(got.frame)).toMatchObject({ problems: [], checksum: 'good' });
+      expect(got.header.flags & HDR_FLAG.needsCsum).toBe(0);
+      expect(got.header.buffers).toBe(1);
+    }
+    await fixture().goodPasses(a);
+  });
+
+  test('at most 64 segments come out of one datagram', async () => {
+    const a = await fixture().attacker({
+      transmitBytes: 66000,
+      queueSize: 64,
+      memory: { regions: [{ guestAddress: 0, bytes: 24 << 20 }] },
+    });
+    const long = tcpFrame(A, B.ip, Buffer.alloc(60000), { checksum: 'partial' });
+    await expectDropped(fixture(), a, {
+      name: 'size 100 of 60000 bytes',
+      reason: 'badSegmentation',
+      tell: () => a.trySend(long, { header: { ...tso, gsoSize: 100 }, publish: false }),
+    });
+  });
+});

@@ -1,0 +1,123 @@
+/**
+ * Ranked case 6: indirect tables of impossible sizes and places, nested, not negotiated: recycled. What looks odd but must work is
+ * delivered.
+ */
+import { describe, expect, test } from 'vitest';
+import { DESC } from '../support/driver.ts';
+import { useFixture } from '../support/fixture.ts';
+import { parse } from '../support/packets.ts';
+import { A, B, udpFrame } from '../support/traffic.ts';
+import { LINUX_FEATURES, type Vm } from '../support/vm.ts';
+import { expectDropped } from './attack.ts';
+import { BAD_INDIRECT, honestIndirect } from './chains.ts';
+
+describe('an indirect table is malformed', () => {
+  const fixture = useFixture();
+
+  for (const lie of BAD_INDIRECT) {
+    test(lie.name, async () => {
+      const a = await fixture().attacker({ features: LINUX_FEATURES & ~(lie.lacks ?? 0n) });
+      await expectDropped(fixture(), a, lie);
+    });
+  }
+
+  async function expectDelivered(a: Vm, text: string): Promise<void> {
+    a.transmitQueue().publish();
+    const { frame } = await fixture().flow.other(fixture().b);
+    expect(parse(frame).udp?.payload.toString()).toBe(text);
+    await a.untilSent();
+    await fixture().goodPasses(a);
+  }
+
+  test('WRITE on the descriptor of the table is ignored (a device must)', async () => {
+    const a = await fixture().attacker();
+    const { chain, table } = honestIndirect(a, 2);
+    const flags = DESC.indirect | DESC.write;
+    a.transmitQueue().writeDescriptor(chain.head, { address: table, length: 32, flags });
+    await expectDelivered(a, 'a lie');
+  });
+
+  test('direct descriptors followed by a table work (a device must)', async () => {
+    const a = await fixture().attacker();
+    const queue = a.transmitQueue();
+    const frame = udpFrame(A, B.ip, Buffer.from('mixed'));
+    const chain = queue.add([{ data: Buffer.alloc(12) }, { data: Buffer.alloc(200) }])!;
+    const [head, second] = chain.descriptors;
+    const table = queue.slot(second);
+    const at = table + 64;
+    a.memory.bytes(at, frame.length).set(frame);
+    queue.writeDescriptor(0, { address: at, length: 20, flags: DESC.next, next: 1 }, table);
+    queue.writeDescriptor(1, { address: at + 20, length: frame.length - 20 }, table);
+    queue.writeDescriptor(head, {
+      address: chain.parts[0].address,
+      length: 12,
+      flags: DESC.next,
+      next: second,
+    });
+    queue.writeDescriptor(second, { address: table, length: 32, flags: DESC.indirect });
+    await expectDelivered(a, 'mixed');
+  });
+
+  test('entries of a table in any order work', async () => {
+    const a = await fixture().attacker();
+    const queue = a.transmitQueue();
+    const { table, chain } = honestIndirect(a, 4);
+    const places = [0, 3, 1, 2]; // the chain runs 0 -> 3 -> 1 -> 2
+    places.forEach((place, i) => {
+      const next = places[i + 1];
+      const { address, length } = chain.parts[i];
+      const flags = next === undefined ? 0 : DESC.next;
+      queue.writeDescriptor(place, { address, length, flags, next: next ?? 0 }, table);
+    });
+    await expectDelivered(a, 'a lie');
+  });
+
+  test('a table over two adjacent regions: delivered or recycled, never overread', async () => {
+    const a = await fixture().attacker({
+      memory: {
+        regions: [
+          { guestAddress: 0, bytes: 0x800000 },
+          { guestAddress: 0x800000, bytes: 0x800000, userAddress: 0x7e00_0000_0000n },
+        ],
+      },
+    });
+    const { chain, table } = honestIndirect(a, 3);
+    const queue = a.transmitQueue();
+    const border = 0x800000 - 16;
+    const bytes = Buffer.from(a.memory.bytes(table, 48));
+    a.memory.bytes(border, 16).set(bytes.subarray(0, 16));
+    const saved = Buffer.from(a.memory.bytes(0x800000, 32));
+    a.memory.bytes(0x800000, 32).set(bytes.subarray(16));
+    queue.writeDescriptor(chain.head, { address: border, length: 48, flags: DESC.indirect });
+    queue.publish();
+    await a.untilSent();
+    a.memory.bytes(0x800000, 32).set(saved);
+    const { drops } = await fixture().daemon.vm('a');
+    if (drops.chainBadIndirect + drops.chainBadAddress === 0) {
+      const { frame } = await fixture().flow.other(fixture().b);
+      expect(parse(frame).udp?.payload.toString()).toBe('a lie');
+    }
+    await fixture().goodPasses(a);
+  });
+
+  test('a buffer over two adjacent regions is put together', async () => {
+    const a = await fixture().attacker({
+      memory: {
+        regions: [
+          { guestAddress: 0, bytes: 0x800000 },
+          { guestAddress: 0x800000, bytes: 0x800000, userAddress: 0x7e00_0000_0000n },
+        ],
+      },
+    });
+    const queue = a.transmitQueue();
+    const bytes = Buffer.concat([Buffer.alloc(12), udpFrame(A, B.ip, Buffer.alloc(300, 0x61))]);
+    const border = 0x800000 - 100;
+    const saved = Buffer.from(a.memory.bytes(0x800000, 300));
+    a.memory.bytes(border, 100).set(bytes.subarray(0, 100));
+    a.memory.bytes(0x800000, bytes.length - 100).set(bytes.subarray(100));
+    const chain = queue.add([{ data: Buffer.alloc(1) }])!;
+    queue.writeDescriptor(chain.head, { address: border, length: bytes.length });
+    await expectDelivered(a, 'a'.repeat(300));
+    a.memory.bytes(0x800000, 300).set(saved);
+  });
+});

@@ -1,0 +1,169 @@
+/**
+ * The standing fixture of the hostile tests: an attacker's port `a`, and victims `b` and `c` whose flow must not lose a datagram
+ * whatever `a` does. After each case the standing assertions are checked.
+ */
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
+import type { Daemon, DaemonConfig } from './daemon.ts';
+import { Flow } from './flow.ts';
+import { parse } from './packets.ts';
+import { A, B, C, THREE_VMS, udpFrame } from './traffic.ts';
+import { until } from './until.ts';
+import { Vm, type VmOptions } from './vm.ts';
+import { World } from './world.ts';
+
+const MEBIBYTE = 1 << 20;
+/** What V8 may take for its heap during a case; leaks are looked for by repetition in connection-cycles.test.ts. */
+const RESIDENT_SLACK = 64 * MEBIBYTE;
+const WARN = 40;
+const MOST_WARNINGS = 5;
+const MOST_LINES_PER_CONNECTION = 8;
+
+interface Baseline {
+  pid: number;
+  descriptors: number;
+  mappings: number;
+  resident: number;
+  lines: number;
+}
+
+export class Fixture {
+  readonly world: World;
+  b!: Vm;
+  c!: Vm;
+  flow!: Flow;
+  #attackers: Vm[] = [];
+  #baseline!: Baseline;
+  #marker = 0;
+  /** Connections that the case makes besides `attacker()`. */
+  connections = 0;
+
+  private constructor(world: World) {
+    this.world = world;
+  }
+
+  static async start(config: DaemonConfig = { vms: THREE_VMS }): Promise<Fixture> {
+    const fixture = new Fixture(await World.start(config));
+    try {
+      fixture.b = await fixture.world.vm('b');
+      fixture.c = await fixture.world.vm('c');
+      fixture.flow = new Flow(fixture.b, B, fixture.c, C);
+    } catch (error) {
+      await fixture.close();
+      throw error;
+    }
+    return fixture;
+  }
+
+  get daemon(): Daemon {
+    return this.world.daemon;
+  }
+
+  /** Begins a case: the flow runs, the baseline is taken. */
+  async begin(): Promise<void> {
+    await this.daemon.untilState('a', 'waiting');
+    this.flow.start();
+    await this.flow.advance(4);
+    this.connections = 0;
+    this.#baseline = {
+      pid: this.daemon.pid,
+      descriptors: this.daemon.descriptors().length,
+      mappings: this.daemon.guestMappings().length,
+      resident: this.daemon.residentBytes(),
+      lines: this.daemon.lines.length,
+    };
+  }
+
+  /** The attacker's VM, running. */
+  async attacker(options: VmOptions = {}): Promise<Vm> {
+    await this.daemon.untilState('a', 'waiting');
+    const vm = await Vm.start(this.daemon.socket('a'), options);
+    this.#attackers.push(vm);
+    this.connections++;
+    await this.daemon.untilState('a', 'running');
+    return vm;
+  }
+
+  /** The attacker's VM, connected only. */
+  async connectedAttacker(options: VmOptions = {}): Promise<Vm> {
+    await this.daemon.untilState('a', 'waiting');
+    const vm = await Vm.connect(this.daemon.socket('a'), options);
+    this.#attackers.push(vm);
+    this.connections++;
+    return vm;
+  }
+
+  adopt(vm: Vm): Vm {
+    this.#attackers.push(vm);
+    this.connections++;
+    return vm;
+  }
+
+  /** An honest datagram from the attacker arrives at `b`, and nothing else arrived there before it. */
+  async goodPasses(a: Vm): Promise<void> {
+    const text = `good ${this.#marker++}`;
+    await a.send(udpFrame(A, B.ip, Buffer.from(text)));
+    const { frame } = await this.flow.other(this.b);
+    expect(parse(frame).udp?.payload.toString()).toBe(text);
+  }
+
+  /** Ends a case: the attacker leaves, then the standing assertions. */
+  async end(): Promise<void> {
+    for (const vm of this.#attackers.splice(0)) vm.close();
+    const { daemon, flow } = this;
+    const base = this.#baseline;
+    expect(daemon.running, `the daemon is alive:\n${daemon.lines.join('\n')}`).toBe(true);
+    expect(daemon.pid).toBe(base.pid);
+    await flow.advance();
+    await flow.finish();
+    for (const vm of [this.b, this.c]) {
+      expect(
+        flow
+          .others(vm)
+          .splice(0)
+          .map((one) => one.frame.toString('hex')),
+      ).toEqual([]);
+    }
+    await daemon.untilState('a', 'waiting');
+    await this.world.balance();
+    await until(
+      `descriptors and mappings as before (${base.descriptors}, ${base.mappings})`,
+      () =>
+        daemon.descriptors().length <= base.descriptors &&
+        daemon.guestMappings().length <= base.mappings,
+    );
+    expect(daemon.residentBytes() - base.resident).toBeLessThan(RESIDENT_SLACK);
+    const lines = daemon.lines.slice(base.lines);
+    const warnings = lines.filter((line) => levelOf(line) >= WARN);
+    expect(warnings.length, warnings.join('\n')).toBeLessThanOrEqual(MOST_WARNINGS);
+    const most = MOST_LINES_PER_CONNECTION * (this.connections + 1);
+    expect(lines.length, lines.join('\n')).toBeLessThanOrEqual(most);
+  }
+
+  async close(): Promise<void> {
+    this.flow?.stop();
+    for (const vm of this.#attackers.splice(0)) vm.close();
+    await this.world.close();
+  }
+}
+
+function levelOf(line: string): number {
+  try {
+    const { level } = JSON.parse(line) as { level?: number | string };
+    if (typeof level === 'number') return level;
+    return level === 'warn' ? WARN : level === 'error' || level === 'fatal' ? WARN + 10 : 0;
+  } catch {
+    return /\b(warn|error|fatal)\b/i.test(line) ? WARN : 0;
+  }
+}
+
+/** Sets the fixture up for the tests of a file or block; every test is a case of its own. */
+export function useFixture(config?: DaemonConfig): () => Fixture {
+  let fixture: Fixture | undefined;
+  beforeAll(async () => {
+    fixture = await Fixture.start(config);
+  });
+  beforeEach(() => fixture!.begin());
+  afterEach(() => fixture!.end());
+  afterAll(() => fixture?.close());
+  return () => fixture!;
+}
