@@ -10,11 +10,17 @@ import { describeMachine } from './lib/machine.ts';
 import { DPDK, provide } from './lib/needs.ts';
 import { writePlot } from './lib/plot.ts';
 import { setNiceness } from './lib/process.ts';
-import { printRow, type Row, storeRow } from './lib/results.ts';
+import { type Cell, printRow, type Row, storeRow } from './lib/results.ts';
 import type { RowOptions, RowRunner } from './rows/row.ts';
+import { adapterRow } from './rows/adapter.ts';
+import { controlRow } from './rows/control.ts';
+import { garbageRow } from './rows/garbage.ts';
+import { idleRow } from './rows/idle.ts';
+import { latencyRow } from './rows/latency.ts';
+import { scaleRow } from './rows/scale.ts';
 import { switchRow } from './rows/switch.ts';
 
-const ROWS: RowRunner[] = [switchRow];
+const ROWS: RowRunner[] = [switchRow, adapterRow, latencyRow, idleRow, controlRow, scaleRow, garbageRow];
 
 const USAGE = `npm run bench -- [row ...] [options]
 
@@ -110,7 +116,7 @@ async function runRows(
         };
         if (out !== null) writePlot(join(PROJECT, 'docs/performance.svg'), storeRow(out, row));
         process.stdout.write(`${printRow(row)}\n`);
-        if (row.cells.some((cell) => cell.comparisons.some((c) => c.verdict === 'missed'))) failures++;
+        if (row.cells.some(missed)) failures++;
       } catch (error) {
         failures++;
         lab.say(`row ${runner.name} failed: ${(error as Error).message}`);
@@ -120,6 +126,10 @@ async function runRows(
     lab.close();
   }
   return failures === 0 ? 0 : 1;
+}
+
+function missed(cell: Cell): boolean {
+  return cell.limit?.verdict === 'missed' || cell.comparisons.some(({ verdict }) => verdict === 'missed');
 }
 
 process.exitCode = await main();

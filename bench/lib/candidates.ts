@@ -36,9 +36,9 @@ export interface BaseOptions {
   packed?: boolean;
   /** Options of node itself, such as --cpu-prof. */
   nodeArgs?: string[];
-  /** Where node runs, for what it writes. */
-  folder?: string;
-  /** VMs besides the two. */
+  /** Network namespace, for an adapter. */
+  namespace?: string;
+  /** VMs besides the two; "@" stands for the folder of the sockets. */
   moreVms?: string;
   /** Further addresses of the two. */
   moreAddresses?: [string[], string[]];
@@ -54,7 +54,7 @@ export function baseConfiguration(folder: string, options: BaseOptions): string 
     socket: ${folder}/${index}.sock
     addresses: [${addresses.join(', ')}]
     mac: ${PORTS[index].mac}
-${index === 0 && options.adapter ? '    management: true\n' : ''}`;
+`;
   };
   return `networks:
   lan:
@@ -62,7 +62,7 @@ ${index === 0 && options.adapter ? '    management: true\n' : ''}`;
     address: 10.77.0.1
     mac: ${BASE_MAC}
 ${options.packed ? '    packed: true\n' : ''}vms:
-${vm(0)}${vm(1)}${options.moreVms ?? ''}${options.adapter ?? ''}datapath: {poll: ${options.poll ?? 'adaptive'}, spin: 50, burst: 256}
+${vm(0)}${vm(1)}${(options.moreVms ?? '').replaceAll('@', folder)}${options.adapter ?? ''}datapath: {poll: ${options.poll ?? 'adaptive'}, spin: 50, burst: 256}
 log: {level: info}
 admin: {socket: ${folder}/admin.sock}
 `;
@@ -70,14 +70,14 @@ admin: {socket: ${folder}/admin.sock}
 
 /** The built daemon with a configuration of its own; resolves when it says ready. */
 export async function startBase(lab: Lab, options: BaseOptions = {}): Promise<Running & { child: Child; folder: string }> {
-  const folder = options.folder ?? lab.subfolder(options.name ?? 'basewire');
+  const folder = lab.subfolder(options.name ?? 'basewire');
   const config = join(folder, 'basewire.yaml');
   writeFileSync(config, baseConfiguration(folder, options));
   const child = new Child(
     options.name ?? 'basewire',
     process.execPath,
     [...(options.nodeArgs ?? []), CLI, 'run', '--config', config],
-    { core: lab.cores.switch },
+    { core: lab.cores.switch, cwd: folder, ...(options.namespace ? { namespace: options.namespace } : {}) },
   );
   await child.until((output) => (/\bready\b/.test(output) ? true : null), 'ready', 60);
   return {

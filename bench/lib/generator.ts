@@ -27,6 +27,8 @@ export interface GeneratorOptions {
   sockets: [string, string];
   inOrder?: boolean;
   packed?: boolean;
+  /** 256 sources (10.77.0..255.11) instead of one. */
+  multiFlow?: boolean;
 }
 
 export interface Measurement {
@@ -65,6 +67,7 @@ export class Generator {
         '--record-core-cycles',
         ...PORTS.map((_, index) => `--eth-peer=${index},${BASE_MAC}`),
         `--tx-ip=${PORTS[0].address},${PORTS[1].address}`,
+        ...(options.multiFlow ? ['--txonly-multi-flow'] : []),
       ],
     });
     const generator = new Generator(testpmd);

@@ -31,6 +31,7 @@ export interface ChildOptions {
   env?: Record<string, string>;
   /** Name of a network namespace to run in. */
   namespace?: string;
+  cwd?: string;
 }
 
 /** One child process and all it has printed so far (both streams together). */
@@ -51,6 +52,7 @@ export class Child {
     this.process = spawn(line[0]!, line.slice(1), {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, ...options.env },
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       detached: true, // a session of its own: the terminal's interrupt comes to us alone, and see prioritise()
     });
     prioritise(this.process.pid);

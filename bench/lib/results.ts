@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import type { MachineDescription } from './machine.ts';
-import type { Comparison, Noise, Summary } from './statistics.ts';
+import type { Comparison, Noise, Summary, Verdict } from './statistics.ts';
 
 /** One thing measured in one way: a line of the table. */
 export interface Cell {
@@ -15,6 +15,8 @@ export interface Cell {
   less: boolean;
   candidates: Record<string, Summary>;
   comparisons: Comparison[];
+  /** An absolute limit, where the row has one. */
+  limit?: { below: number; verdict: Verdict };
   noise: Noise | null;
   /** What a reader must know: losses, what was left out and why. */
   notes: string[];

@@ -1,0 +1,65 @@
+/**
+ * A wire of our own: two network namespaces joined by a veth pair, one end for the switch, the other for the LAN's host.
+ *
+ *     namespace "near": uplink0 ---- veth ---- far0: namespace "far", 10.77.0.254
+ */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import type { Lab } from './lab.ts';
+import { Child } from './process.ts';
+
+export const FAR_ADDRESS = '10.77.0.254';
+
+export class Wire {
+  readonly near: string;
+  readonly far: string;
+  readonly nearInterface = 'uplink0';
+  readonly farInterface = 'far0';
+  /** Sits in the far namespace, so that its counts can be read from /proc. */
+  private readonly keeper: Child;
+
+  constructor(lab: Lab) {
+    this.near = `${lab.unique}n`;
+    this.far = `${lab.unique}f`;
+    lab.atEnd(() => this.remove());
+    for (const name of [this.near, this.far]) {
+      ip('netns', 'add', name);
+      for (const which of ['all', 'default']) {
+        inside(name, `echo 1 >/proc/sys/net/ipv6/conf/${which}/disable_ipv6 || true`);
+      }
+      ip('-n', name, 'link', 'set', 'lo', 'up');
+    }
+    ip('-n', this.near, 'link', 'add', this.nearInterface, 'type', 'veth', 'peer', 'name', this.farInterface, 'netns', this.far);
+    ip('-n', this.far, 'addr', 'add', `${FAR_ADDRESS}/24`, 'dev', this.farInterface);
+    ip('-n', this.far, 'link', 'set', this.farInterface, 'up');
+    ip('-n', this.near, 'link', 'set', this.nearInterface, 'up');
+    this.keeper = new Child('keeper', 'sleep', ['86400'], { namespace: this.far });
+  }
+
+  mac(end: 'near' | 'far'): string {
+    const [name, device] = end === 'near' ? [this.near, this.nearInterface] : [this.far, this.farInterface];
+    const [link] = JSON.parse(ip('-n', name, '-j', 'link', 'show', device)) as { address: string }[];
+    return link!.address;
+  }
+
+  /** Datagrams that have arrived at the far end so far. */
+  farReceived(): number {
+    const line = readFileSync(`/proc/${this.keeper.pid}/net/dev`, 'utf8')
+      .split('\n')
+      .find((text) => text.trim().startsWith(`${this.farInterface}:`));
+    return Number(line?.split(':')[1]?.trim().split(/\s+/)[1] ?? Number.NaN);
+  }
+
+  remove(): void {
+    this.keeper.process.kill('SIGKILL');
+    for (const name of [this.near, this.far]) ip('netns', 'del', name);
+  }
+}
+
+function ip(...args: string[]): string {
+  return execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+function inside(namespace: string, script: string): void {
+  execFileSync('ip', ['netns', 'exec', namespace, 'sh', '-c', script], { stdio: 'pipe' });
+}

@@ -1,0 +1,220 @@
+/**
+ * Row "adapter": datagrams per second from a VM out to the LAN, and from the LAN in to the VM, against DPDK's net_vhost joined to
+ * net_af_packet. The LAN's host drops what it gets without a thought (it is sent to an address that is not its own).
+ */
+import { join } from 'node:path';
+import { type BaseOptions, startBase } from '../lib/candidates.ts';
+import { BASE_MAC, PORTS } from '../lib/generator.ts';
+import type { Lab } from '../lib/lab.ts';
+import { NoiseMeter } from '../lib/machine.ts';
+import { Wire } from '../lib/namespaces.ts';
+import { DPDK, NETWORK, provide } from '../lib/needs.ts';
+import { udpFrame, writePcap } from '../lib/pcap.ts';
+import { Probe } from '../lib/probe.ts';
+import { sleep } from '../lib/process.ts';
+import { type Cell, quantity } from '../lib/results.ts';
+import { compare, judgeNoise, summarise } from '../lib/statistics.ts';
+import { Testpmd } from '../lib/testpmd.ts';
+import type { RowRunner } from './row.ts';
+
+/** Far beyond the subnet: reached through the next hop. */
+const OUTSIDE = '192.0.2.1';
+const REQUIRED = 1.5;
+
+interface Forwarder {
+  socket: string;
+  pids: number[];
+  /** MAC address that the VM sends to, and the LAN. */
+  insideMac: string;
+  outsideMac: string;
+  stop(): Promise<void>;
+}
+
+const CONTROLLER = { mac: '52:54:00:00:00:02', address: '10.77.0.2' };
+
+async function startOurs(lab: Lab, wire: Wire): Promise<Forwarder> {
+  const options: BaseOptions = {
+    namespace: wire.near,
+    moreVms: `  controller:
+    socket: @/controller.sock
+    addresses: [${CONTROLLER.address}]
+    mac: ${CONTROLLER.mac}
+    management: true
+`,
+    adapter: `adapters:
+  uplink:
+    interface: ${wire.nearInterface}
+    controllers: [controller]
+    nextHop: 10.77.0.254
+    lease: 86400
+`,
+  };
+  const base = await startBase(lab, options);
+  const probe = new Probe(lab, 'open-adapter', {
+    socket: join(base.folder, 'controller.sock'),
+    ...CONTROLLER,
+    baseMac: BASE_MAC,
+    base: '10.77.0.1',
+    adapter: 'uplink',
+  });
+  const stop = async () => {
+    await probe.stop();
+    await base.stop();
+  };
+  try {
+    const answer = await probe.result<{ ok: boolean }>(30);
+    if (!answer.ok) throw new Error(`the adapter was not opened: ${JSON.stringify(answer)}`);
+  } catch (error) {
+    await stop();
+    throw new Error(`${(error as Error).message}\n${base.log()}`);
+  }
+  return {
+    socket: base.sockets[0],
+    pids: [...base.pids, probe.child.pid],
+    insideMac: BASE_MAC,
+    outsideMac: wire.mac('near'),
+    stop,
+  };
+}
+
+async function startPeer(lab: Lab, wire: Wire): Promise<Forwarder> {
+  const socket = join(lab.subfolder('dpdk-adapter'), '0.sock');
+  const testpmd = await Testpmd.start(lab, {
+    name: 'dpdk-adapter',
+    core: lab.cores.switch,
+    namespace: wire.near,
+    devices: [`net_vhost0,iface=${socket},queues=1`, `net_af_packet0,iface=${wire.nearInterface}`],
+    args: ['--forward-mode=io', '--port-topology=paired', '--rxd=1024', '--txd=1024', '--total-num-mbufs=16384'],
+  });
+  await testpmd.command('start');
+  return {
+    socket,
+    pids: [testpmd.pid],
+    insideMac: wire.mac('far'),
+    outsideMac: wire.mac('near'),
+    stop: () => testpmd.quit(),
+  };
+}
+
+interface Reading {
+  rate: number;
+  foreign: number;
+  steal: number;
+}
+
+const VIRTIO = (socket: string) =>
+  `net_virtio_user0,mac=${PORTS[0].mac},path=${socket},queues=1,queue_size=1024,packed_vq=0,mrg_rxbuf=1,in_order=0`;
+
+async function measureOut(lab: Lab, wire: Wire, forwarder: Forwarder, bytes: number): Promise<Reading> {
+  const generator = await Testpmd.start(lab, {
+    name: 'generator',
+    core: lab.cores.generator,
+    devices: [VIRTIO(forwarder.socket)],
+    args: [
+      ...['--forward-mode=txonly', '--rxd=1024', '--txd=1024', '--total-num-mbufs=16384'],
+      ...[`--eth-peer=0,${forwarder.insideMac}`, `--tx-ip=${PORTS[0].address},${OUTSIDE}`, `--txpkts=${bytes}`],
+    ],
+  });
+  try {
+    await generator.command('start');
+    await sleep(lab.timing.warmup * 1000);
+    const noise = new NoiseMeter([process.pid, generator.pid, ...forwarder.pids]);
+    const [before, from] = [wire.farReceived(), performance.now()];
+    await sleep(lab.timing.measure * 1000);
+    const [after, to] = [wire.farReceived(), performance.now()];
+    return { rate: ((after - before) / (to - from)) * 1000, ...noise.read() };
+  } finally {
+    await generator.quit();
+  }
+}
+
+/** One testpmd is both the LAN's sender (net_pcap to net_af_packet) and the VM that receives (net_virtio_user to net_null). */
+async function measureIn(lab: Lab, wire: Wire, forwarder: Forwarder, bytes: number): Promise<Reading> {
+  const file = join(lab.folder, 'in.pcap');
+  const frame = udpFrame({
+    sourceMac: wire.mac('far'),
+    destinationMac: forwarder.outsideMac,
+    source: OUTSIDE,
+    destination: PORTS[0].address,
+    bytes,
+  });
+  writePcap(file, Array.from({ length: 32 }, () => frame));
+  const generator = await Testpmd.start(lab, {
+    name: 'generator',
+    core: lab.cores.generator,
+    namespace: wire.far,
+    devices: [
+      `net_pcap0,rx_pcap=${file},infinite_rx=1`,
+      `net_af_packet0,iface=${wire.farInterface}`,
+      VIRTIO(forwarder.socket),
+      'net_null0,no-rx=1',
+    ],
+    args: ['--forward-mode=io', '--port-topology=paired', '--rxd=1024', '--txd=1024', '--total-num-mbufs=16384'],
+  });
+  const VM = 2; // in the order of the devices
+  try {
+    await generator.command('start');
+    await sleep(lab.timing.warmup * 1000);
+    const noise = new NoiseMeter([process.pid, generator.pid, ...forwarder.pids]);
+    await generator.counts();
+    await sleep(lab.timing.measure * 1000);
+    const counts = await generator.counts();
+    return { rate: counts[VM]!.receivedRate, ...noise.read() };
+  } finally {
+    await generator.quit();
+  }
+}
+
+const STARTERS = { basewire: startOurs, 'dpdk af_packet': startPeer };
+
+export const adapterRow: RowRunner = {
+  name: 'adapter',
+  title: 'Adapter: datagrams per second from a VM to the LAN and back, over a veth',
+  async run(lab, options) {
+    const lacking = provide(
+      [...DPDK, ...NETWORK, { what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_pcap.so', package: 'librte-net-pcap23' }],
+      options.install,
+    );
+    if (lacking !== null) throw new Error(lacking);
+    if (!lab.root) throw new Error('needs root: packet sockets and network namespaces');
+    const names = (Object.keys(STARTERS) as (keyof typeof STARTERS)[]).filter((name) => options.only?.includes(name) ?? true);
+    const sizes = options.sizes ?? (lab.timing.quick ? [64] : [64, 1500]);
+    const readings = new Map<string, Reading[]>();
+    const wire = new Wire(lab);
+    for (let round = 0; round < lab.timing.rounds; round++) {
+      for (const name of names) {
+        const forwarder = await STARTERS[name](lab, wire);
+        try {
+          for (const bytes of sizes) {
+            for (const [direction, measure] of [['out', measureOut], ['in', measureIn]] as const) {
+              const reading = await measure(lab, wire, forwarder, bytes);
+              const key = `${bytes} B ${direction}/${name}`;
+              readings.set(key, [...(readings.get(key) ?? []), reading]);
+              lab.say(`round ${round + 1}/${lab.timing.rounds} ${name} ${bytes} B ${direction}: ${quantity(reading.rate, '/s')}`);
+            }
+          }
+        } finally {
+          await forwarder.stop();
+        }
+      }
+    }
+    return sizes.flatMap((bytes) => ['out', 'in'].map((direction) => toCell(`${bytes} B ${direction}`, names, readings, lab)));
+  },
+};
+
+function toCell(name: string, names: string[], readings: Map<string, Reading[]>, lab: Lab): Cell {
+  const of = (candidate: string) => readings.get(`${name}/${candidate}`) ?? [];
+  const summaries = Object.fromEntries(names.map((candidate) => [candidate, summarise(of(candidate).map((r) => r.rate))]));
+  const noise = judgeNoise(names.flatMap(of), Object.values(summaries).map((summary) => summary.spread));
+  const [ours, peer] = [summaries[names[0]!]!, names[1]];
+  const required = !lab.timing.quick && name === '64 B out' ? REQUIRED : null;
+  return {
+    name,
+    unit: 'datagrams/s',
+    less: false,
+    candidates: summaries,
+    comparisons: peer ? [compare(peer, ours.values, summaries[peer]!.values, required, noise.quiet)] : [],
+    noise,
+    notes: [],
+  };
+}

@@ -1,0 +1,85 @@
+/**
+ * Row "control": how long QEMU (and with it the whole VM: it waits with its big lock held) would wait for a reply while every port
+ * floods. The probe sleeps while it waits and shares the generator's core, so its own wake-up is in the figures.
+ */
+import { join } from 'node:path';
+import { startBase } from '../lib/candidates.ts';
+import { BASE_MAC, Generator, PORTS } from '../lib/generator.ts';
+import { NoiseMeter } from '../lib/machine.ts';
+import { DPDK, provide } from '../lib/needs.ts';
+import { Probe } from '../lib/probe.ts';
+import { type Cell, quantity } from '../lib/results.ts';
+import { type Verdict, judgeNoise, summarise } from '../lib/statistics.ts';
+import type { RowRunner } from './row.ts';
+
+interface Times {
+  count: number;
+  p50: number;
+  p99: number;
+  worst: number;
+}
+
+const THIRD = { mac: '52:54:00:00:00:12', address: '10.77.0.12' };
+const LIMITS = { p99: 1, worst: 10 }; // milliseconds
+
+export const controlRow: RowRunner = {
+  name: 'control',
+  title: 'Control: milliseconds to a reply while all ports flood',
+  async run(lab, options) {
+    const lacking = provide(DPDK, options.install);
+    if (lacking !== null) throw new Error(lacking);
+    const rounds: { features: Times; base: Times; foreign: number; steal: number }[] = [];
+    for (let round = 0; round < lab.timing.rounds; round++) {
+      const base = await startBase(lab, {
+        moreVms: `  third:\n    socket: @/third.sock\n    addresses: [${THIRD.address}]\n    mac: ${THIRD.mac}\n`,
+      });
+      let generator: Generator | null = null;
+      let probe: Probe | null = null;
+      try {
+        generator = await Generator.start(lab, { sockets: base.sockets });
+        await generator.seed(64, 512);
+        probe = new Probe(lab, 'control', {
+          socket: join(base.folder, 'third.sock'),
+          ...THIRD,
+          destination: PORTS[0].address,
+          baseMac: BASE_MAC,
+          seconds: lab.timing.measure,
+        });
+        const noise = new NoiseMeter([process.pid, generator.pid, probe.child.pid, ...base.pids]);
+        const rate = await generator.rate(lab.timing.measure);
+        const times = await probe.result<{ features: Times; base: Times }>(60 + lab.timing.measure);
+        rounds.push({ ...times, ...noise.read() });
+        lab.say(
+          `round ${round + 1}/${lab.timing.rounds}: GET_FEATURES p99 ${times.features.p99.toFixed(3)} ms, worst ${times.features.worst.toFixed(2)}; ` +
+            `GET_VRING_BASE p99 ${times.base.p99.toFixed(3)} ms, worst ${times.base.worst.toFixed(2)} ` +
+            `(${times.base.count} of each) beside ${quantity(rate, '/s')} datagrams/s`,
+        );
+      } catch (error) {
+        throw new Error(`${(error as Error).message}\n--- log\n${base.log()}`, { cause: error });
+      } finally {
+        await probe?.stop();
+        await generator?.stop();
+        await base.stop();
+      }
+    }
+    const cells: Cell[] = [];
+    for (const [label, key] of [['GET_FEATURES', 'features'], ['GET_VRING_BASE', 'base']] as const) {
+      for (const which of ['p50', 'p99', 'worst'] as const) {
+        const summary = summarise(rounds.map((times) => times[key][which]));
+        const limit = which === 'p50' || lab.timing.quick ? null : LIMITS[which];
+        const verdict: Verdict = limit === null ? 'shown' : summary.median < limit ? 'reached' : 'missed';
+        cells.push({
+          name: `${label} ${which}`,
+          unit: 'ms',
+          less: true,
+          candidates: { basewire: summary },
+          comparisons: [],
+          noise: judgeNoise(rounds, []),
+          notes: limit === null ? [] : [`must stay below ${limit} ms: ${verdict}`],
+          ...(limit === null ? {} : { limit: { below: limit, verdict } }),
+        });
+      }
+    }
+    return cells;
+  },
+};
