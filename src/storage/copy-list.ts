@@ -9,6 +9,8 @@ export class CopyList {
   readonly rows: number;
   /** Rows filled so far. */
   count = 0;
+  /** Which stage is under way: deliver (arena → regions) or gather. */
+  delivering = false;
   /** Rows the addon refused since the start: a fault of ours, never a guest's. */
   refused = 0;
   private readonly native: Native;
@@ -29,6 +31,19 @@ export class CopyList {
     this.cells[cell + 3] = arena;
     this.cells[cell + 4] = length;
     this.count = row + 1;
+  }
+
+  /** Carries out what is listed, in the direction of the stage that is under way. */
+  flush(): void {
+    if (this.delivering) this.deliver();
+    else this.gather();
+  }
+
+  /** One small copy into the arena right now, whatever the stage: what is listed so far is carried out first. */
+  fetch(region: number, offset: number, arena: number, length: number): void {
+    this.flush();
+    this.add(region, offset, arena, length);
+    this.gather();
   }
 
   /** Regions → arena. */

@@ -1,0 +1,258 @@
+/**
+ * The base, put together: networks, ports, adapters, base storage, router, turn, control service. Everything here belongs
+ * to the turn worker's thread; nothing is shared with another but the counters.
+ */
+import { Adapter } from '../adapter/adapter.ts';
+import { LinkWatch } from '../adapter/link-watch.ts';
+import { ControlService, CONTROL_PORT, type ControlPeer } from '../control/service.ts';
+import { Counters } from '../counters.ts';
+import type { Native } from '../native.ts';
+import { BACKLOG_BYTES } from '../port/backlog.ts';
+import { Port } from '../port/port.ts';
+import { udpPacket } from '../routing/answers/udp-packet.ts';
+import { Network } from '../routing/network.ts';
+import { Router } from '../routing/router.ts';
+import { BaseStorage } from '../storage/base-storage.ts';
+import { CopyList } from '../storage/copy-list.ts';
+import { Turn } from '../turn.ts';
+import { Chain } from '../virtio/chain.ts';
+import { dotted, keyOf } from '../wire/ipv4-address.ts';
+import { parseMac } from '../wire/mac.ts';
+import { Outbox, BASE } from './outbox.ts';
+import type { BasePlan, FromWorker, ToWorker } from './plan.ts';
+import { PortControl } from './port-control.ts';
+import { Watcher } from './watcher.ts';
+
+/** What one turn can hold. Twice the second-level cache is enough: more only makes copies colder. */
+const TURN_BYTES = 8 << 20;
+const SLOTS = 8192;
+const ROWS = 32_768;
+/** Per ring and turn: no VM fills a turn alone. */
+const BYTES_PER_RING = 512 << 10;
+const DESCRIPTORS_PER_DATAGRAM = 8;
+
+export class Base {
+  readonly watcher: Watcher;
+  readonly turn: Turn;
+  readonly portControls: PortControl[];
+  private readonly plan: BasePlan;
+  private readonly native: Native;
+  private readonly post: (message: FromWorker) => void;
+  private readonly clock: () => number;
+  private readonly counters: Counters;
+  private readonly outbox = new Outbox();
+  private readonly networks: Network[];
+  private readonly ports: Port[];
+  private readonly adapters: Adapter[];
+  private readonly links: LinkWatch | null;
+  private readonly control: ControlService;
+  private readonly copies: CopyList;
+  private faultsSeen: number;
+
+  constructor(
+    native: Native,
+    plan: BasePlan,
+    counters: SharedArrayBuffer,
+    post: (message: FromWorker) => void,
+    clock: () => number,
+  ) {
+    this.native = native;
+    this.plan = plan;
+    this.post = post;
+    this.clock = clock;
+    this.watcher = new Watcher(native);
+    this.counters = new Counters(plan.vms.length + plan.adapters.length, counters);
+    this.faultsSeen = native.faults[0];
+
+    const scratchAt = TURN_BYTES;
+    const backlogsAt = scratchAt + Chain.scratchBytes;
+    const { arena, rows } = native.createArena(backlogsAt + plan.vms.length * BACKLOG_BYTES, ROWS);
+    const storage = new BaseStorage(arena, TURN_BYTES, SLOTS);
+    this.copies = new CopyList(native, rows);
+    const chain = new Chain(this.copies, arena, scratchAt);
+
+    this.networks = plan.networks.map((network) => new Network(network));
+    this.ports = plan.vms.map((vm, number) => {
+      const port = new Port(number, vm, vm.addresses.length > 0 ? keyOf(vm.addresses[0]) : 0);
+      if (vm.mac !== null) port.setMac(parseMac(vm.mac), 0);
+      this.networks[vm.network].enter(port);
+      return port;
+    });
+    this.adapters = plan.adapters.map((_, index) => this.makeAdapter(index, storage));
+    this.links = this.adapters.length > 0 ? new LinkWatch(native, this.watcher, this.adapters) : null;
+    this.control = new ControlService({
+      plan,
+      counters: this.counters,
+      now: clock,
+      reply: (vm, peer, text) => this.reply(vm, peer, text),
+      view: (adapter) => this.adapters[adapter].detail(),
+      openAdapter: (adapter) => this.openAdapter(adapter),
+      closeAdapter: (adapter, reason) => this.adapters[adapter].close(reason),
+      onChange: (adapter) => this.tellAdapter(adapter),
+      log: (level, message, fields) => this.log(level, message, fields),
+    });
+
+    const router = new Router({
+      storage,
+      ports: this.ports,
+      adapters: this.adapters,
+      networks: this.networks,
+      counters: this.counters,
+      outbox: this.outbox,
+      control: (port, source, udpPort, payload) =>
+        this.control.receive(port.number, { key: source, udpPort }, payload),
+    });
+    this.turn = new Turn({
+      native,
+      storage,
+      copies: this.copies,
+      chain,
+      counters: this.counters,
+      ports: this.ports,
+      adapters: this.adapters,
+      networks: this.networks,
+      router,
+      outbox: this.outbox,
+      budget: {
+        datagrams: plan.datapath.burst,
+        descriptors: plan.datapath.burst * DESCRIPTORS_PER_DATAGRAM,
+        bytes: BYTES_PER_RING,
+      },
+      backlogStart: (port) => backlogsAt + port * BACKLOG_BYTES,
+      ringBroke: (port, ring) => this.portControls[port.number].ringBroke(ring),
+    });
+    this.portControls = this.ports.map(
+      (port) =>
+        new PortControl({
+          native,
+          watcher: this.watcher,
+          port,
+          network: this.networks[port.network],
+          counters: this.counters,
+          turn: this.turn,
+          post,
+          now: clock,
+          announce: (mac) => this.announce(port, mac),
+        }),
+    );
+  }
+
+  /** Opens all sockets. Throws with a sentence for people when one can't be made. */
+  open(): void {
+    for (const control of this.portControls) control.open();
+    for (let adapter = 0; adapter < this.adapters.length; adapter++) this.tellAdapter(adapter);
+  }
+
+  /** Timers; returns the milliseconds until it should be called again. */
+  tick(now: number): number {
+    let next = 1000;
+    for (const control of this.portControls) next = Math.min(next, control.tick(now));
+    for (const adapter of this.adapters) next = Math.min(next, adapter.tick(now));
+    return Math.max(0, Math.min(next, this.control.tick(now)));
+  }
+
+  /** Closes every port whose shared memory was truncated under us. Called in every round: one load. */
+  checkFaults(): void {
+    const faults = Atomics.load(this.native.faults, 0);
+    if (faults === this.faultsSeen) return;
+    this.faultsSeen = faults;
+    for (const region of this.native.takeFaultedRegions()) {
+      for (const control of this.portControls) control.memoryFault(region);
+    }
+  }
+
+  receive(message: ToWorker): void {
+    switch (message.kind) {
+      case 'adapterOpened':
+        if (this.adapters[message.adapter].attach(message)) this.control.opened(message.adapter);
+        else this.control.refused(message.adapter, this.adapters[message.adapter].reason);
+        break;
+      case 'adapterRefused':
+        this.adapters[message.adapter].refused(message.reason);
+        this.control.refused(message.adapter, message.reason);
+        break;
+      case 'stop':
+        break;
+    }
+  }
+
+  /** Ends it: connections closed, socket files removed, adapters closed. All rings are published already. */
+  close(): void {
+    for (const control of this.portControls) control.close();
+    for (const adapter of this.adapters) adapter.close('the base ended');
+    this.links?.close();
+    this.watcher.close();
+  }
+
+  private makeAdapter(index: number, storage: BaseStorage): Adapter {
+    const plan = this.plan.adapters[index];
+    const network = this.networks[plan.network];
+    const adapter: Adapter = new Adapter({
+      native: this.native,
+      storage,
+      copies: this.copies,
+      counters: this.counters,
+      outbox: this.outbox,
+      port: this.plan.vms.length + index,
+      plan,
+      network: network.plan,
+      addresses: {
+        owner: (key) => network.addresses.find(key),
+        ownedKeys: () => [...network.addresses.entries()].map(([key]) => key),
+      },
+      log: (level, message, fields) =>
+        this.post({ kind: 'log', level, adapter: plan.name, message, ...(fields && { fields }) }),
+      requestOpen: () => this.post({ kind: 'adapterOpen', adapter: index }),
+      watcher: this.watcher,
+      now: this.clock,
+      onChange: () => this.tellAdapter(index),
+    });
+    network.adapter = adapter;
+    network.nextHop = plan.nextHop === null ? 0 : keyOf(plan.nextHop);
+    return adapter;
+  }
+
+  private openAdapter(index: number): void {
+    const adapter = this.adapters[index];
+    adapter.open();
+    if (adapter.state === 'open' || adapter.state === 'down') this.control.opened(index);
+  }
+
+  private tellAdapter(index: number): void {
+    const adapter = this.adapters[index];
+    // Called by constructors, too.
+    if (adapter === undefined || this.control === undefined) return;
+    this.post({
+      kind: 'adapter',
+      adapter: index,
+      detail: { ...adapter.detail(), ...this.control.control(index) },
+    });
+  }
+
+  /** A control reply, from the base's own address to the guest that asked. */
+  private reply(vm: number, peer: ControlPeer, text: string): void {
+    const port = this.ports[vm];
+    const network = this.networks[port.network];
+    const mac = parseMac(port.mac ?? 'ff:ff:ff:ff:ff:ff');
+    const packet = udpPacket(
+      { mac: network.mac, address: network.address, port: CONTROL_PORT },
+      { mac, address: peer.key, port: peer.udpPort },
+      new TextEncoder().encode(text),
+    );
+    if (!this.outbox.add(BASE, vm, packet)) {
+      this.log('warn', `a control reply to ${dotted(peer.key)} was lost: too much is waiting`);
+    }
+  }
+
+  /** A VM appeared or moved: the LAN learns that its addresses are here. */
+  private announce(port: Port, mac: Uint8Array | null): void {
+    if (mac !== null && port.vm.mac === null) port.setMac(mac, 0);
+    const { adapter } = this.networks[port.network];
+    if (adapter === null) return;
+    for (const address of port.vm.addresses) adapter.announce(keyOf(address));
+  }
+
+  private log(level: 'info' | 'warn' | 'error', message: string, fields?: Record<string, unknown>): void {
+    this.post({ kind: 'log', level, message, ...(fields && { fields }) });
+  }
+}

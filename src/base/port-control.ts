@@ -1,0 +1,214 @@
+/**
+ * The control side of one port: its listeners and sessions, between turns. Tells the turn what changed, the main thread what
+ * to show, and lets nothing of a connection outlive it.
+ */
+import type { Counters } from '../counters.ts';
+import type { Native } from '../native.ts';
+import type { Ring } from '../port/attachment.ts';
+import type { Port } from '../port/port.ts';
+import type { Network } from '../routing/network.ts';
+import type { Turn } from '../turn.ts';
+import { Listener, type ListenerHost } from '../vhost-user/listener.ts';
+import { Session, type SessionEvent, type SessionHost } from '../vhost-user/session.ts';
+import { featureNames, offeredFeatures } from '../virtio/features.ts';
+import type { FromWorker } from './plan.ts';
+import type { Watcher } from './watcher.ts';
+
+export interface PortControlContext {
+  native: Native;
+  watcher: Watcher;
+  port: Port;
+  network: Network;
+  counters: Counters;
+  turn: Turn;
+  post(message: FromWorker): void;
+  now(): number;
+  /** Tell the LAN where the VM is; `mac` where a request named it. */
+  announce(mac: Uint8Array | null): void;
+}
+
+/** Log lines that one port's peers can cause, per interval. */
+const LOG_LINES = 20;
+const LOG_INTERVAL = 60_000; // milliseconds
+const TICK = 500;
+
+export class PortControl implements SessionHost, ListenerHost {
+  private readonly context: PortControlContext;
+  private readonly listeners: Listener[];
+  private readonly sessions = new Map<Session, Listener>();
+  private logged = 0;
+  private logFrom = 0;
+  private suppressed = 0;
+  private told = '';
+
+  constructor(context: PortControlContext) {
+    this.context = context;
+    this.listeners = context.port.vm.sockets.map(
+      (plan) => new Listener(context.native, context.watcher, this, plan),
+    );
+  }
+
+  open(): void {
+    for (const listener of this.listeners) listener.open();
+    this.tell();
+  }
+
+  /** Deadlines and attempts to connect; milliseconds until the next call. */
+  tick(now: number): number {
+    for (const listener of this.listeners) listener.tick(now);
+    for (const session of this.sessions.keys()) session.tick(now);
+    if (now - this.logFrom >= LOG_INTERVAL && this.suppressed > 0) this.log('debug', 'log lines resume');
+    const connecting = this.listeners.some(({ plan }) => plan.mode === 'client');
+    return this.sessions.size === 0 ? (connecting ? 100 : Number.POSITIVE_INFINITY) : TICK;
+  }
+
+  close(): void {
+    for (const session of this.sessions.keys()) session.close('the base ends');
+    for (const listener of this.listeners) listener.close();
+  }
+
+  /** A mapped file shrank: whoever shared it is closed. */
+  memoryFault(region: number): void {
+    for (const session of this.sessions.keys()) {
+      const { attachment } = session;
+      if (!attachment.memory.regions.some(({ handle }) => handle === region) && attachment.log?.region !== region) continue;
+      this.count('memoryFaults');
+      session.close('the memory it shared was truncated');
+    }
+  }
+
+  // --- ListenerHost -------------------------------------------------------------------------------
+
+  connected(listener: Listener, fd: number): boolean {
+    const { native, watcher, network, counters, port } = this.context;
+    counters.add(port.number, 'connects');
+    const session = new Session(native, watcher, this, fd, offeredFeatures(network.plan.packed));
+    this.sessions.set(session, listener);
+    if (port.attachments.length === 0 && port.vm.mac === null) port.forgetMac();
+    port.attach(session.attachment);
+    this.log('info', 'front-end connected', { ...session.peer });
+    this.tell();
+    return true;
+  }
+
+  refused(reason: string): void {
+    this.context.counters.add(this.context.port.number, 'refusedConnections');
+    this.log('warn', `connection refused: ${reason}`);
+  }
+
+  // --- SessionHost ----------------------------------------------------------------------------------
+
+  count(event: SessionEvent): void {
+    this.context.counters.add(this.context.port.number, event);
+  }
+
+  changed(session: Session): void {
+    const { port, turn } = this.context;
+    const before = port.state;
+    if (session.attachment === port.current) {
+      // What waits was made for what was negotiated before.
+      if (!session.attachment.receives) turn.forget(port);
+      turn.activate(port);
+      port.lastWork = this.context.now();
+    }
+    if (before !== 'running' && port.state === 'running') this.context.announce(null);
+    this.tell();
+  }
+
+  prefer(session: Session): void {
+    const { port, turn } = this.context;
+    if (port.current === session.attachment) return;
+    turn.forget(port);
+    port.prefer(session.attachment);
+  }
+
+  kicked(session: Session): void {
+    const { port, turn } = this.context;
+    if (session.attachment !== port.current) return;
+    port.lastWork = this.context.now();
+    turn.activate(port);
+  }
+
+  announce(session: Session, mac: Uint8Array): void {
+    if (session.attachment === this.context.port.current) this.context.announce(mac);
+  }
+
+  /** Tells whoever may hear it: the front-end by the err eventfd, people by log and status. */
+  ringBroke(ring: Ring): void;
+  ringBroke(session: Session, ring: Ring): void;
+  ringBroke(first: Session | Ring, second?: Ring): void {
+    const ring = second ?? (first as Ring);
+    const { port, native, counters } = this.context;
+    counters.add(port.number, 'ringsBroken');
+    if (ring.errFd >= 0) native.signal(ring.errFd);
+    for (const attachment of port.attachments) attachment.refresh();
+    this.log('warn', `ring ${ring.index} is broken: ${ring.queue.broken}`);
+    this.tell();
+  }
+
+  closed(session: Session, reason: string): void {
+    const { port, turn, counters } = this.context;
+    counters.add(port.number, 'disconnects');
+    const listener = this.sessions.get(session);
+    this.sessions.delete(session);
+    const wasCurrent = port.current === session.attachment;
+    port.detach(session.attachment);
+    if (wasCurrent) turn.forget(port);
+    port.lastError = reason;
+    this.log('info', `front-end disconnected: ${reason}`);
+    this.tell();
+    listener?.released();
+  }
+
+  /** One line per thing that happens to the port, and no more than LOG_LINES a minute whatever its peers do. */
+  log(level: 'debug' | 'info' | 'warn', message: string, fields?: Record<string, unknown>): void {
+    const now = this.context.now();
+    if (now - this.logFrom >= LOG_INTERVAL) {
+      const { suppressed } = this;
+      this.logFrom = now;
+      this.logged = 0;
+      this.suppressed = 0;
+      if (suppressed > 0) this.log('warn', `${suppressed} log lines of this VM were suppressed`);
+    }
+    if (this.logged++ >= LOG_LINES) {
+      this.suppressed++;
+      return;
+    }
+    const vm = this.context.port.vm.name;
+    this.context.post({ kind: 'log', level, vm, message, ...(fields && { fields }) });
+  }
+
+  now(): number {
+    return this.context.now();
+  }
+
+  /** Shows the main thread how the port stands, if that changed. */
+  private tell(): void {
+    const { port } = this.context;
+    const attachment = port.current;
+    let session: Session | undefined;
+    for (const candidate of this.sessions.keys()) if (candidate.attachment === attachment) session = candidate;
+    const detail = {
+      state: port.state,
+      missing: attachment === null ? 'no front-end is connected to the socket' : attachment.missing(),
+      frontend: session === undefined ? null : session.peer,
+      features: attachment === null ? [] : featureNames(attachment.features),
+      mac: port.mac,
+      queuePairs: attachment === null ? 0 : attachment.inputs.length,
+      memory: { regions: attachment?.memory.count ?? 0, bytes: attachment?.memory.bytes ?? 0 },
+      rings: (attachment?.rings ?? []).map((ring) => ({
+        index: ring.index,
+        format: 'split' as const,
+        size: ring.size,
+        started: ring.started,
+        enabled: ring.enabled,
+        broken: ring.queue.broken,
+      })),
+      lastError: port.lastError,
+    };
+    const text = JSON.stringify(detail);
+    if (text === this.told) return;
+    this.told = text;
+    this.context.post({ kind: 'vm', vm: port.number, detail });
+  }
+}

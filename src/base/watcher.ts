@@ -1,0 +1,69 @@
+/**
+ * Who is told when a descriptor is ready: the turn worker's one wait over kicks, sockets and adapters.
+ */
+import type { Native, Waiter } from '../native.ts';
+
+export const EPOLLIN = 1;
+export const EPOLLOUT = 4;
+export const EPOLLERR = 8;
+export const EPOLLHUP = 16;
+
+/** Called between turns, never inside one. */
+export type Ready = (events: number) => void;
+
+const MAX_EVENTS = 256;
+
+export class Watcher {
+  private readonly waiter: Waiter;
+  private readonly handlers: (Ready | null)[] = [];
+  private readonly free: number[] = [];
+  /** Token of each watched descriptor. */
+  private readonly tokens = new Map<number, number>();
+
+  constructor(native: Native) {
+    this.waiter = native.createWaiter(MAX_EVENTS);
+  }
+
+  /** Watches `fd`; `edge`: each new event once, without reading (kicks). */
+  watch(fd: number, events: number, edge: boolean, ready: Ready): void {
+    const token = this.free.pop() ?? this.handlers.push(null) - 1;
+    this.waiter.add(fd, token, events, edge);
+    this.handlers[token] = ready;
+    this.tokens.set(fd, token);
+  }
+
+  /** Other events for a descriptor that is watched. */
+  change(fd: number, events: number): void {
+    const token = this.tokens.get(fd);
+    if (token !== undefined) this.waiter.modify(fd, token, events, false);
+  }
+
+  /** Stops watching; call before closing the descriptor. */
+  unwatch(fd: number): void {
+    const token = this.tokens.get(fd);
+    if (token === undefined) return;
+    this.tokens.delete(fd);
+    this.waiter.remove(fd);
+    this.handlers[token] = null;
+    this.released.push(token);
+  }
+
+  /** Tokens given up while events are being served: free only afterwards, lest a stale event reach a new handler. */
+  private readonly released: number[] = [];
+
+  /** Waits up to `microseconds` (0: only looks) and calls the handlers of what is ready. Returns how many were. */
+  wait(microseconds: number): number {
+    const count = this.waiter.wait(microseconds);
+    const { events } = this.waiter;
+    for (let index = 0; index < count; index++) {
+      const ready = this.handlers[events[index * 2]];
+      if (ready) ready(events[index * 2 + 1]);
+    }
+    while (this.released.length > 0) this.free.push(this.released.pop()!);
+    return count;
+  }
+
+  close(): void {
+    this.waiter.close();
+  }
+}

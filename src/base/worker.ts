@@ -1,0 +1,75 @@
+/**
+ * The turn worker: one thread that owns its VMs wholly - sockets, memory, rings - and the adapters' rings. It runs turns
+ * while there is work, serves sockets between them, and sleeps in one native wait. It never returns to Node's event loop:
+ * messages from the main thread are taken when the wake eventfd says so.
+ */
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { native } from '../native.ts';
+import { Base } from './base.ts';
+import { BEAT, type FromWorker, type ToWorker, type WorkerStart } from './plan.ts';
+import { EPOLLIN } from './watcher.ts';
+
+/** While turns run without a pause, sockets are looked at this often: an answer to QEMU must not wait a millisecond. */
+const LOOK_INTERVAL = 0.1; // milliseconds
+
+const start = workerData as WorkerStart;
+const post = (message: FromWorker): void => parentPort!.postMessage(message);
+const clock = (): number => performance.now();
+
+function run(): void {
+  const { plan } = start;
+  const beat = new Int32Array(start.beat);
+  const base = new Base(native, plan, start.counters, post, clock);
+  let stopping = false;
+  base.watcher.watch(start.wakeFd, EPOLLIN, false, () => {
+    native.drain(start.wakeFd);
+    for (;;) {
+      const received = receiveMessageOnPort(parentPort!);
+      if (received === undefined) return;
+      const message = received.message as ToWorker;
+      if (message.kind === 'stop') stopping = true;
+      else base.receive(message);
+    }
+  });
+  try {
+    base.open();
+  } catch (error) {
+    post({ kind: 'failed', message: (error as Error).message });
+    base.close();
+    return;
+  }
+  post({ kind: 'ready' });
+
+  const { turn, watcher } = base;
+  const spin = plan.datapath.spinMicroseconds / 1000;
+  const busyPolling = plan.datapath.poll === 'busy';
+  let now = clock();
+  let lastLook = now;
+  let tickAt = now;
+  while (!stopping) {
+    beat[BEAT.rounds]++;
+    turn.run(now);
+    now = clock();
+    if (!busyPolling) turn.quieten(now - spin, now);
+    base.checkFaults();
+    if (now >= tickAt) {
+      const wait = base.tick(now);
+      tickAt = now + Math.max(wait, 1);
+    }
+    if (turn.busy || busyPolling) {
+      if (now - lastLook < LOOK_INTERVAL) continue;
+      watcher.wait(0);
+      lastLook = now;
+      continue;
+    }
+    Atomics.store(beat, BEAT.waiting, 1);
+    watcher.wait(Math.max(0, Math.ceil((tickAt - now) * 1000)));
+    Atomics.store(beat, BEAT.waiting, 0);
+    now = clock();
+    lastLook = now;
+  }
+  base.close();
+  post({ kind: 'stopped' });
+}
+
+run();

@@ -1,0 +1,149 @@
+/**
+ * What one front-end connection brings: negotiated features, shared memory, rings. The vhost-user session writes here between
+ * turns; a turn reads. During a live migration a VM has two of them, and the one whose rings run is the port's current one.
+ *
+ * Rings come in pairs (virtio 1.3 §5.1.2): even ones are the VM's input (receiveq), odd ones its output (transmitq).
+ * A ring is *started* from SET_VRING_KICK to GET_VRING_BASE and *enabled* by SET_VRING_ENABLE; only a started and
+ * enabled ring carries datagrams (vhost-user.rst, "Ring states").
+ */
+import type { Native } from '../native.ts';
+import { type Bits, FEATURE, has } from '../virtio/features.ts';
+import { GuestMemory } from '../virtio/guest-memory.ts';
+import type { DirtyLog } from '../virtio/dirty-log.ts';
+import { type RingAddress, SplitQueue } from '../virtio/split-queue.ts';
+
+/** Queue pairs a port can have. */
+export const MAX_PAIRS = 8;
+
+/** What the front-end said about one ring, kept as it said it until the ring starts. */
+export class Ring {
+  readonly index: number;
+  readonly queue = new SplitQueue();
+  size = 0;
+  base = 0;
+  address: RingAddress | null = null;
+  started = false;
+  enabled = false;
+  /** Has used elements that the driver has not been shown yet (a turn's note). */
+  dirty = false;
+  /** Descriptors of ours; -1: none. */
+  kickFd = -1;
+  callFd = -1;
+  errFd = -1;
+
+  constructor(index: number) {
+    this.index = index;
+  }
+
+  get isInput(): boolean {
+    return this.index % 2 === 0;
+  }
+
+  /** Mapped, started and not broken: the ring may be touched. */
+  get usable(): boolean {
+    return this.started && this.queue.mapped && this.queue.broken === '';
+  }
+}
+
+export class Attachment {
+  readonly memory: GuestMemory;
+  readonly rings: Ring[] = [];
+  /** Rings that a turn looks at: started output rings, started and enabled input rings. */
+  outputs: Ring[] = [];
+  inputs: Ring[] = [];
+  /** At least one usable, enabled input ring. */
+  receives = false;
+  log: DirtyLog | null = null;
+
+  private ringsStartEnabled = false;
+
+  // negotiated
+  features: Bits = { low: 0, high: 0 };
+  headerBytes = 12;
+  mergeable = false;
+  /** The driver may ask us to complete checksums and to segment (it acknowledged CSUM, HOST_TSO). */
+  csum = false;
+  hostTso4 = false;
+  hostTso6 = false;
+  hostEcn = false;
+  /** The driver takes unfinished checksums and large segments. */
+  guestCsum = false;
+  guestTso4 = false;
+  guestTso6 = false;
+  guestEcn = false;
+
+  constructor(native: Native) {
+    this.memory = new GuestMemory(native);
+  }
+
+  /** The ring of that index, made when first spoken of; undefined beyond what we have. */
+  ring(index: number): Ring | undefined {
+    if (!(index >= 0 && index < MAX_PAIRS * 2)) return undefined;
+    while (this.rings.length <= index) {
+      const ring = new Ring(this.rings.length);
+      // Without PROTOCOL_FEATURES there is no SET_VRING_ENABLE and every ring is enabled.
+      ring.enabled = this.ringsStartEnabled;
+      this.applyFeatures(ring);
+      this.rings.push(ring);
+    }
+    return this.rings[index];
+  }
+
+  /** Takes over the acknowledged features (SET_FEATURES). Without PROTOCOL_FEATURES all rings are enabled. */
+  setFeatures(features: Bits): void {
+    this.features = features;
+    this.mergeable = has(features, FEATURE.MRG_RXBUF);
+    this.headerBytes = this.mergeable || has(features, FEATURE.VERSION_1) ? 12 : 10;
+    this.csum = has(features, FEATURE.CSUM);
+    this.hostTso4 = this.csum && has(features, FEATURE.HOST_TSO4);
+    this.hostTso6 = this.csum && has(features, FEATURE.HOST_TSO6);
+    this.hostEcn = has(features, FEATURE.HOST_ECN);
+    this.guestCsum = has(features, FEATURE.GUEST_CSUM);
+    this.guestTso4 = this.guestCsum && has(features, FEATURE.GUEST_TSO4);
+    this.guestTso6 = this.guestCsum && has(features, FEATURE.GUEST_TSO6);
+    this.guestEcn = has(features, FEATURE.GUEST_ECN);
+    for (const ring of this.rings) this.applyFeatures(ring);
+    if (!has(features, FEATURE.PROTOCOL_FEATURES)) {
+      this.ringsStartEnabled = true;
+      for (const ring of this.rings) ring.enabled = true;
+    }
+    this.refresh();
+  }
+
+  /** Sets what of the features matters to one ring. */
+  applyFeatures(ring: Ring): void {
+    ring.queue.eventIndex = has(this.features, FEATURE.EVENT_IDX);
+    ring.queue.indirect = has(this.features, FEATURE.INDIRECT_DESC);
+    ring.queue.log = has(this.features, FEATURE.LOG_ALL) ? this.log : null;
+  }
+
+  /** Recomputes which rings a turn looks at: after every change by the session. */
+  refresh(): void {
+    const usable = this.rings.filter((ring) => ring.usable);
+    this.outputs = usable.filter((ring) => !ring.isInput);
+    this.inputs = usable.filter((ring) => ring.isInput && ring.enabled);
+    this.receives = this.inputs.length > 0;
+  }
+
+  get runs(): boolean {
+    return this.receives && this.outputs.some((ring) => ring.enabled);
+  }
+
+  get brokenRing(): Ring | undefined {
+    return this.rings.find((ring) => ring.started && ring.queue.broken !== '');
+  }
+
+  /** What is missing until datagrams flow, for people; '' when nothing is. */
+  missing(): string {
+    const broken = this.brokenRing;
+    if (broken) {
+      return `ring ${broken.index} is broken: ${broken.queue.broken}; it heals when the guest resets its driver`;
+    }
+    if (this.runs) return '';
+    if (this.memory.count === 0) {
+      return 'the front-end has shared no memory: either the guest’s driver has not started, or QEMU lacks "-object memory-backend-memfd,...,share=on"';
+    }
+    if (!this.rings.some((ring) => ring.started)) return 'the guest’s driver has not started its rings';
+    return 'not all rings are started and enabled';
+  }
+}

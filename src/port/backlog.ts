@@ -1,0 +1,72 @@
+/**
+ * What could not be delivered just now and may wait: the receiver's ring was full for a moment. Bounded in
+ * datagrams and bytes, in a part of the arena of its own, so that a waiting datagram is delivered by the same rows as
+ * any other. A ring of bytes; a datagram lies contiguous, so one that doesn't fit before the end starts again at the front.
+ */
+import { FRAME_OFFSET, HEADER_BYTES, SLOT_ALIGN, type BaseStorage } from '../storage/base-storage.ts';
+
+export const BACKLOG_BYTES = 512 * 1024;
+export const BACKLOG_DATAGRAMS = 512;
+
+export class Backlog {
+  private readonly storage: BaseStorage;
+  private readonly start: number;
+  private readonly ats = new Int32Array(BACKLOG_DATAGRAMS);
+  private readonly lengths = new Int32Array(BACKLOG_DATAGRAMS);
+  private readonly froms = new Int32Array(BACKLOG_DATAGRAMS);
+  private first = 0;
+  /** How many wait. */
+  count = 0;
+  /** Next free byte, relative to the start. */
+  private fill = 0;
+
+  /** Uses BACKLOG_BYTES of the arena from `start` (a multiple of 64). */
+  constructor(storage: BaseStorage, start: number) {
+    this.storage = storage;
+    this.start = start;
+  }
+
+  /** Copies the frame at `at`, with its virtio-net header, behind the others; false when full. */
+  add(at: number, length: number, from: number): boolean {
+    if (this.count === BACKLOG_DATAGRAMS) return false;
+    const needed = (FRAME_OFFSET + length + SLOT_ALIGN - 1) & -SLOT_ALIGN;
+    if (this.count === 0) this.fill = 0;
+    const oldest = this.count === 0 ? 0 : this.ats[this.first] - FRAME_OFFSET - this.start;
+    let place = this.fill;
+    if (this.count > 0 && place <= oldest) {
+      if (place + needed > oldest) return false;
+    } else if (place + needed > BACKLOG_BYTES) {
+      if (this.count > 0 && needed > oldest) return false;
+      if (needed > BACKLOG_BYTES) return false;
+      place = 0;
+    }
+    const entry = (this.first + this.count) % BACKLOG_DATAGRAMS;
+    const to = this.start + place + FRAME_OFFSET;
+    this.storage.bytes.copyWithin(to - HEADER_BYTES, at - HEADER_BYTES, at + length);
+    this.ats[entry] = to;
+    this.lengths[entry] = length;
+    this.froms[entry] = from;
+    this.count++;
+    this.fill = place + needed;
+    return true;
+  }
+
+  /** The oldest: where its frame is, its length, the port it came from. */
+  get at(): number {
+    return this.ats[this.first];
+  }
+
+  get length(): number {
+    return this.lengths[this.first];
+  }
+
+  get from(): number {
+    return this.froms[this.first];
+  }
+
+  /** Forgets the oldest. Its bytes stay until the next `add`, so a row already made may still be carried out. */
+  shift(): void {
+    this.first = (this.first + 1) % BACKLOG_DATAGRAMS;
+    this.count--;
+  }
+}

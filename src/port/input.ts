@@ -1,0 +1,155 @@
+/**
+ * 4. Puts a datagram from base storage into a VM's input buffer (a receive virtqueue): the last stage of the way.
+ *
+ * All or nothing: the buffers a datagram needs are found first, then the rows are made; when they don't suffice nothing is
+ * taken and no receiver is ever waited for. A malformed input chain goes back with length 0, so that it can't wedge the ring.
+ */
+import { CELL } from '../counters.ts';
+import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
+import type { CopyList } from '../storage/copy-list.ts';
+import { type Chain, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
+import type { GuestMemory } from '../virtio/guest-memory.ts';
+import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
+
+const RING = 2;
+const FLAGS = DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT;
+
+/** `putInput`: no buffers just now; it may wait in the backlog. */
+export const FULL = -2;
+
+/**
+ * Puts the frame at `at` (its 12-byte virtio-net header in front, canonical, num_buffers not yet set) into one ring.
+ * 0 when done; FULL; BROKEN with `queue.broken` set; or the counter cell of a drop reason.
+ * `headerBytes` and `mergeable` as negotiated. The arena's header is rewritten for the receiver.
+ */
+export function putInput(
+  queue: SplitQueue,
+  record: number,
+  headerBytes: number,
+  mergeable: boolean,
+  memory: GuestMemory,
+  storage: BaseStorage,
+  at: number,
+  length: number,
+  copies: CopyList,
+  chain: Chain,
+  cells: Float64Array,
+): number {
+  if (queue.ready === 0) {
+    const available = queue.available();
+    if (available <= 0) {
+      if (available === 0) {
+        queue.fullAt = queue.nextAvail;
+        return FULL;
+      }
+      queue.broken = 'the avail index moved further than the ring is long';
+      return BROKEN;
+    }
+    queue.ready = available;
+  }
+  const needed = headerBytes + length;
+  const head = queue.avail[RING + (queue.nextAvail & queue.mask)];
+  if (head >= queue.size) {
+    queue.broken = `avail entry names descriptor ${head} of ${queue.size}`;
+    return BROKEN;
+  }
+  if (headerBytes === HEADER_BYTES && copies.count < copies.rows) {
+    // The common case: one writable buffer that holds it all.
+    const { descriptors } = queue;
+    const word = head * 4;
+    const low = descriptors[word] >>> 0;
+    const high = descriptors[word + 1] >>> 0;
+    const space = descriptors[word + 2] >>> 0;
+    const flags = descriptors[word + 3];
+    if ((flags & FLAGS) === DESC_F_WRITE && space >= needed) {
+      const address = high * 4294967296 + low;
+      let region = memory.last;
+      if (!(address >= memory.starts[region] && address + needed <= memory.ends[region])) {
+        region = memory.find(address, needed);
+      }
+      if (region >= 0) {
+        storage.halves[(at - 2) >> 1] = 1; // num_buffers
+        copies.add(memory.handles[region], address - memory.starts[region], at - HEADER_BYTES, needed);
+        queue.giveBack(head, needed);
+        queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
+        queue.ready--;
+        if (queue.log !== null) queue.log.mark(address, needed);
+        return 0;
+      }
+    }
+  }
+  return putChains(queue, record, headerBytes, mergeable, memory, storage, at, length, copies, chain, cells);
+}
+
+/** The careful way: several descriptors, several merged buffers, or something wrong. */
+function putChains(
+  queue: SplitQueue,
+  record: number,
+  headerBytes: number,
+  mergeable: boolean,
+  memory: GuestMemory,
+  storage: BaseStorage,
+  at: number,
+  length: number,
+  copies: CopyList,
+  chain: Chain,
+  cells: Float64Array,
+): number {
+  const needed = headerBytes + length;
+  let firstAvail = queue.nextAvail;
+  let firstUsed = queue.nextUsed;
+  let chains = 0;
+  chain.begin();
+  while (chain.total < needed) {
+    if (queue.ready === 0) queue.ready = queue.available();
+    if (queue.ready === BROKEN) {
+      queue.ready = 0;
+      queue.broken = 'the avail index moved further than the ring is long';
+      return BROKEN;
+    }
+    if (queue.ready === 0 || chains === queue.size) {
+      queue.fullAt = queue.nextAvail;
+      rewind(queue, firstAvail, firstUsed);
+      return chains === queue.size ? CELL.inputTooSmall : FULL;
+    }
+    const head = queue.avail[RING + (queue.nextAvail & queue.mask)];
+    if (head >= queue.size) {
+      queue.broken = `avail entry names descriptor ${head} of ${queue.size}`;
+      return BROKEN;
+    }
+    const before = chain.total;
+    const fault = chain.walk(queue.descriptors, queue.size, head, true, queue.indirect, memory);
+    queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
+    queue.ready--;
+    if (fault !== 0 || chain.total < headerBytes) {
+      // Unusable: it goes back empty, and so do the buffers before it, so that the ring moves on.
+      queue.giveBack(head, 0);
+      queue.emptySince(firstUsed);
+      cells[record + CELL.badInputChains] += chains + 1;
+      firstAvail = queue.nextAvail;
+      firstUsed = queue.nextUsed;
+      chains = 0;
+      chain.begin();
+      continue;
+    }
+    const part = Math.min(chain.total, needed) - before;
+    if (!mergeable && part < needed) {
+      rewind(queue, firstAvail, firstUsed);
+      return CELL.inputTooSmall;
+    }
+    queue.giveBack(head, part);
+    chains++;
+  }
+  if (headerBytes === HEADER_BYTES) storage.halves[(at - 2) >> 1] = chains;
+  else storage.bytes.copyWithin(at - headerBytes, at - HEADER_BYTES, at - 2);
+  if (queue.log !== null) chain.mark(queue.log, needed);
+  chain.addCopies(copies, at - headerBytes, needed);
+  return 0;
+}
+
+/** Takes back what was reserved for a datagram that doesn't fit. */
+function rewind(queue: SplitQueue, avail: number, used: number): void {
+  queue.ready = (queue.ready + queue.nextAvail - avail) & 0xffff;
+  queue.nextAvail = avail;
+  queue.nextUsed = used;
+}

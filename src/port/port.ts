@@ -1,0 +1,101 @@
+/**
+ * A VM's place on its network: number, addresses, backlog, and the attachment that datagrams go through now. The
+ * port stays when front-ends come and go.
+ */
+import type { VmPlan } from '../base/plan.ts';
+import { RECORD_CELLS, type VmState } from '../counters.ts';
+import type { Attachment } from './attachment.ts';
+import type { Backlog } from './backlog.ts';
+
+export class Port {
+  readonly number: number;
+  /** First cell of its counters. */
+  readonly record: number;
+  readonly vm: VmPlan;
+  readonly network: number;
+  /** Every front-end that is connected; usually one. */
+  readonly attachments: Attachment[] = [];
+  /** The one whose rings run, or the last one that came. */
+  current: Attachment | null = null;
+  /** Made when something has to wait for the first time. */
+  backlog: Backlog | null = null;
+
+  /** In the turn's list of ports that are looked at without being asked. */
+  active = false;
+  /** When it last had work, in milliseconds of the turn's clock. */
+  lastWork = 0;
+
+  /** Key of its first address: whom the base asks for its MAC. */
+  readonly address: number;
+  macKnown = false;
+  /** The MAC as it stands in a frame's source: first four bytes, last two. Broadcast until it is known. */
+  macWord = -1;
+  macHalf = 0xffff;
+  /** The MAC as it stands in a frame's destination: first two bytes, last four. */
+  macFirstHalf = 0xffff;
+  macLastWord = -1;
+  /** When the VM was last asked for its MAC. */
+  macAsked = Number.NEGATIVE_INFINITY;
+
+  lastError = '';
+
+  constructor(number: number, vm: VmPlan, address: number) {
+    this.number = number;
+    this.record = number * RECORD_CELLS;
+    this.vm = vm;
+    this.network = vm.network;
+    this.address = address;
+  }
+
+  get state(): VmState {
+    if (this.current === null) return 'waiting';
+    if (this.current.brokenRing) return 'broken';
+    return this.current.runs ? 'running' : 'connected';
+  }
+
+  /** Takes six bytes at `at` as the VM's MAC address. */
+  setMac(bytes: Uint8Array, at: number): void {
+    this.macWord = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
+    this.macHalf = bytes[at + 4] | (bytes[at + 5] << 8);
+    this.macFirstHalf = bytes[at] | (bytes[at + 1] << 8);
+    this.macLastWord =
+      bytes[at + 2] | (bytes[at + 3] << 8) | (bytes[at + 4] << 16) | (bytes[at + 5] << 24);
+    this.macKnown = true;
+  }
+
+  /** The MAC as text, or null. */
+  get mac(): string | null {
+    if (!this.macKnown) return null;
+    const word = this.macWord;
+    return [word, word >>> 8, word >>> 16, word >>> 24, this.macHalf, this.macHalf >>> 8]
+      .map((byte) => (byte & 0xff).toString(16).padStart(2, '0'))
+      .join(':');
+  }
+
+  /** Forgets a learned MAC: another front-end may bring another one. */
+  forgetMac(): void {
+    this.macKnown = false;
+    this.macWord = -1;
+    this.macHalf = 0xffff;
+    this.macFirstHalf = 0xffff;
+    this.macLastWord = -1;
+  }
+
+  attach(attachment: Attachment): void {
+    this.attachments.push(attachment);
+    if (this.current === null || !this.current.runs) this.current = attachment;
+  }
+
+  /** A ring of this attachment started: datagrams go through it from now on. */
+  prefer(attachment: Attachment): void {
+    this.current = attachment;
+  }
+
+  detach(attachment: Attachment): void {
+    const index = this.attachments.indexOf(attachment);
+    if (index >= 0) this.attachments.splice(index, 1);
+    if (this.current === attachment) {
+      this.current = this.attachments.find((other) => other.runs) ?? this.attachments.at(-1) ?? null;
+    }
+  }
+}

@@ -1,0 +1,341 @@
+/**
+ * What is not a plain datagram from VM to VM: ARP, the base's own address, the world behind the adapter, broadcasts, and
+ * all that can't be delivered and deserves an ICMP error. Less hot, still without allocation for what a guest can send at will.
+ */
+import type { Adapter } from '../adapter/adapter.ts';
+import { BASE, type Outbox } from '../base/outbox.ts';
+import type { Counters } from '../counters.ts';
+import { CELL } from '../counters.ts';
+import type { Port } from '../port/port.ts';
+import type { BaseStorage } from '../storage/base-storage.ts';
+import * as arp from '../wire/arp.ts';
+import * as icmp from '../wire/icmp.ts';
+import {
+  BROADCAST_KEY,
+  isLinkLocal,
+  isLoopback,
+  isMulticast,
+  isReserved,
+  isThisNetwork,
+} from '../wire/ipv4-address.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import { isGroup, isZero, same } from '../wire/mac.ts';
+import * as udp from '../wire/udp.ts';
+import { arpReply, arpRequest } from './answers/arp.ts';
+import { echoReply, isEchoRequest } from './answers/echo-reply.ts';
+import { icmpError } from './answers/icmp-error.ts';
+import { TokenBuckets } from './answers/rate-limit.ts';
+import type { Network } from './network.ts';
+import { checkOffload, clearOffload } from './offload.ts';
+import type { Router } from './router.ts';
+import { BROADCAST, CONSUMED, drop, dropCell } from './verdict.ts';
+
+/** UDP port of the control protocol on the base's own address. */
+export const CONTROL_PORT = 7356;
+
+const IP = 14;
+const IPV4 = 0x0008;
+const ARP = 0x0608;
+const IPV6 = 0xdd86;
+const VLAN = 0x0081;
+const SERVICE_VLAN = 0xa888;
+
+const PROTOCOL_UNREACHABLE = 2;
+const PORT_UNREACHABLE = 3;
+
+const SPOOFED = drop('spoofed');
+const MARTIAN = drop('martian');
+const NO_ROUTE = drop('noRoute');
+const NOT_OURS = drop('notOurs');
+const TTL_EXPIRED = drop('ttlExpired');
+const TOO_BIG = drop('tooBig');
+const ARP_INVALID = drop('arpInvalid');
+const ARP_LIMITED = drop('arpLimited');
+const ICMP_LIMITED = drop('icmpLimited');
+const BROADCAST_LIMITED = drop('broadcastLimited');
+const BAD_IP = drop('badIp');
+const NOT_IP = drop('notIp');
+const IPV6_DROP = drop('ipv6');
+const VLAN_DROP = drop('vlan');
+const RUNT = drop('runt');
+const ADAPTER_CLOSED = drop('adapterClosed');
+const ADAPTER_DOWN = drop('adapterDown');
+const ADAPTER_GONE = drop('adapterGone');
+
+/** Answers a second and in a row that one port can make the base give. */
+const ICMP_ERRORS = { rate: 100, burst: 50 };
+const ECHO_REPLIES = { rate: 100_000, burst: 10_000 };
+const ARP_REPLIES = { rate: 1000, burst: 200 };
+const BROADCASTS = { rate: 500, burst: 200 };
+/** Milliseconds between two questions for a VM's MAC. */
+const MAC_ASK_INTERVAL = 200;
+
+export interface ElsewhereContext {
+  storage: BaseStorage;
+  ports: Port[];
+  adapters: Adapter[];
+  networks: Network[];
+  counters: Counters;
+  outbox: Outbox;
+  /** A control request arrived: VM, its address (key) and UDP port, the payload (a view, valid during the call). */
+  control(port: Port, source: number, udpPort: number, payload: Uint8Array): void;
+}
+
+export class Elsewhere {
+  private readonly context: ElsewhereContext;
+  private readonly router: Router;
+  private readonly storage: BaseStorage;
+  private readonly icmpErrors: TokenBuckets;
+  private readonly echoes: TokenBuckets;
+  private readonly arpReplies: TokenBuckets;
+  private readonly broadcasts: TokenBuckets;
+
+  constructor(context: ElsewhereContext, router: Router) {
+    this.context = context;
+    this.router = router;
+    this.storage = context.storage;
+    const count = context.ports.length + context.adapters.length;
+    this.icmpErrors = new TokenBuckets(count, ICMP_ERRORS.rate, ICMP_ERRORS.burst);
+    this.echoes = new TokenBuckets(count, ECHO_REPLIES.rate, ECHO_REPLIES.burst);
+    this.arpReplies = new TokenBuckets(count, ARP_REPLIES.rate, ARP_REPLIES.burst);
+    this.broadcasts = new TokenBuckets(count, BROADCASTS.rate, BROADCASTS.burst);
+  }
+
+  /** Takes the source of a first frame as the VM's MAC; false when it can't be one. */
+  learnMac(slot: number, port: Port): boolean {
+    const source = this.storage.at[slot] + 6;
+    const { bytes } = this.storage;
+    const network = this.context.networks[port.network];
+    if (isGroup(bytes, source) || isZero(bytes, source) || same(bytes, source, network.mac, 0)) return false;
+    port.setMac(bytes, source);
+    return true;
+  }
+
+  /** Asks a VM that has not sent anything yet for its MAC; what goes to it meanwhile is addressed to all. */
+  askMac(target: Port, network: Network): void {
+    if (this.router.now - target.macAsked < MAC_ASK_INTERVAL) return;
+    target.macAsked = this.router.now;
+    this.context.outbox.add(BASE, target.number, arpRequest(network.mac, network.address, target.address));
+  }
+
+  /** True when the address is one of the port's, or behind it. */
+  owns(port: Port, network: Network, source: number): boolean {
+    if (network.addresses.find(source) === port.number) return true;
+    return network.prefixes.length > 0 && network.behind(source) === port.number;
+  }
+
+  /** A frame of a VM that does not carry IPv4. */
+  notIp(slot: number, port: Port, network: Network): number {
+    switch (this.storage.halves[(this.storage.at[slot] + 12) >> 1]) {
+      case ARP:
+        return this.arpFromVm(slot, port, network);
+      case IPV6:
+        return IPV6_DROP;
+      case VLAN:
+      case SERVICE_VLAN:
+        return VLAN_DROP;
+      default:
+        return NOT_IP;
+    }
+  }
+
+  /** RFC 826. The base is the owner of every address but the VM's own; probes for duplicates (RFC 5227) stay unanswered. */
+  private arpFromVm(slot: number, port: Port, network: Network): number {
+    const { storage } = this;
+    const packet = storage.at[slot] + IP;
+    const { bytes } = storage;
+    if (!arp.check(bytes, packet, storage.length[slot] - IP)) return ARP_INVALID;
+    if (!same(bytes, packet + arp.SENDER_MAC, bytes, storage.at[slot] + 6)) return SPOOFED;
+    const sender = arp.senderIp(bytes, packet);
+    const target = arp.targetIp(bytes, packet);
+    if (sender === 0) return CONSUMED; // a probe
+    if (!this.owns(port, network, sender)) return SPOOFED;
+    if (arp.operation(bytes, packet) !== arp.REQUEST) return CONSUMED; // tells us the MAC, which we know by now
+    if (target === sender || this.owns(port, network, target)) return CONSUMED;
+    if (!this.arpReplies.take(port.number, this.router.now)) return ARP_LIMITED;
+    return this.answer(arpReply(storage, slot, network.mac, false), port.number);
+  }
+
+  /** A checked IPv4 datagram of a VM that is not simply for another VM. */
+  fromVm(slot: number, port: Port, network: Network, owner: number): number {
+    const { bytes, words } = this.storage;
+    const at = this.storage.at[slot];
+    const destination = words[(at + IP + ipv4.DESTINATION) >> 2];
+    if (owner === port.number) return MARTIAN; // to itself: never leaves a sane host
+    if (owner >= 0) {
+      // For a VM, but longer than the network takes, unless segmentation makes it fit.
+      if (this.router.longest(slot) > network.mtu) return this.tooBig(slot, port, network, network.mtu);
+      return this.router.toVm(slot, this.context.ports[owner], network);
+    }
+    if (destination === network.address) return this.toBase(slot, port, network);
+    if (destination === network.broadcast || destination === BROADCAST_KEY || isMulticast(destination)) {
+      if (!this.broadcasts.take(port.number, this.router.now)) return BROADCAST_LIMITED;
+      return BROADCAST;
+    }
+    if (destination === network.subnet.key || isMartian(destination)) return MARTIAN;
+    const inside = network.isInside(destination);
+    if (!inside) {
+      const behind = network.behind(destination);
+      if (behind === port.number) return MARTIAN;
+      if (behind >= 0) {
+        if (!this.hop(slot, port, network)) return TTL_EXPIRED;
+        if (this.router.longest(slot) > network.mtu) return this.tooBig(slot, port, network, network.mtu);
+        return this.router.toVm(slot, this.context.ports[behind], network);
+      }
+    }
+    const { adapter } = network;
+    if (adapter === null) {
+      return this.unreachable(slot, port, network, inside ? icmp.HOST_UNREACHABLE : icmp.NET_UNREACHABLE, NO_ROUTE);
+    }
+    if (adapter.state !== 'open') {
+      const reason = adapter.state === 'closed' ? ADAPTER_CLOSED : adapter.state === 'down' ? ADAPTER_DOWN : ADAPTER_GONE;
+      return this.unreachable(slot, port, network, icmp.NET_UNREACHABLE, reason);
+    }
+    let nextHop = destination;
+    if (!inside) {
+      if (network.nextHop === 0) return this.unreachable(slot, port, network, icmp.NET_UNREACHABLE, NO_ROUTE);
+      if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1) return this.expired(slot, port, network);
+      nextHop = network.nextHop;
+    }
+    if (this.router.longest(slot) > adapter.mtu) return this.tooBig(slot, port, network, adapter.mtu);
+    if (!inside) ipv4.decrementTimeToLive(bytes, at + IP);
+    const outcome = adapter.resolve(slot, nextHop);
+    if (outcome === 0) return adapter.port;
+    return outcome < 0 ? outcome : dropCell(outcome);
+  }
+
+  /** Time to live for a hop between subnets; false (and the ICMP error sent) when it ran out. */
+  private hop(slot: number, port: Port, network: Network): boolean {
+    const at = this.storage.at[slot] + IP;
+    if (this.storage.bytes[at + ipv4.TIME_TO_LIVE] <= 1) {
+      this.expired(slot, port, network);
+      return false;
+    }
+    ipv4.decrementTimeToLive(this.storage.bytes, at);
+    return true;
+  }
+
+  /** For the base's own address: control requests, echo requests; nothing else is served. */
+  private toBase(slot: number, port: Port, network: Network): number {
+    const { storage } = this;
+    const { bytes } = storage;
+    const at = storage.at[slot];
+    const ip = at + IP;
+    if (isEchoRequest(storage, slot)) {
+      if (!this.echoes.take(port.number, this.router.now)) return ICMP_LIMITED;
+      echoReply(storage, slot, network.mac);
+      return this.turnBack(slot, port);
+    }
+    const protocol = bytes[ip + ipv4.PROTOCOL];
+    if (protocol === ipv4.PROTOCOL_ICMP || ipv4.isFragment(bytes, ip)) return CONSUMED;
+    const header = ipv4.headerLength(bytes, ip);
+    const length = storage.length[slot] - IP - header;
+    if (protocol === ipv4.PROTOCOL_UDP && udp.check(bytes, ip + header, length)) {
+      if (udp.destinationPort(bytes, ip + header) === CONTROL_PORT) {
+        const start = ip + header + udp.HEADER_BYTES;
+        const end = ip + header + udp.length(bytes, ip + header);
+        this.context.control(
+          port,
+          storage.words[(ip + ipv4.SOURCE) >> 2],
+          udp.sourcePort(bytes, ip + header),
+          bytes.subarray(start, end),
+        );
+        return CONSUMED;
+      }
+    }
+    const code =
+      protocol === ipv4.PROTOCOL_UDP || protocol === ipv4.PROTOCOL_TCP ? PORT_UNREACHABLE : PROTOCOL_UNREACHABLE;
+    this.error(slot, port, network, icmp.UNREACHABLE, code, 0);
+    return CONSUMED;
+  }
+
+  /** The slot has become the base's answer to its sender: the received datagram counts as delivered here. */
+  private turnBack(slot: number, port: Port): number {
+    this.context.counters.cells[port.record + CELL.delivered]++;
+    this.storage.from[slot] = BASE;
+    return port.number;
+  }
+
+  /** An appended slot is on its way to `to`; without room for it nothing was answered. */
+  private answer(appended: number, to: number): number {
+    if (appended >= 0) this.storage.to[appended] = to;
+    return CONSUMED;
+  }
+
+  private unreachable(slot: number, port: Port, network: Network, code: number, verdict: number): number {
+    this.error(slot, port, network, icmp.UNREACHABLE, code, 0);
+    return verdict;
+  }
+
+  private expired(slot: number, port: Port, network: Network): number {
+    this.error(slot, port, network, icmp.TIME_EXCEEDED, icmp.TTL_EXCEEDED, 0);
+    return TTL_EXPIRED;
+  }
+
+  /** RFC 1191: the sender learns what fits. */
+  private tooBig(slot: number, port: Port, network: Network, mtu: number): number {
+    this.error(slot, port, network, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu);
+    return TOO_BIG;
+  }
+
+  /** Sends an ICMP error about the slot to its sender, within its rate. */
+  private error(slot: number, port: Port, network: Network, type: number, code: number, rest: number): void {
+    if (!this.icmpErrors.take(port.number, this.router.now)) return;
+    const appended = icmpError(this.storage, slot, type, code, rest, network.address, network.mac);
+    if (appended < 0) return;
+    this.storage.from[appended] = BASE;
+    this.storage.to[appended] = port.number;
+  }
+
+  /** A frame out of an adapter's receive ring. */
+  fromAdapter(slot: number, adapter: Adapter, network: Network, from: number): number {
+    const { storage } = this;
+    const { bytes, halves, words } = storage;
+    const at = storage.at[slot];
+    if (storage.length[slot] < IP) return RUNT;
+    switch (halves[(at + 12) >> 1]) {
+      case IPV4:
+        break;
+      case ARP:
+        return adapter.receiveArp(slot);
+      case IPV6:
+        return IPV6_DROP;
+      case VLAN:
+      case SERVICE_VLAN:
+        return VLAN_DROP;
+      default:
+        return NOT_IP;
+    }
+    const ip = (at + IP) >> 2;
+    if (!ipv4.checkWords(words, ip, storage.length[slot] - IP)) return BAD_IP;
+    storage.length[slot] = IP + ipv4.totalLength(bytes, at + IP);
+    if (ipv4.headerLength(bytes, at + IP) !== 20 && ipv4.sourceRouted(bytes, at + IP)) return drop('ipOptions');
+    const source = words[ip + 3];
+    const destination = words[ip + 4];
+    if (isMartian(source) || isMulticast(source) || source === BROADCAST_KEY) return MARTIAN;
+    // Nobody outside may speak with an address of ours.
+    if (network.addresses.find(source) >= 0 || source === network.address) return SPOOFED;
+    if (halves[(at - 12) >> 1] === 0) clearOffload(storage, slot);
+    else {
+      const fault = checkOffload(storage, slot, true, true, true);
+      if (fault !== 0) return dropCell(fault);
+    }
+    let owner = network.addresses.find(destination);
+    if (owner < 0 && network.prefixes.length > 0) owner = network.behind(destination);
+    if (owner < 0) {
+      if (destination !== network.address || !isEchoRequest(storage, slot)) return NOT_OURS;
+      if (!this.echoes.take(from, this.router.now)) return ICMP_LIMITED;
+      echoReply(storage, slot, adapter.mac);
+      this.context.counters.cells[adapter.record + CELL.delivered]++;
+      storage.from[slot] = BASE;
+      return adapter.port;
+    }
+    if (this.router.longest(slot) > network.mtu) return TOO_BIG;
+    return this.router.toVm(slot, this.context.ports[owner], network);
+  }
+}
+
+/** Addresses that must not be on a wire (RFC 1812 §5.3.7, RFC 6890); multicast and limited broadcast are not asked here. */
+function isMartian(key: number): boolean {
+  return isThisNetwork(key) || isLoopback(key) || isLinkLocal(key) || (isReserved(key) && key !== BROADCAST_KEY);
+}

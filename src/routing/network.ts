@@ -1,0 +1,66 @@
+/**
+ * One IP subnet of the base: its addresses, who is on it, and where the rest of the world is.
+ */
+import type { NetworkPlan } from '../base/plan.ts';
+import type { Adapter } from '../adapter/adapter.ts';
+import type { Port } from '../port/port.ts';
+import { broadcastOf, keyOf, maskKey, parsePrefix, type Prefix } from '../wire/ipv4-address.ts';
+import { parseMac } from '../wire/mac.ts';
+import { AddressList } from './address-list.ts';
+
+export class Network {
+  readonly plan: NetworkPlan;
+  /** Which VM port owns which address; the base's own is not in it. */
+  readonly addresses = new AddressList();
+  /** Prefixes behind VMs, longest first. */
+  readonly prefixes: { prefix: Prefix; port: number }[] = [];
+  readonly ports: Port[] = [];
+  readonly subnet: Prefix;
+  readonly mask: number;
+  readonly broadcast: number;
+  /** The base's own address. */
+  readonly address: number;
+  readonly mac: Uint8Array;
+  /** The base's MAC as it stands in a frame's source: first four bytes, last two. */
+  readonly macWord: number;
+  readonly macHalf: number;
+  readonly mtu: number;
+  adapter: Adapter | null = null;
+  /** Where what is outside the subnet goes: a key on the adapter's side; 0: nowhere. */
+  nextHop = 0;
+
+  constructor(plan: NetworkPlan) {
+    this.plan = plan;
+    this.subnet = parsePrefix(`${plan.subnet}/${plan.prefix}`);
+    this.mask = maskKey(plan.prefix);
+    this.broadcast = broadcastOf(this.subnet);
+    this.address = keyOf(plan.address);
+    this.mac = parseMac(plan.mac);
+    const view = new DataView(this.mac.buffer, this.mac.byteOffset);
+    this.macWord = view.getInt32(0, true);
+    this.macHalf = view.getUint16(4, true);
+    this.mtu = plan.mtu;
+  }
+
+  /** Enters a VM's port with all its addresses. */
+  enter(port: Port): void {
+    this.ports.push(port);
+    for (const address of port.vm.addresses) this.addresses.set(keyOf(address), port.number);
+    for (const prefix of port.vm.prefixes) {
+      this.prefixes.push({ prefix: parsePrefix(prefix), port: port.number });
+    }
+    this.prefixes.sort((a, b) => b.prefix.bits - a.prefix.bits);
+  }
+
+  /** The port behind which a prefix with this address lies, or -1. */
+  behind(key: number): number {
+    for (const { prefix, port } of this.prefixes) {
+      if ((key & maskKey(prefix.bits)) === prefix.key) return port;
+    }
+    return -1;
+  }
+
+  isInside(key: number): boolean {
+    return (key & this.mask) === this.subnet.key;
+  }
+}

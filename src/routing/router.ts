@@ -1,0 +1,163 @@
+/**
+ * 3. Decides for each datagram in base storage which port gets it, or why nobody does. Everything is decided on the
+ * base's copy, which no guest can change any more.
+ *
+ * The common case - IPv4 from a VM to a VM of the same network - stands in `fromVm` and `toVm`; whatever is not
+ * that goes to the slower methods (`elsewhere.ts`).
+ */
+import type { Adapter } from '../adapter/adapter.ts';
+import type { Port } from '../port/port.ts';
+import type { BaseStorage } from '../storage/base-storage.ts';
+import { checkWords, sourceRouted } from '../wire/ipv4.ts';
+import { Elsewhere, type ElsewhereContext } from './elsewhere.ts';
+import type { Network } from './network.ts';
+import {
+  AS_IS,
+  checkOffload,
+  clearOffload,
+  COMPLETE,
+  completeChecksum,
+  longestDatagram,
+  remainingWork,
+} from './offload.ts';
+import { segment } from './segment.ts';
+import { CONSUMED, drop, dropCell, UNDECIDED } from './verdict.ts';
+import { CELL } from '../counters.ts';
+
+/** EtherTypes as a little-endian machine reads them. */
+const IPV4 = 0x0008;
+const IP = 14;
+
+const SPOOFED = drop('spoofed');
+const BAD_IP = drop('badIp');
+const IP_OPTIONS = drop('ipOptions');
+const STORAGE_FULL = drop('storageFull');
+const RECEIVER_NOT_RUNNING = drop('receiverNotRunning');
+
+export class Router {
+  private readonly storage: BaseStorage;
+  private readonly ports: Port[];
+  private readonly adapters: Adapter[];
+  private readonly networks: Network[];
+  private readonly adapterNetworks: Network[];
+  private readonly cells: Float64Array;
+  private readonly elsewhere: Elsewhere;
+  /** Millisecond clock of this turn, for rate limits. */
+  now = 0;
+
+  constructor(context: ElsewhereContext) {
+    this.storage = context.storage;
+    this.ports = context.ports;
+    this.adapters = context.adapters;
+    this.networks = context.networks;
+    this.adapterNetworks = context.adapters.map((adapter) => context.networks[adapter.plan.network]);
+    this.cells = context.counters.cells;
+    this.elsewhere = new Elsewhere(context, this);
+  }
+
+  /** Decides for slots [0, end): what the gather stage took. Answers of the base are appended, decided already. */
+  route(end: number, now: number): void {
+    this.now = now;
+    const { storage, ports, adapters } = this;
+    const vms = ports.length;
+    for (let slot = 0; slot < end; slot++) {
+      const from = storage.from[slot];
+      storage.to[slot] = UNDECIDED;
+      const verdict =
+        from < vms
+          ? this.fromVm(slot, ports[from])
+          : this.elsewhere.fromAdapter(slot, adapters[from - vms], this.adapterNetworks[from - vms], from);
+      storage.to[slot] = verdict;
+    }
+  }
+
+  /** A datagram out of a VM's output buffer. */
+  private fromVm(slot: number, port: Port): number {
+    const { bytes, halves, words } = this.storage;
+    const at = this.storage.at[slot];
+    const attachment = port.current!;
+    if (attachment.headerBytes !== 12) bytes.copyWithin(at - 12, at - 10, at);
+    if (words[(at + 6) >> 2] !== port.macWord || halves[(at + 10) >> 1] !== port.macHalf) {
+      if (port.macKnown || !this.elsewhere.learnMac(slot, port)) return SPOOFED;
+    }
+    const network = this.networks[port.network];
+    if (halves[(at + 12) >> 1] !== IPV4) return this.elsewhere.notIp(slot, port, network);
+    const ip = (at + IP) >> 2;
+    if (!checkWords(words, ip, this.storage.length[slot] - IP)) return BAD_IP;
+    const first = words[ip];
+    // What follows the datagram is padding: it is not passed on.
+    this.storage.length[slot] = IP + (((first >>> 8) & 0xff00) | (first >>> 24));
+    const source = words[ip + 3];
+    if (source !== port.address && !this.elsewhere.owns(port, network, source)) return SPOOFED;
+    if ((first & 0x0f) !== 5 && sourceRouted(bytes, at + IP)) return IP_OPTIONS;
+    if (halves[(at - 12) >> 1] === 0) {
+      clearOffload(this.storage, slot);
+    } else {
+      const fault = checkOffload(this.storage, slot, attachment.csum, attachment.hostTso4, attachment.hostEcn);
+      if (fault !== 0) return dropCell(fault);
+    }
+    const owner = network.addresses.find(words[ip + 4]);
+    if (owner < 0 || owner === port.number || this.storage.length[slot] - IP > network.mtu) {
+      return this.elsewhere.fromVm(slot, port, network, owner);
+    }
+    return this.toVm(slot, this.ports[owner], network);
+  }
+
+  /** Makes the frame one for that VM: its MAC and the base's, and no offload that it did not negotiate. */
+  toVm(slot: number, target: Port, network: Network): number {
+    const { halves, words } = this.storage;
+    const attachment = target.current;
+    if (attachment === null) return RECEIVER_NOT_RUNNING;
+    const at = this.storage.at[slot];
+    halves[at >> 1] = target.macFirstHalf;
+    words[(at + 2) >> 2] = target.macLastWord;
+    words[(at + 6) >> 2] = network.macWord;
+    halves[(at + 10) >> 1] = network.macHalf;
+    if (!target.macKnown) this.elsewhere.askMac(target, network);
+    if (halves[(at - 12) >> 1] === 0) return target.number;
+    const work = remainingWork(
+      this.storage,
+      slot,
+      attachment.guestCsum,
+      attachment.guestTso4,
+      attachment.guestEcn,
+    );
+    if (work === AS_IS) return target.number;
+    if (work === COMPLETE) {
+      completeChecksum(this.storage, slot);
+      return target.number;
+    }
+    return this.inSegments(slot, target.number);
+  }
+
+  /** Like `toVm`, for a copy of a broadcast: its destination MAC is everybody's already. Large ones don't exist. */
+  toAll(slot: number, target: Port, network: Network): number {
+    const { halves, words } = this.storage;
+    const at = this.storage.at[slot];
+    words[(at + 6) >> 2] = network.macWord;
+    halves[(at + 10) >> 1] = network.macHalf;
+    if (halves[(at - 12) >> 1] !== 0) completeChecksum(this.storage, slot);
+    return target.number;
+  }
+
+  /** Segments in software. The datagram counts as so many received ones from here on, so that the books balance. */
+  private inSegments(slot: number, to: number): number {
+    this.storage.to[slot] = to;
+    const count = segment(this.storage, slot);
+    if (count < 0) return STORAGE_FULL;
+    const from = this.storage.from[slot];
+    if (from >= 0) this.cells[this.recordOf(from) + CELL.receivedDatagrams] += count;
+    return CONSUMED;
+  }
+
+  private recordOf(port: number): number {
+    return port < this.ports.length
+      ? this.ports[port].record
+      : this.adapters[port - this.ports.length].record;
+  }
+
+  /** The longest IP datagram this slot becomes on a wire, segmented or not. */
+  longest(slot: number): number {
+    return longestDatagram(this.storage, slot);
+  }
+}

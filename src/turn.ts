@@ -1,0 +1,405 @@
+/**
+ * START HERE: one turn, the whole way of every datagram that is ready now.
+ *
+ *     VM's output buffer --gather--> base storage --route--> --deliver--> VM's input buffer
+ *     adapter's receive ring ------------^                       \------> adapter's transmit ring
+ *
+ * Each stage makes rows of numbers and one native call carries out its copies. Nothing is allocated, nothing waits for
+ * anybody, and what is published is published once per ring. Used entries of output buffers are shown right after their copies, so
+ * that the base may die at any instant and a guest loses at most what was under way.
+ */
+import type { Adapter } from './adapter/adapter.ts';
+import { BASE, type Outbox } from './base/outbox.ts';
+import { CELL, type Counters } from './counters.ts';
+import type { Native } from './native.ts';
+import type { Attachment, Ring } from './port/attachment.ts';
+import { Backlog } from './port/backlog.ts';
+import { FULL, putInput } from './port/input.ts';
+import { type Budget, discardOutput, gatherOutput } from './port/output.ts';
+import type { Port } from './port/port.ts';
+import type { Network } from './routing/network.ts';
+import type { Router } from './routing/router.ts';
+import { BROADCAST, cellOf, CONSUMED, isDrop } from './routing/verdict.ts';
+import type { BaseStorage } from './storage/base-storage.ts';
+import type { CopyList } from './storage/copy-list.ts';
+import type { Chain } from './virtio/chain.ts';
+import { BROKEN } from './virtio/split-queue.ts';
+
+export interface TurnContext {
+  native: Native;
+  storage: BaseStorage;
+  copies: CopyList;
+  chain: Chain;
+  counters: Counters;
+  ports: Port[];
+  adapters: Adapter[];
+  networks: Network[];
+  router: Router;
+  outbox: Outbox;
+  budget: Budget;
+  /** Where in the arena the backlog of each port lies. */
+  backlogStart(port: number): number;
+  /** A ring stopped working; told after the turn's stage, at most once per ring. */
+  ringBroke(port: Port, ring: Ring): void;
+}
+
+const MAX_SIGNALS = 1024;
+
+export class Turn {
+  private readonly context: TurnContext;
+  private readonly storage: BaseStorage;
+  private readonly copies: CopyList;
+  private readonly cells: Float64Array;
+  private readonly ports: Port[];
+  private readonly adapters: Adapter[];
+  /** Ports that are looked at without being asked, in no particular order. */
+  private readonly active: Port[] = [];
+  /** With whom the next gather begins, so that nobody is always last. */
+  private first = 0;
+  /** Rings with used elements that are not shown yet. */
+  private readonly dirty: Ring[] = [];
+  private dirtyCount = 0;
+  private readonly signals = new Int32Array(MAX_SIGNALS);
+  private signalCount = 0;
+
+  constructor(context: TurnContext) {
+    this.context = context;
+    this.storage = context.storage;
+    this.copies = context.copies;
+    this.cells = context.counters.cells;
+    this.ports = context.ports;
+    this.adapters = context.adapters;
+  }
+
+  /** One turn at `now` (milliseconds). Returns how many datagrams it found: 0 means that nothing was to be done. */
+  run(now: number): number {
+    const { storage, context } = this;
+    storage.clear();
+    const found = this.gather(now);
+    const gathered = storage.count;
+    if (context.outbox.length > 0) context.outbox.moveTo(storage);
+    context.router.route(gathered, now);
+    const released = this.deliver(now);
+    this.publish();
+    return found + released + storage.count - gathered;
+  }
+
+  // --- gather -----------------------------------------------------------------------------------
+
+  private gather(now: number): number {
+    const { active, copies, context } = this;
+    const count = active.length;
+    let found = 0;
+    copies.delivering = false;
+    if (count > 0) {
+      let index = this.first++ % count;
+      for (let left = count; left > 0; left--) {
+        const port = active[index];
+        const attachment = port.current;
+        if (attachment !== null) {
+          const taken = this.gatherPort(port, attachment);
+          if (taken > 0) {
+            port.lastWork = now;
+            found += taken;
+          }
+        }
+        if (++index === count) index = 0;
+      }
+    }
+    for (const adapter of this.adapters) {
+      if (adapter.hasWork()) found += adapter.gather(context.budget.datagrams, context.budget.bytes);
+    }
+    if (found > 0) {
+      copies.gather();
+      this.show();
+      for (const adapter of this.adapters) adapter.release();
+    }
+    return found;
+  }
+
+  private gatherPort(port: Port, attachment: Attachment): number {
+    const { outputs } = attachment;
+    let found = 0;
+    for (let index = 0; index < outputs.length; index++) {
+      const ring = outputs[index];
+      const { queue } = ring;
+      if (!queue.mayHaveWork()) continue;
+      const taken = ring.enabled
+        ? gatherOutput(
+            queue,
+            port.record,
+            attachment.headerBytes,
+            attachment.memory,
+            this.storage,
+            this.copies,
+            this.context.chain,
+            this.context.budget,
+            port.number,
+            this.cells,
+          )
+        : discardOutput(queue, port.record, this.context.budget, this.cells);
+      queue.disarm();
+      this.markDirty(ring);
+      if (taken > 0) found += taken;
+      else if (taken === BROKEN) {
+        // What was taken before it broke is shown; `outputs` is a new array after this.
+        this.context.ringBroke(port, ring);
+        return found + 1;
+      }
+    }
+    return found;
+  }
+
+  // --- deliver ----------------------------------------------------------------------------------
+
+  private deliver(now: number): number {
+    const { storage, copies } = this;
+    copies.delivering = true;
+    const released = this.deliverBacklogs(now);
+    const { to, from } = storage;
+    const vms = this.ports.length;
+    // Broadcasts and segments append slots while this runs.
+    for (let slot = 0; slot < storage.count; slot++) {
+      const port = to[slot];
+      if (port >= 0) {
+        if (port < vms) this.deliverTo(this.ports[port], slot, now);
+        else this.settle(from[slot], port, this.adapters[port - vms].put(slot));
+      } else if (port === CONSUMED) {
+        if (from[slot] >= 0) this.cells[this.recordOf(from[slot]) + CELL.delivered]++;
+      } else if (isDrop(port)) {
+        if (from[slot] >= 0) this.cells[this.recordOf(from[slot]) + cellOf(port)]++;
+      } else if (port === BROADCAST) {
+        this.replicate(slot);
+      }
+    }
+    copies.deliver();
+    return released;
+  }
+
+  /** Puts one slot into a VM's input buffer, or into its backlog. */
+  private deliverTo(port: Port, slot: number, now: number): void {
+    const { storage } = this;
+    const attachment = port.current;
+    if (attachment === null || !attachment.receives) {
+      this.settle(storage.from[slot], port.number, CELL.receiverNotRunning);
+      return;
+    }
+    const at = storage.at[slot];
+    const length = storage.length[slot];
+    let outcome = FULL;
+    // What waits already comes first.
+    if (port.backlog === null || port.backlog.count === 0) {
+      outcome = this.put(port, attachment, this.inputFor(attachment, at), at, length);
+      if (outcome !== FULL) {
+        this.settle(storage.from[slot], port.number, outcome);
+        return;
+      }
+    }
+    port.backlog ??= new Backlog(storage, this.context.backlogStart(port.number));
+    const from = storage.from[slot];
+    if (!port.backlog.add(at, length, from)) {
+      this.settle(from, port.number, CELL.inputFull);
+      return;
+    }
+    if (from >= 0) this.cells[this.recordOf(from) + CELL.waiting]++;
+    port.lastWork = now;
+    this.activate(port);
+  }
+
+  /** 0, FULL, or a drop cell. */
+  private put(port: Port, attachment: Attachment, ring: Ring, at: number, length: number): number {
+    const { queue } = ring;
+    const outcome = putInput(
+      queue,
+      port.record,
+      attachment.headerBytes,
+      attachment.mergeable,
+      attachment.memory,
+      this.storage,
+      at,
+      length,
+      this.copies,
+      this.context.chain,
+      this.cells,
+    );
+    this.markDirty(ring);
+    if (outcome === BROKEN) {
+      this.context.ringBroke(port, ring);
+      return CELL.receiverNotRunning;
+    }
+    if (outcome === 0) {
+      this.cells[port.record + CELL.sentDatagrams]++;
+      this.cells[port.record + CELL.sentBytes] += length;
+    }
+    return outcome;
+  }
+
+  /** A flow stays on one pair, and so in order. */
+  private inputFor(attachment: Attachment, at: number): Ring {
+    const { inputs } = attachment;
+    if (inputs.length === 1) return inputs[0];
+    const { words } = this.storage;
+    // Addresses, and the first word behind a header without options: the ports of TCP and UDP. A fragment has none.
+    let mix = words[(at + 26) >> 2] ^ words[(at + 30) >> 2];
+    if ((words[(at + 18) >> 2] & 0xffbf0000) === 0 && (this.storage.bytes[at + 14] & 0x0f) === 5) mix ^= words[(at + 34) >> 2];
+    mix = Math.imul(mix, 0x9e3779b1);
+    return inputs[((mix ^ (mix >>> 15)) >>> 0) % inputs.length];
+  }
+
+  /** What waited for buffers, oldest first. */
+  private deliverBacklogs(now: number): number {
+    let released = 0;
+    for (const port of this.active) {
+      const { backlog, current } = port;
+      if (backlog === null || backlog.count === 0) continue;
+      while (backlog.count > 0) {
+        const { from } = backlog;
+        const outcome =
+          current === null || !current.receives
+            ? CELL.receiverNotRunning
+            : this.put(port, current, this.inputFor(current, backlog.at), backlog.at, backlog.length);
+        if (outcome === FULL) break;
+        backlog.shift();
+        if (from >= 0) this.cells[this.recordOf(from) + CELL.waiting]--;
+        this.settle(from, port.number, outcome);
+        released++;
+      }
+      if (released > 0) port.lastWork = now;
+    }
+    // The backlogs' bytes may be used again from here on.
+    if (released > 0) this.copies.deliver();
+    return released;
+  }
+
+  /** A broadcast goes to every other VM of the network, as copies that are in nobody's books but the receivers'. */
+  private replicate(slot: number): void {
+    const { storage } = this;
+    const from = storage.from[slot];
+    const network = this.context.networks[this.ports[from].network];
+    const length = storage.length[slot];
+    const at = storage.at[slot];
+    storage.bytes.fill(0xff, at, at + 6);
+    for (const port of network.ports) {
+      if (port.number === from || port.current === null || !port.current.receives) continue;
+      const copy = storage.take(BASE, length);
+      if (copy < 0) {
+        this.cells[port.record + CELL.missed]++;
+        continue;
+      }
+      storage.bytes.copyWithin(storage.at[copy] - 12, at - 12, at + length);
+      storage.to[copy] = this.context.router.toAll(copy, port, network);
+      this.cells[port.record + CELL.broadcasts]++;
+    }
+    this.cells[this.recordOf(from) + CELL.delivered]++;
+  }
+
+  /** Enters what became of a datagram into the books of where it came from. `outcome`: 0, or a drop cell. */
+  private settle(from: number, to: number, outcome: number): void {
+    if (from >= 0) this.cells[this.recordOf(from) + (outcome === 0 ? CELL.delivered : outcome)]++;
+    else if (outcome !== 0) this.cells[this.recordOf(to) + CELL.missed]++;
+  }
+
+  private recordOf(port: number): number {
+    return port < this.ports.length
+      ? this.ports[port].record
+      : this.adapters[port - this.ports.length].record;
+  }
+
+  // --- publish ----------------------------------------------------------------------------------
+
+  private publish(): void {
+    this.show();
+    for (const adapter of this.adapters) adapter.publish();
+    this.signal();
+  }
+
+  /** Shows used elements, once per ring. */
+  private show(): void {
+    for (let index = 0; index < this.dirtyCount; index++) {
+      const ring = this.dirty[index];
+      ring.dirty = false;
+      if (!ring.queue.mapped || !ring.queue.publish() || ring.callFd < 0) continue;
+      if (this.signalCount === MAX_SIGNALS) this.signal();
+      this.signals[this.signalCount++] = ring.callFd;
+    }
+    this.dirtyCount = 0;
+  }
+
+  /** At most one notification per ring, all in one native call. */
+  private signal(): void {
+    if (this.signalCount === 0) return;
+    this.context.native.signalAll(this.signals, this.signalCount);
+    this.signalCount = 0;
+  }
+
+  private markDirty(ring: Ring): void {
+    if (ring.dirty) return;
+    ring.dirty = true;
+    this.dirty[this.dirtyCount++] = ring;
+  }
+
+  // --- who is looked at -------------------------------------------------------------------------
+
+  /** Some port, adapter or the outbox wants another turn right away. */
+  get busy(): boolean {
+    if (this.active.length > 0 || this.context.outbox.length > 0) return true;
+    for (const adapter of this.adapters) if (adapter.hasWork()) return true;
+    return false;
+  }
+
+  /** Looks at this port in every turn until it is quiet again. */
+  activate(port: Port): void {
+    if (port.active) return;
+    port.active = true;
+    this.active.push(port);
+  }
+
+  /**
+   * Stops looking at ports without work since `since`, once their drivers have been asked to notify us and nothing came
+   * in between. Their notifications stay suppressed while they are looked at.
+   */
+  quieten(since: number, now: number): void {
+    const { active } = this;
+    for (let index = active.length - 1; index >= 0; index--) {
+      const port = active[index];
+      if (port.lastWork > since) continue;
+      if (this.arm(port)) {
+        port.lastWork = now;
+        continue;
+      }
+      port.active = false;
+      active[index] = active[active.length - 1];
+      active.pop();
+    }
+  }
+
+  /** Arms all rings that could bring work; true when one did already. */
+  private arm(port: Port): boolean {
+    const attachment = port.current;
+    if (attachment === null) return false;
+    let work = false;
+    for (const ring of attachment.outputs) {
+      if (ring.queue.arm(ring.queue.nextAvail)) work = true;
+    }
+    if (port.backlog !== null && port.backlog.count > 0) {
+      for (const ring of attachment.inputs) {
+        if (ring.queue.arm(ring.queue.fullAt)) {
+          ring.queue.disarm();
+          work = true;
+        }
+      }
+    }
+    return work;
+  }
+
+  /** Drops what waits for a port whose front-end went or changed its mind about offloads. */
+  forget(port: Port): void {
+    const { backlog } = port;
+    while (backlog !== null && backlog.count > 0) {
+      const { from } = backlog;
+      backlog.shift();
+      if (from >= 0) this.cells[this.recordOf(from) + CELL.waiting]--;
+      this.settle(from, port.number, CELL.receiverNotRunning);
+    }
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * Requests about the device as a whole: features, owner, queues, MTU, announcement, reset.
+ */
+import { MAX_PAIRS } from '../port/attachment.ts';
+import { isSubset, OFFERED_PROTOCOL } from '../virtio/features.ts';
+import { bits, Refused, u64, u64Reply } from './payload.ts';
+import { stopRing } from './ring-messages.ts';
+import type { Session } from './session.ts';
+
+export function getFeatures(session: Session): Uint8Array {
+  return u64Reply(session.offered.low, session.offered.high);
+}
+
+export function setFeatures(session: Session, payload: DataView): undefined {
+  const features = bits(payload, 0);
+  if (!isSubset(features, session.offered)) throw new Refused('SET_FEATURES with features that were not offered');
+  session.attachment.setFeatures(features);
+  session.host.changed(session);
+}
+
+export function getProtocolFeatures(): Uint8Array {
+  return u64Reply(OFFERED_PROTOCOL.low, OFFERED_PROTOCOL.high);
+}
+
+export function setProtocolFeatures(session: Session, payload: DataView): undefined {
+  const features = bits(payload, 0);
+  if (!isSubset(features, OFFERED_PROTOCOL)) {
+    throw new Refused('SET_PROTOCOL_FEATURES with features that were not offered');
+  }
+  session.protocol = features;
+}
+
+/** QEMU sends it after the protocol features; sent again it changes nothing. */
+export function setOwner(session: Session): undefined {
+  session.owned = true;
+}
+
+/** Deprecated; the specification suggests to ignore it or to disable all rings. */
+export function resetOwner(session: Session): undefined {
+  for (const ring of session.attachment.rings) ring.enabled = false;
+  session.attachment.refresh();
+  session.host.changed(session);
+}
+
+/** For a net device: queue *pairs*. */
+export function getQueueNumber(): Uint8Array {
+  return u64Reply(MAX_PAIRS);
+}
+
+/** The VM moved here and its guest can't announce itself: the LAN learns its place from us. */
+export function sendRarp(session: Session, payload: DataView): undefined {
+  session.host.announce(session, new Uint8Array(payload.buffer, payload.byteOffset, 6));
+}
+
+export function setMtu(_session: Session, payload: DataView): undefined {
+  const mtu = u64(payload, 0, 'MTU');
+  if (mtu < 68 || mtu > 65535) throw new Refused(`MTU ${mtu} is not within 68..65535`);
+}
+
+/** Back to the state after connecting, but for the memory, which QEMU does not send again (MEM_SLOTS). */
+export function resetDevice(session: Session): undefined {
+  for (const ring of session.attachment.rings) {
+    stopRing(session, ring);
+    ring.enabled = false;
+    ring.base = 0;
+  }
+  session.attachment.refresh();
+  session.host.changed(session);
+}

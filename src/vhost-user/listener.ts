@@ -1,0 +1,138 @@
+/**
+ * The way front-ends come to a port: a socket file that we listen on (server), one that QEMU listens on (client), or
+ * an inherited descriptor. One front-end at a time; a second is closed at once and counted.
+ */
+import { chownSync } from 'node:fs';
+import { EPOLLIN, type Watcher } from '../base/watcher.ts';
+import type { SocketPlan } from '../base/plan.ts';
+import type { Native } from '../native.ts';
+import {
+  makeSocketFolder,
+  prepareSocketPath,
+  rememberSocketFile,
+  removeSocketFile,
+  type SocketFile,
+} from '../socket-file.ts';
+
+export interface ListenerHost {
+  /** A front-end is connected on `fd`, which the host owns now. False: it was refused and closed. */
+  connected(listener: Listener, fd: number): boolean;
+  refused(reason: string): void;
+  log(level: 'debug' | 'info' | 'warn', message: string): void;
+  now(): number;
+}
+
+const BACKLOG = 16;
+const ACCEPTS_PER_ROUND = 32;
+const FIRST_RETRY = 100; // milliseconds between attempts to connect (client), doubling up to:
+const LAST_RETRY = 1000;
+const EINVAL = -22;
+
+export class Listener {
+  readonly plan: SocketPlan;
+  private readonly native: Native;
+  private readonly watcher: Watcher;
+  private readonly host: ListenerHost;
+  /** Listening descriptor; -1: none. */
+  private fd = -1;
+  private file: SocketFile | null = null;
+  private busy = false;
+  private retryAt = 0;
+  private retry = FIRST_RETRY;
+  private complained = '';
+
+  constructor(native: Native, watcher: Watcher, host: ListenerHost, plan: SocketPlan) {
+    this.native = native;
+    this.watcher = watcher;
+    this.host = host;
+    this.plan = plan;
+  }
+
+  /** Begins: listens, or tries to connect. Throws with a sentence for people when the socket can't be made. */
+  open(): void {
+    const { plan, native } = this;
+    if (plan.fd >= 0) {
+      native.setNonBlocking(plan.fd);
+      const first = native.unixAccept(plan.fd);
+      if (first === EINVAL) {
+        // Not listening: the inherited descriptor is the connection itself.
+        this.busy = this.host.connected(this, plan.fd);
+        return;
+      }
+      this.fd = plan.fd;
+      this.watcher.watch(this.fd, EPOLLIN, false, () => this.accept());
+      if (first >= 0) this.take(first);
+      return;
+    }
+    if (plan.mode === 'client') {
+      this.tick(this.host.now());
+      return;
+    }
+    makeSocketFolder(plan.path);
+    prepareSocketPath(plan.path);
+    this.fd = native.unixListen(plan.path, plan.fileMode, BACKLOG);
+    this.file = rememberSocketFile(plan.path);
+    if (plan.uid >= 0 || plan.gid >= 0) chownSync(plan.path, plan.uid, plan.gid);
+    this.watcher.watch(this.fd, EPOLLIN, false, () => this.accept());
+  }
+
+  /** The front-end is gone: the next one may come. */
+  released(): void {
+    this.busy = false;
+    this.retryAt = this.host.now() + FIRST_RETRY;
+    this.retry = FIRST_RETRY;
+  }
+
+  /** Client mode: tries to connect when it is time. */
+  tick(now: number): void {
+    if (this.plan.mode !== 'client' || this.plan.fd >= 0 || this.busy || now < this.retryAt) return;
+    try {
+      this.complained = '';
+      this.take(this.native.unixConnect(this.plan.path));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      this.retry = Math.min(this.retry * 2, LAST_RETRY);
+      this.retryAt = now + this.retry;
+      const reason = `can't connect to ${this.plan.path}: ${code ?? (error as Error).message}; trying on`;
+      if (reason !== this.complained) this.host.log(code === 'ENOENT' || code === 'ECONNREFUSED' ? 'debug' : 'warn', reason);
+      this.complained = reason;
+    }
+  }
+
+  private accept(): void {
+    for (let count = 0; count < ACCEPTS_PER_ROUND; count++) {
+      const fd = this.native.unixAccept(this.fd);
+      if (fd < 0) {
+        if (fd !== -11) this.host.refused(`a connection could not be accepted (errno ${-fd})`);
+        return;
+      }
+      this.take(fd);
+    }
+  }
+
+  private take(fd: number): void {
+    if (this.busy) {
+      this.native.closeDescriptor(fd);
+      this.host.refused('a second front-end tried to connect while one is there');
+      return;
+    }
+    const { uid, pid } = this.native.peerCredentials(fd);
+    const { allowUids } = this.plan;
+    if (allowUids.length > 0 && uid !== 0 && uid !== process.getuid!() && !allowUids.includes(uid)) {
+      this.native.closeDescriptor(fd);
+      this.host.refused(`process ${pid} of user ${uid} is not allowed to connect`);
+      return;
+    }
+    this.busy = this.host.connected(this, fd);
+  }
+
+  close(): void {
+    if (this.fd >= 0) {
+      this.watcher.unwatch(this.fd);
+      this.native.closeDescriptor(this.fd);
+      this.fd = -1;
+    }
+    if (this.file !== null) removeSocketFile(this.file);
+    this.file = null;
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * Requests about shared memory: regions and the dirty log. Everything is checked and mapped before anything changes; when a
+ * check fails the old memory stays valid and running rings go on.
+ */
+import type { Region } from '../virtio/guest-memory.ts';
+import { DirtyLog } from '../virtio/dirty-log.ts';
+import { Refused, u64, u64Reply } from './payload.ts';
+import { remapRings } from './ring-messages.ts';
+import type { Session } from './session.ts';
+
+/** Regions in one SET_MEM_TABLE (its descriptors must fit one message). */
+const MAX_TABLE = 8;
+/** Regions by ADD_MEM_REG; must never shrink between releases, or QEMU refuses to reconnect. */
+export const MAX_SLOTS = 509;
+
+const PAGE = 4096;
+
+interface Description {
+  guest: number;
+  bytes: number;
+  user: number;
+  offset: number;
+}
+
+function readRegion(payload: DataView, at: number): Description {
+  const guest = u64(payload, at, 'guest address');
+  const bytes = u64(payload, at + 8, 'region size');
+  const user = userAddress(payload, at + 16);
+  const offset = u64(payload, at + 24, 'mmap offset');
+  if (bytes === 0) throw new Refused('region of size 0');
+  if (guest + bytes > Number.MAX_SAFE_INTEGER || user + bytes > Number.MAX_SAFE_INTEGER || offset + bytes > Number.MAX_SAFE_INTEGER) {
+    throw new Refused('region whose end is 2^53 or more');
+  }
+  if (guest % PAGE !== 0 || bytes % PAGE !== 0 || offset % PAGE !== 0) {
+    throw new Refused('region that is not made of whole pages');
+  }
+  return { guest, bytes, user, offset };
+}
+
+function userAddress(payload: DataView, at: number): number {
+  return u64(payload, at, 'user address');
+}
+
+function overlaps(a: Description, b: Description): boolean {
+  return (
+    (a.guest < b.guest + b.bytes && b.guest < a.guest + a.bytes) ||
+    (a.user < b.user + b.bytes && b.user < a.user + a.bytes)
+  );
+}
+
+function map(session: Session, description: Description, fd: number): Region {
+  try {
+    const handle = session.native.mapRegion(fd, description.offset, description.bytes);
+    return { guest: description.guest, user: description.user, bytes: description.bytes, handle };
+  } catch (error) {
+    throw new Refused(`region can't be mapped: ${(error as Error).message}`);
+  }
+}
+
+export function setMemoryTable(session: Session, payload: DataView, descriptors: number[]): undefined {
+  const size = session.framing.size;
+  if (size < 8) throw new Refused('SET_MEM_TABLE shorter than its header');
+  const count = payload.getUint32(0, true);
+  if (count > MAX_TABLE) throw new Refused(`SET_MEM_TABLE with ${count} regions (at most ${MAX_TABLE})`);
+  if (size !== 8 + 32 * count) throw new Refused(`SET_MEM_TABLE of ${size} bytes for ${count} regions`);
+  if (descriptors.length !== count) {
+    throw new Refused(`SET_MEM_TABLE with ${descriptors.length} descriptors for ${count} regions`);
+  }
+  if (count === 0) throw new Refused('SET_MEM_TABLE without regions');
+  const descriptions = Array.from({ length: count }, (_, index) => readRegion(payload, 8 + 32 * index));
+  for (let a = 0; a < count; a++) {
+    for (let b = a + 1; b < count; b++) {
+      if (overlaps(descriptions[a], descriptions[b])) throw new Refused('SET_MEM_TABLE with overlapping regions');
+    }
+  }
+  const regions: Region[] = [];
+  try {
+    for (let index = 0; index < count; index++) {
+      regions.push(map(session, descriptions[index], descriptors[index]));
+    }
+  } catch (error) {
+    for (const region of regions) session.native.unmapRegion(region.handle);
+    throw error;
+  }
+  for (const ring of session.attachment.rings) ring.queue.unmap();
+  session.attachment.memory.replace(regions);
+  remapRings(session);
+}
+
+export function getMaxSlots(): Uint8Array {
+  return u64Reply(MAX_SLOTS);
+}
+
+export function addRegion(session: Session, payload: DataView, descriptors: number[]): undefined {
+  const description = readRegion(payload, 8);
+  const { memory } = session.attachment;
+  if (memory.count >= MAX_SLOTS) throw new Refused(`ADD_MEM_REG beyond ${MAX_SLOTS} regions`);
+  if (memory.overlap(description.guest, description.user, description.bytes)) {
+    throw new Refused('ADD_MEM_REG overlaps a region that is there');
+  }
+  memory.add(map(session, description, descriptors[0]));
+  remapRings(session);
+}
+
+export function removeRegion(session: Session, payload: DataView): undefined {
+  const description = readRegion(payload, 8);
+  const { memory } = session.attachment;
+  const region = memory.regions.find(
+    (candidate) =>
+      candidate.guest === description.guest &&
+      candidate.user === description.user &&
+      candidate.bytes === description.bytes,
+  );
+  if (region === undefined) throw new Refused('REM_MEM_REG for a region that is not there');
+  // Views into the region are gone with it; rings that lay there are broken, all others map again.
+  for (const ring of session.attachment.rings) ring.queue.unmap();
+  memory.remove(region);
+  remapRings(session);
+}
+
+export function setLogBase(session: Session, payload: DataView, descriptors: number[]): Uint8Array {
+  const bytes = u64(payload, 0, 'log size');
+  const offset = u64(payload, 8, 'log offset');
+  if (bytes === 0 || bytes + offset > Number.MAX_SAFE_INTEGER) throw new Refused('SET_LOG_BASE with an impossible size');
+  const end = session.attachment.memory.regions.reduce((max, region) => Math.max(max, region.guest + region.bytes), 0);
+  if (bytes * 8 * PAGE < end) throw new Refused('SET_LOG_BASE with a log that does not cover the memory');
+  const region = map(session, { guest: 0, user: 0, bytes, offset }, descriptors[0]);
+  const old = session.attachment.log;
+  session.attachment.log = new DirtyLog(session.native, region.handle, bytes);
+  for (const ring of session.attachment.rings) session.attachment.applyFeatures(ring);
+  old?.close();
+  return u64Reply(0);
+}
+
+/** An eventfd to say that the log changed; nobody uses it, and it is closed with the message. */
+export function setLogFd(): undefined {}

@@ -1,0 +1,185 @@
+/**
+ * Requests about one ring (vhost-user.rst, "Ring states"): what the front-end says is kept as it says it, and the ring is
+ * mapped when it starts. Whatever changes, the old way is gone when the answer leaves: messages are served between turns.
+ */
+import { readlinkSync } from 'node:fs';
+import type { Ring } from '../port/attachment.ts';
+import { MAX_QUEUE_SIZE } from '../virtio/split-queue.ts';
+import { Refused, takeDescriptor, u64 } from './payload.ts';
+import type { Session } from './session.ts';
+
+const NO_DESCRIPTOR = 0x100;
+const LOGGED = 1; // VHOST_VRING_F_LOG
+
+function ringOf(session: Session, index: number): Ring {
+  const ring = session.attachment.ring(index);
+  if (ring === undefined) throw new Refused(`ring ${index} does not exist`);
+  return ring;
+}
+
+export function setSize(session: Session, payload: DataView): undefined {
+  const ring = ringOf(session, payload.getUint32(0, true));
+  const size = payload.getUint32(4, true);
+  if (size === 0 || size > MAX_QUEUE_SIZE || (size & (size - 1)) !== 0) {
+    throw new Refused(`ring size ${size} is not a power of two within 1..${MAX_QUEUE_SIZE}`);
+  }
+  if (ring.started && ring.size !== size) throw new Refused(`ring ${ring.index} is started: its size can't change`);
+  ring.size = size;
+}
+
+export function setAddress(session: Session, payload: DataView): undefined {
+  const ring = ringOf(session, payload.getUint32(0, true));
+  const flags = payload.getUint32(4, true);
+  const address = {
+    descriptors: u64(payload, 8, 'descriptor table address'),
+    used: u64(payload, 16, 'used ring address'),
+    avail: u64(payload, 24, 'avail ring address'),
+    log: (flags & LOGGED) === 0 ? 0 : u64(payload, 32, 'log address'),
+    logged: (flags & LOGGED) !== 0,
+  };
+  if (ring.started && ring.address !== null) {
+    const old = ring.address;
+    if (old.descriptors !== address.descriptors || old.used !== address.used || old.avail !== address.avail) {
+      throw new Refused(`ring ${ring.index} is started: its addresses can't change`);
+    }
+    // A live migration begins or ends: only the logging changes.
+    ring.address = address;
+    ring.queue.setLogged(address.logged, address.log);
+    return;
+  }
+  if (address.descriptors % 16 !== 0 || address.avail % 2 !== 0 || address.used % 4 !== 0) {
+    throw new Refused(`ring ${ring.index}: its parts are not aligned to 16, 2 and 4`);
+  }
+  const { memory } = session.attachment;
+  if (memory.count > 0 && ring.size > 0) {
+    const inside =
+      memory.fromUser(address.descriptors, ring.size * 16) &&
+      memory.fromUser(address.avail, 6 + ring.size * 2) &&
+      memory.fromUser(address.used, 6 + ring.size * 8);
+    if (!inside) throw new Refused(`ring ${ring.index}: its parts are not wholly inside shared memory`);
+  }
+  ring.address = address;
+}
+
+export function setBase(session: Session, payload: DataView): undefined {
+  const ring = ringOf(session, payload.getUint32(0, true));
+  const base = payload.getUint32(4, true);
+  if (base > 0xffff) throw new Refused(`ring base ${base} is more than 65535`);
+  if (ring.started) throw new Refused(`ring ${ring.index} is started: its base can't change`);
+  ring.base = base;
+}
+
+/** Stops the ring. All datagrams taken have been given back when this runs, so the answer is exact. */
+export function getBase(session: Session, payload: DataView): Uint8Array {
+  const ring = ringOf(session, payload.getUint32(0, true));
+  stopRing(session, ring);
+  session.attachment.refresh();
+  session.host.changed(session);
+  const reply = new Uint8Array(8);
+  const view = new DataView(reply.buffer);
+  view.setUint32(0, ring.index, true);
+  view.setUint32(4, ring.base, true);
+  return reply;
+}
+
+/** Ends a ring's work: no access to it and no notification after this. Addresses, size and enabling stay. */
+export function stopRing(session: Session, ring: Ring): void {
+  if (ring.queue.everMapped) ring.base = ring.queue.nextAvail;
+  ring.started = false;
+  ring.queue.stop();
+  session.dropDescriptor(ring, 'kickFd');
+  session.dropDescriptor(ring, 'callFd');
+}
+
+/** The ring index and the descriptor (or -1) of SET_VRING_KICK, CALL and ERR. */
+function eventOf(session: Session, payload: DataView, descriptors: number[]): [Ring, number] {
+  const value = u64(payload, 0, 'ring index');
+  if (value > 0x1ff) throw new Refused('ring index with unknown bits');
+  const ring = ringOf(session, value & 0xff);
+  if ((value & NO_DESCRIPTOR) !== 0) return [ring, -1];
+  if (descriptors.length !== 1) throw new Refused('the request needs a descriptor');
+  if (!isEventfd(descriptors[0])) throw new Refused('the descriptor is not an eventfd');
+  return [ring, takeDescriptor(descriptors, 0)];
+}
+
+function isEventfd(fd: number): boolean {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[eventfd]';
+  } catch {
+    return false;
+  }
+}
+
+/** Starts the ring. What is in it already is found without a kick: the port is looked at in the next turn. */
+export function setKick(session: Session, payload: DataView, descriptors: number[]): undefined {
+  const [ring, fd] = eventOf(session, payload, descriptors);
+  session.dropDescriptor(ring, 'kickFd');
+  ring.kickFd = fd;
+  if (fd >= 0) session.watchKick(ring);
+  if (!ring.started) {
+    ring.started = true;
+    ring.queue.broken = '';
+    session.attachment.applyFeatures(ring);
+    session.host.prefer(session);
+  }
+  const fault = ring.queue.mapped ? '' : mapRing(session, ring);
+  session.attachment.refresh();
+  session.host.changed(session);
+  if (fault !== '') throw new Refused(`ring ${ring.index} can't start: ${fault}`);
+}
+
+export function setCall(session: Session, payload: DataView, descriptors: number[]): undefined {
+  const [ring, fd] = eventOf(session, payload, descriptors);
+  session.dropDescriptor(ring, 'callFd');
+  ring.callFd = fd;
+  if (fd < 0) return;
+  // Once for what may have been shown before the switch: a lost interrupt would hang the guest.
+  session.native.signal(fd);
+}
+
+export function setErr(session: Session, payload: DataView, descriptors: number[]): undefined {
+  const [ring, fd] = eventOf(session, payload, descriptors);
+  session.dropDescriptor(ring, 'errFd');
+  ring.errFd = fd;
+}
+
+export function setEnable(session: Session, payload: DataView): undefined {
+  const ring = ringOf(session, payload.getUint32(0, true));
+  const value = payload.getUint32(4, true);
+  if (value > 1) throw new Refused(`SET_VRING_ENABLE with ${value}`);
+  ring.enabled = value === 1;
+  session.attachment.refresh();
+  session.host.changed(session);
+}
+
+/** Maps a started ring's parts; '' or what is wrong, which then also stands in the ring as broken. */
+function mapRing(session: Session, ring: Ring): string {
+  if (ring.address === null) ring.queue.broken = 'its addresses were never set';
+  else {
+    ring.queue.broken = ring.queue.map(
+      session.native,
+      session.attachment.memory,
+      ring.size,
+      ring.address,
+      ring.base,
+    );
+  }
+  ring.queue.stranded = ring.queue.broken !== '';
+  return ring.queue.broken;
+}
+
+/** After the memory changed: started rings are translated anew and go on where they were. */
+export function remapRings(session: Session): void {
+  for (const ring of session.attachment.rings) {
+    if (!ring.started || ring.address === null) continue;
+    const { queue } = ring;
+    if (queue.broken !== '' && !queue.stranded) continue;
+    const { nextAvail, nextUsed, everMapped } = queue;
+    if (everMapped) ring.base = nextAvail;
+    const fault = mapRing(session, ring);
+    if (fault === '' && everMapped) queue.resume(nextUsed);
+    if (fault !== '') session.host.ringBroke(session, ring);
+  }
+  session.attachment.refresh();
+  session.host.changed(session);
+}

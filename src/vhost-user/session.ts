@@ -1,0 +1,243 @@
+/**
+ * One front-end connection, from accept to close.
+ *
+ * Messages are served between turns, so that an answer means that what was asked has taken effect. QEMU waits for answers
+ * without a time-out and with its big lock held: nothing here waits for anything. Security model: the front-end is as
+ * hostile as its guest; a request is refused (nack) or, where framing is lost, the connection closed. All that
+ * it brought - descriptors, mappings - goes with it.
+ */
+import { Attachment, type Ring } from '../port/attachment.ts';
+import type { Native } from '../native.ts';
+import { EPOLLIN, EPOLLOUT, type Watcher } from '../base/watcher.ts';
+import { type Bits, has, PROTOCOL } from '../virtio/features.ts';
+import { ENDED, Framing, MALFORMED, MESSAGE, NEED_REPLY, NOTHING, replyBytes } from './framing.ts';
+import { MESSAGES } from './message-table.ts';
+import { Refused, u64Reply } from './payload.ts';
+
+/** Messages served in a row before the data path gets its turn. */
+const MESSAGES_PER_ROUND = 64;
+/** Replies that the peer has not read: beyond it the connection is closed. */
+const MAX_UNSENT = 64 * 1024;
+const MESSAGE_DEADLINE = 2000; // milliseconds for the rest of a message
+const OWNER_DEADLINE = 10_000; // milliseconds until the first message
+
+export type SessionEvent =
+  | 'messages'
+  | 'nacks'
+  | 'malformedMessages'
+  | 'unknownMessages'
+  | 'messageTimeouts'
+  | 'slowClients'
+  | 'memoryFaults';
+
+/** What a session needs of the base. */
+export interface SessionHost {
+  count(event: SessionEvent): void;
+  /** Rings, features or memory changed: look at the port again. */
+  changed(session: Session): void;
+  /** A ring of this session started: datagrams go through it from now on. */
+  prefer(session: Session): void;
+  /** The guest asked to look at its rings. */
+  kicked(session: Session): void;
+  /** Tell the LAN where the VM is now. */
+  announce(session: Session, mac: Uint8Array): void;
+  ringBroke(session: Session, ring: Ring): void;
+  /** Everything is released; `reason` for people. */
+  closed(session: Session, reason: string): void;
+  log(level: 'debug' | 'info' | 'warn', message: string, fields?: Record<string, unknown>): void;
+  now(): number;
+}
+
+export class Session {
+  readonly native: Native;
+  readonly host: SessionHost;
+  readonly framing: Framing;
+  readonly attachment: Attachment;
+  /** Device features on offer. */
+  readonly offered: Bits;
+  /** Acknowledged protocol features. */
+  protocol: Bits = { low: 0, high: 0 };
+  owned = false;
+  closed = false;
+  readonly peer: { pid: number; uid: number };
+
+  private readonly fd: number;
+  private readonly watcher: Watcher;
+  private unsent: Uint8Array[] = [];
+  private unsentBytes = 0;
+  private deadline: number;
+  private heard = false;
+
+  /** Takes ownership of the connected socket `fd`. */
+  constructor(native: Native, watcher: Watcher, host: SessionHost, fd: number, offered: Bits) {
+    this.native = native;
+    this.watcher = watcher;
+    this.host = host;
+    this.fd = fd;
+    this.offered = offered;
+    this.framing = new Framing(native);
+    this.attachment = new Attachment(native);
+    const { pid, uid } = native.peerCredentials(fd);
+    this.peer = { pid, uid };
+    this.deadline = host.now() + OWNER_DEADLINE;
+    watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
+  }
+
+  /** Closes when the peer left a message unfinished or never spoke. */
+  tick(now: number): void {
+    if (this.closed || now < this.deadline) return;
+    this.host.count('messageTimeouts');
+    this.close(this.heard ? 'a message stayed incomplete for two seconds' : 'the front-end did not speak for ten seconds');
+  }
+
+  private ready(events: number): void {
+    if (events & EPOLLOUT) this.flush();
+    if (!this.closed && events & ~EPOLLOUT) this.serve();
+  }
+
+  /** Serves what has come, at most a round of it: the rest is still readable and comes in the next round. */
+  private serve(): void {
+    for (let served = 0; served < MESSAGES_PER_ROUND && !this.closed; served++) {
+      const outcome = this.framing.read(this.fd);
+      switch (outcome) {
+        case MESSAGE:
+          this.heard = true;
+          this.deadline = Number.POSITIVE_INFINITY;
+          this.host.count('messages');
+          this.dispatch();
+          break;
+        case NOTHING:
+          if (this.framing.partial) {
+            this.heard = true;
+            if (this.deadline === Number.POSITIVE_INFINITY) this.deadline = this.host.now() + MESSAGE_DEADLINE;
+          }
+          return;
+        case MALFORMED:
+          this.host.count('malformedMessages');
+          this.close(this.framing.fault);
+          return;
+        case ENDED:
+          this.close('the front-end closed the connection');
+          return;
+      }
+    }
+  }
+
+  /** Checks one whole message against the table and lets its handler serve it. */
+  private dispatch(): void {
+    const { framing } = this;
+    const { request, descriptors } = framing;
+    const message = MESSAGES.get(request);
+    const wantsAck = (framing.flags & NEED_REPLY) !== 0 && has(this.protocol, PROTOCOL.REPLY_ACK);
+    let reply: Uint8Array | undefined;
+    let refusal = '';
+    try {
+      if (message === undefined) {
+        this.host.count('unknownMessages');
+        throw new Refused(`request ${request} is unknown`);
+      }
+      if (message.size >= 0 && framing.size !== message.size) {
+        // The length is part of the framing: whoever gets it wrong means another message.
+        this.host.count('malformedMessages');
+        this.close(`${message.name} with ${framing.size} bytes of payload instead of ${message.size}`);
+        return;
+      }
+      if (message.needs >= 0 && !has(this.protocol, message.needs)) {
+        throw new Refused(`${message.name} without its protocol feature`);
+      }
+      if (descriptors.length < message.descriptors[0] || descriptors.length > message.descriptors[1]) {
+        throw new Refused(`${message.name} with ${descriptors.length} descriptors`);
+      }
+      reply = message.handler(this, framing.payload, descriptors);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      refusal = error.message;
+    } finally {
+      framing.closeDescriptors();
+    }
+    if (this.closed) return;
+    if (refusal !== '') {
+      this.host.count('nacks');
+      this.host.log('warn', `vhost-user request refused: ${refusal}`);
+      if (message?.replies) {
+        // It waits for an answer of its own shape that does not exist.
+        this.close(`${message.name} can't be answered: ${refusal}`);
+        return;
+      }
+      if (wantsAck) this.send(request, u64Reply(1));
+      return;
+    }
+    if (reply !== undefined) this.send(request, reply);
+    else if (wantsAck) this.send(request, u64Reply(0));
+  }
+
+  private send(request: number, payload: Uint8Array): void {
+    const bytes = replyBytes(request, payload);
+    if (this.unsent.length === 0) {
+      const sent = this.native.send(this.fd, bytes, 0, bytes.length, null, 0);
+      if (sent === bytes.length) return;
+      if (sent < 0 && sent !== -11) return this.close('a reply could not be sent');
+      this.unsent.push(sent > 0 ? bytes.subarray(sent) : bytes);
+      this.unsentBytes += bytes.length - Math.max(sent, 0);
+      this.watcher.change(this.fd, EPOLLIN | EPOLLOUT);
+      return;
+    }
+    this.unsent.push(bytes);
+    this.unsentBytes += bytes.length;
+    if (this.unsentBytes > MAX_UNSENT) {
+      this.host.count('slowClients');
+      this.close('the front-end does not read its replies');
+    }
+  }
+
+  private flush(): void {
+    while (this.unsent.length > 0) {
+      const bytes = this.unsent[0];
+      const sent = this.native.send(this.fd, bytes, 0, bytes.length, null, 0);
+      if (sent === -11) return;
+      if (sent < 0) return this.close('a reply could not be sent');
+      this.unsentBytes -= sent;
+      if (sent < bytes.length) {
+        this.unsent[0] = bytes.subarray(sent);
+        return;
+      }
+      this.unsent.shift();
+    }
+    this.watcher.change(this.fd, EPOLLIN);
+  }
+
+  /** Tells the base when the guest kicks this ring. */
+  watchKick(ring: Ring): void {
+    this.watcher.watch(ring.kickFd, EPOLLIN, true, () => this.host.kicked(this));
+  }
+
+  /** Closes one of a ring's descriptors, if it has one. */
+  dropDescriptor(ring: Ring, which: 'kickFd' | 'callFd' | 'errFd'): void {
+    const fd = ring[which];
+    if (fd < 0) return;
+    ring[which] = -1;
+    if (which === 'kickFd') this.watcher.unwatch(fd);
+    this.native.closeDescriptor(fd);
+  }
+
+  /** Ends the connection and releases everything it brought. */
+  close(reason: string): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.framing.closeDescriptors();
+    for (const ring of this.attachment.rings) {
+      ring.started = false;
+      ring.queue.stop();
+      this.dropDescriptor(ring, 'kickFd');
+      this.dropDescriptor(ring, 'callFd');
+      this.dropDescriptor(ring, 'errFd');
+    }
+    this.attachment.refresh();
+    this.attachment.memory.clear();
+    this.attachment.log?.close();
+    this.attachment.log = null;
+    this.watcher.unwatch(this.fd);
+    this.native.closeDescriptor(this.fd);
+    this.host.closed(this, reason);
+  }
+}

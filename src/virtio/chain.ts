@@ -1,0 +1,175 @@
+/**
+ * One descriptor chain, walked and checked (virtio 1.3 §2.7.5): what a queue reads in the slow path, when a chain is
+ * more than one direct descriptor.
+ *
+ * The driver may rewrite descriptors while we read them. Each descriptor's words are loaded once into locals, checked there
+ * and used from there; an indirect table is first copied into the arena's scratch space by the addon and read from the copy.
+ * The walk takes at most as many steps as the table has entries: a loop ends there.
+ */
+import { CELL } from '../counters.ts';
+import type { CopyList } from '../storage/copy-list.ts';
+import type { DirtyLog } from './dirty-log.ts';
+import type { GuestMemory } from './guest-memory.ts';
+
+export const DESC_F_NEXT = 1;
+export const DESC_F_WRITE = 2;
+export const DESC_F_INDIRECT = 4;
+
+/** Buffers of one chain: 64 KiB in one-byte buffers would be more, nobody legitimate needs more than this. */
+export const MAX_SEGMENTS = 4096;
+const MAX_TABLE = 4096;
+
+export class Chain {
+  /** The chain's buffers in order, each wholly inside one region. */
+  readonly region = new Int32Array(MAX_SEGMENTS);
+  readonly offset = new Float64Array(MAX_SEGMENTS);
+  readonly length = new Int32Array(MAX_SEGMENTS);
+  /** Guest-physical address of each buffer, for the dirty log. */
+  readonly address = new Float64Array(MAX_SEGMENTS);
+  segments = 0;
+  /** Bytes of all buffers. */
+  total = 0;
+  /** Descriptors seen: what the chain cost us. */
+  steps = 0;
+
+  private readonly copies: CopyList;
+  /** Where in the arena an indirect table is copied to, as words. */
+  private readonly scratch: Int32Array;
+  private readonly scratchAt: number;
+
+  /** `scratchAt`: MAX_TABLE * 16 bytes of the arena that nothing else uses. */
+  constructor(copies: CopyList, arena: ArrayBuffer, scratchAt: number) {
+    this.copies = copies;
+    this.scratchAt = scratchAt;
+    this.scratch = new Int32Array(arena, scratchAt, MAX_TABLE * 4);
+  }
+
+  static readonly scratchBytes = MAX_TABLE * 16;
+
+  /** Forgets what was walked before. */
+  begin(): void {
+    this.segments = 0;
+    this.total = 0;
+    this.steps = 0;
+  }
+
+  /** Adds the rows that copy the first `bytes` bytes of the buffers from or to `arena`. */
+  addCopies(copies: CopyList, arena: number, bytes: number): void {
+    let left = bytes;
+    let at = arena;
+    for (let segment = 0; segment < this.segments && left > 0; segment++) {
+      const part = Math.min(left, this.length[segment]);
+      if (copies.count >= copies.rows) copies.flush();
+      copies.add(this.region[segment], this.offset[segment], at, part);
+      at += part;
+      left -= part;
+    }
+  }
+
+  /** Marks the first `bytes` bytes of the buffers as written. */
+  mark(log: DirtyLog, bytes: number): void {
+    let left = bytes;
+    for (let segment = 0; segment < this.segments && left > 0; segment++) {
+      const part = Math.min(left, this.length[segment]);
+      log.mark(this.address[segment], part);
+      left -= part;
+    }
+  }
+
+  /**
+   * Walks and adds the chain that starts at `head` of a table of `size` descriptors. `writable`: the direction the whole
+   * chain must have. 0, or the counter cell that says what is wrong with it.
+   */
+  walk(
+    table: Int32Array,
+    size: number,
+    head: number,
+    writable: boolean,
+    indirectAllowed: boolean,
+    memory: GuestMemory,
+  ): number {
+    let words = table;
+    let entries = size;
+    let limit = size; // descriptors this chain may still have: longer is a loop
+    let index = head;
+    let indirect = false;
+    let seenWritable = false;
+    let wrongDirection = false;
+    for (;;) {
+      if (index >= entries) return CELL.chainBadNext;
+      if (limit-- === 0) return CELL.chainLoop;
+      this.steps++;
+      const word = index * 4;
+      const low = words[word] >>> 0;
+      const high = words[word + 1] >>> 0;
+      const length = words[word + 2] >>> 0;
+      const flagsAndNext = words[word + 3]; // one load: the guest cannot change one of the two
+      const flags = flagsAndNext & 0xffff;
+      const next = flagsAndNext >>> 16;
+      const address = high * 4294967296 + low;
+      if (flags & DESC_F_INDIRECT) {
+        // §2.7.5.3: negotiated, not nested, not followed by another, a whole number of entries.
+        if (!indirectAllowed || indirect || flags & DESC_F_NEXT) return CELL.chainBadIndirect;
+        if (length === 0 || length % 16 !== 0) return CELL.chainBadIndirect;
+        entries = length / 16;
+        if (entries > MAX_TABLE || entries > size) return CELL.chainBadIndirect;
+        const fault = this.fetchTable(address, length, memory);
+        if (fault !== 0) return fault;
+        words = this.scratch;
+        indirect = true;
+        index = 0;
+        continue;
+      }
+      // §2.7.4.2: device-readable first, then device-writable; and each queue of a net device has one direction only.
+      const isWritable = (flags & DESC_F_WRITE) !== 0;
+      if (!isWritable && seenWritable) return CELL.chainBadOrder;
+      seenWritable ||= isWritable;
+      wrongDirection ||= isWritable !== writable;
+      if (length !== 0 && !wrongDirection) {
+        const fault = this.addBuffer(address, length, memory);
+        if (fault !== 0) return fault;
+      }
+      if ((flags & DESC_F_NEXT) === 0) return wrongDirection ? CELL.chainBadDirection : 0;
+      index = next;
+    }
+  }
+
+  /** Adds one buffer, split where it crosses from one region into the next. */
+  private addBuffer(address: number, length: number, memory: GuestMemory): number {
+    let at = address;
+    let left = length;
+    while (left > 0) {
+      const index = memory.holding(at);
+      if (index < 0) return CELL.chainBadAddress;
+      const part = Math.min(left, memory.ends[index] - at);
+      if (this.segments === MAX_SEGMENTS) return CELL.oversize;
+      const segment = this.segments++;
+      this.region[segment] = memory.handles[index];
+      this.offset[segment] = at - memory.starts[index];
+      this.length[segment] = part;
+      this.address[segment] = at;
+      this.total += part; // at most 4096 * 2^32: exact
+      if (part > 0x7fffffff) return CELL.oversize;
+      at += part;
+      left -= part;
+    }
+    return 0;
+  }
+
+  /** Copies an indirect table into scratch, once; the copy is what gets checked and used. */
+  private fetchTable(address: number, length: number, memory: GuestMemory): number {
+    let at = address;
+    let left = length;
+    let to = this.scratchAt;
+    while (left > 0) {
+      const index = memory.holding(at);
+      if (index < 0) return CELL.chainBadIndirect;
+      const part = Math.min(left, memory.ends[index] - at);
+      this.copies.fetch(memory.handles[index], at - memory.starts[index], to, part);
+      at += part;
+      left -= part;
+      to += part;
+    }
+    return 0;
+  }
+}

@@ -1,0 +1,220 @@
+/**
+ * One split virtqueue (virtio 1.3 §2.7), seen from the device. The three parts lie in guest memory and the driver may write
+ * to them at any time, so: the avail index is read once per batch and bounded by the queue size, an entry is read once into a local,
+ * and nothing we need is ever read back from the ring (`nextAvail` and `nextUsed` are ours).
+ *
+ * Writing used elements and showing them (`publish`) are different steps: a whole batch appears at once.
+ * Every chain is given back in the order it was made available, as IN_ORDER asks (§2.7.10).
+ *
+ *     avail: | flags | idx | ring[size] | used_event |       u16 each
+ *     used:  | flags | idx | {id, len}[size] u32 each | avail_event u16 |
+ */
+import type { Native } from '../native.ts';
+import type { DirtyLog } from './dirty-log.ts';
+import type { GuestMemory } from './guest-memory.ts';
+
+/** `available()` when the driver's index is impossible. */
+export const BROKEN = -1;
+
+const IDX = 1;
+const RING = 2;
+const AVAIL_F_NO_INTERRUPT = 1;
+const USED_F_NO_NOTIFY = 1;
+
+export const MAX_QUEUE_SIZE = 32768;
+
+/** Where the parts are, in the front-end's user addresses (SET_VRING_ADDR). */
+export interface RingAddress {
+  descriptors: number;
+  avail: number;
+  used: number;
+  /** Guest-physical address of the used ring for the dirty log, when `logged`. */
+  log: number;
+  logged: boolean;
+}
+
+/** True when an index that moved from `old` to `now` passed `event` (§2.7.7.1, vring_need_event). */
+export function passed(event: number, now: number, old: number): boolean {
+  return ((now - event - 1) & 0xffff) < ((now - old) & 0xffff);
+}
+
+export class SplitQueue {
+  size = 0;
+  mask = 0;
+  /** Next avail entry we read. */
+  nextAvail = 0;
+  /** Next used element we write. */
+  nextUsed = 0;
+  /** The used index the driver has been shown. */
+  shownUsed = 0;
+  /** Descriptor table: four words per descriptor. */
+  descriptors = new Int32Array(0);
+  avail = new Uint16Array(0);
+  used = new Uint16Array(0);
+  /** Used elements: two words each. */
+  elements = new Int32Array(0);
+  eventIndex = false;
+  indirect = false;
+  /** Chains known to be available and not taken yet (input rings; 0: look again). */
+  ready = 0;
+  /** Input rings: the avail index at which the last datagram found too few buffers. */
+  fullAt = 0;
+  /** The driver has been asked to notify us of what it adds. */
+  armed = false;
+  /** Why this ring stopped until it is set up again; '' while it works. */
+  broken = '';
+  /** The three parts are mapped and the ring may be touched. */
+  mapped = false;
+  /** Broken only because its parts are not in shared memory: heals when the memory comes. */
+  stranded = false;
+  /** Has been mapped since it started: its indices are ours and not the front-end's. */
+  everMapped = false;
+  /** Set while a live migration logs what the device writes. */
+  log: DirtyLog | null = null;
+  usedLogged = false;
+  private usedAddress = 0;
+
+  /**
+   * Maps the parts of a ring of `size` entries. Returns '' or what is wrong. The queue starts at `nextAvail`; the used
+   * index is taken over from the driver's memory.
+   */
+  map(native: Native, memory: GuestMemory, size: number, address: RingAddress, nextAvail: number): string {
+    this.unmap();
+    if (size === 0) return 'its size was never set';
+    if (address.descriptors % 16 !== 0) return 'its descriptor table is not aligned to 16';
+    if (address.avail % 2 !== 0) return 'its avail ring is not aligned to 2';
+    if (address.used % 4 !== 0) return 'its used ring is not aligned to 4';
+    const table = memory.fromUser(address.descriptors, size * 16);
+    const avail = memory.fromUser(address.avail, 6 + size * 2);
+    const used = memory.fromUser(address.used, 6 + size * 8);
+    if (!table) return 'its descriptor table is not in shared memory';
+    if (!avail) return 'its avail ring is not in shared memory';
+    if (!used) return 'its used ring is not in shared memory';
+    this.descriptors = new Int32Array(native.viewRegion(table.region.handle, table.offset, size * 16));
+    this.avail = new Uint16Array(native.viewRegion(avail.region.handle, avail.offset, 6 + size * 2));
+    const usedBuffer = native.viewRegion(used.region.handle, used.offset, 6 + size * 8);
+    this.used = new Uint16Array(usedBuffer);
+    this.elements = new Int32Array(usedBuffer, 4, size * 2);
+    this.size = size;
+    this.mask = size - 1;
+    this.nextAvail = nextAvail & 0xffff;
+    this.nextUsed = Atomics.load(this.used, IDX);
+    this.shownUsed = this.nextUsed;
+    this.usedLogged = address.logged;
+    this.usedAddress = address.log;
+    this.armed = false;
+    this.ready = 0;
+    this.broken = '';
+    this.mapped = true;
+    this.everMapped = true;
+    return '';
+  }
+
+  /** After mapping anew: goes on with our used index, not with what the driver's memory says. */
+  resume(nextUsed: number): void {
+    this.nextUsed = nextUsed;
+    this.shownUsed = nextUsed;
+  }
+
+  /** Whether writes to the used ring are logged, and where it is in guest memory. */
+  setLogged(logged: boolean, address: number): void {
+    this.usedLogged = logged;
+    this.usedAddress = address;
+  }
+
+  /** Back to a ring that never started. */
+  stop(): void {
+    this.unmap();
+    this.broken = '';
+    this.stranded = false;
+    this.everMapped = false;
+  }
+
+  /** Forgets the parts; indices stay, for GET_VRING_BASE. */
+  unmap(): void {
+    this.mapped = false;
+    this.armed = false;
+    this.descriptors = new Int32Array(0);
+    this.avail = new Uint16Array(0);
+    this.used = new Uint16Array(0);
+    this.elements = new Int32Array(0);
+  }
+
+  /** True when the driver seems to have made something available: one plain load, for polling. */
+  mayHaveWork(): boolean {
+    return this.avail[IDX] !== this.nextAvail;
+  }
+
+  /** How many chains are available; BROKEN when more than the queue can hold (it would be spun through for ever). */
+  available(): number {
+    const count = (Atomics.load(this.avail, IDX) - this.nextAvail) & 0xffff;
+    return count <= this.size ? count : BROKEN;
+  }
+
+  /** Writes one used element, not yet shown. */
+  giveBack(head: number, length: number): void {
+    const element = (this.nextUsed & this.mask) * 2;
+    this.elements[element] = head;
+    this.elements[element + 1] = length;
+    this.nextUsed = (this.nextUsed + 1) & 0xffff;
+  }
+
+  /** Sets the length of the elements written since `used`, not yet shown, to 0: nothing was put into those buffers. */
+  emptySince(used: number): void {
+    for (let index = used; index !== this.nextUsed; index = (index + 1) & 0xffff) {
+      this.elements[(index & this.mask) * 2 + 1] = 0;
+    }
+  }
+
+  /** Shows the driver all used elements written so far. True when it wants to be interrupted for them. */
+  publish(): boolean {
+    const old = this.shownUsed;
+    const now = this.nextUsed;
+    if (now === old) return false;
+    if (this.usedLogged && this.log !== null) this.logUsed(old, now);
+    // One 16-bit store, sequentially consistent: the load of the driver's wish below must not pass it.
+    Atomics.store(this.used, IDX, now);
+    this.shownUsed = now;
+    if (this.eventIndex) return passed(Atomics.load(this.avail, RING + this.size), now, old);
+    return (Atomics.load(this.avail, 0) & AVAIL_F_NO_INTERRUPT) === 0;
+  }
+
+  /**
+   * Asks the driver to notify us when its avail index moves on from `position`. Returns true when it has moved already, so
+   * that the caller must not sleep (§2.7.10.1: the driver may have added something before it saw our wish).
+   */
+  arm(position: number): boolean {
+    if (!this.armed) {
+      this.armed = true;
+      if (this.eventIndex) {
+        const event = RING + this.size * 4;
+        Atomics.store(this.used, event, position);
+        if (this.usedLogged && this.log !== null) this.log.mark(this.usedAddress + event * 2, 2);
+      } else {
+        Atomics.store(this.used, 0, 0);
+        if (this.usedLogged && this.log !== null) this.log.mark(this.usedAddress, 2);
+      }
+    }
+    return Atomics.load(this.avail, IDX) !== position;
+  }
+
+  /** Notifications are not needed: we look by ourselves. With EVENT_IDX, leaving the event behind is enough. */
+  disarm(): void {
+    if (!this.armed) return;
+    this.armed = false;
+    if (!this.eventIndex && this.mapped) {
+      this.used[0] = USED_F_NO_NOTIFY;
+      if (this.usedLogged && this.log !== null) this.log.mark(this.usedAddress, 2);
+    }
+  }
+
+  private logUsed(old: number, now: number): void {
+    const log = this.log!;
+    const count = (now - old) & 0xffff;
+    const first = old & this.mask;
+    const head = Math.min(count, this.size - first);
+    log.mark(this.usedAddress + 4 + first * 8, head * 8);
+    if (count > head) log.mark(this.usedAddress + 4, (count - head) * 8);
+    log.mark(this.usedAddress + 2, 2);
+  }
+}
