@@ -1,0 +1,223 @@
+/**
+ * Ranked case 13: memory regions that overlap, wrap, end nowhere or are no memory. Refused, nothing mapped; the valid table before it and
+ * the running rings keep working.
+ */
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { native } from '../../src/native.ts';
+import { useFixture } from '../support/fixture.ts';
+import { ConnectionClosed } from '../support/frontend.ts';
+import {
+  memoryTable,
+  PROTOCOL_FEATURE,
+  type RegionFields,
+  REQUEST,
+  singleRegion,
+} from '../support/protocol.ts';
+import type { Vm } from '../support/vm.ts';
+
+const TOP = (1n << 64n) - 4096n;
+const GOOD: RegionFields = {
+  guestAddress: 0x4000_0000n,
+  size: 65536n,
+  userAddress: 0x7000_0000_0000n,
+  mapOffset: 0n,
+};
+
+const ONE: Record<string, Partial<RegionFields>> = {
+  'size 0': { size: 0n },
+  'guest address wraps': { guestAddress: TOP },
+  'user address wraps': { userAddress: TOP },
+  'offset wraps': { mapOffset: TOP },
+  'offset plus size wraps': { mapOffset: (1n << 64n) - 65536n, size: 65536n },
+  'offset beyond the end of the file': { mapOffset: 1n << 30n },
+  'size beyond the end of the file': { size: 1n << 30n },
+  'size 2^63': { size: 1n << 63n },
+  'size 2^64 - 1': { size: (1n << 64n) - 1n },
+};
+
+describe('the memory table lies', () => {
+  const fixture = useFixture();
+
+  /** The request is refused, or the connection closed; if it lives, the rings still work with the memory they had. */
+  async function refused(
+    a: Vm,
+    request: number,
+    payload: Buffer,
+    descriptors: number[],
+  ): Promise<void> {
+    const mappings = fixture().daemon.guestMappings().length;
+    try {
+      const answer = await a.frontEnd.askNumber(request, payload, { needReply: true, descriptors });
+      expect(answer, 'the answer').not.toBe(0n);
+    } catch (error) {
+      if (!(error instanceof ConnectionClosed)) throw error;
+      return;
+    }
+    expect(fixture().daemon.guestMappings().length).toBe(mappings);
+    await fixture().goodPasses(a);
+  }
+
+  const slots = () => fixture().attacker();
+  const table = () => fixture().attacker({ protocolFeatures: PROTOCOL_FEATURE.REPLY_ACK });
+
+  for (const [name, lie] of Object.entries(ONE)) {
+    test(`${name}: ADD_MEM_REG and SET_MEM_TABLE`, async () => {
+      const memory = native.memfd('guest-memory', 1 << 20, false);
+      try {
+        let a = await slots();
+        await refused(a, REQUEST.ADD_MEM_REG, singleRegion({ ...GOOD, ...lie }), [memory]);
+        a.close();
+        a = await table();
+        await refused(a, REQUEST.SET_MEM_TABLE, memoryTable([{ ...GOOD, ...lie }]), [memory]);
+      } finally {
+        native.closeDescriptor(memory);
+      }
+    });
+  }
+
+  const COUNTS: [string, number, number, number][] = [
+    // name, stated count, regions sent, descriptors sent
+    ['no region', 0, 0, 0],
+    ['nine regions', 9, 9, 9],
+    ['2^32 - 1 regions', 0xffffffff, 1, 1],
+    ['more stated than sent', 3, 2, 2],
+    ['fewer stated than sent', 1, 2, 2],
+    ['fewer descriptors than regions', 2, 2, 1],
+    ['more descriptors than regions', 1, 1, 2],
+    ['no descriptor', 1, 1, 0],
+  ];
+  for (const [name, stated, sent, count] of COUNTS) {
+    test(name, async () => {
+      const memory = native.memfd('guest-memory', 1 << 20, false);
+      try {
+        const a = await table();
+        const regions = Array.from({ length: sent }, (_, i) => ({
+          ...GOOD,
+          guestAddress: BigInt(i) << 20n,
+          userAddress: GOOD.userAddress + (BigInt(i) << 20n),
+        }));
+        const payload = memoryTable(regions, stated);
+        await refused(a, REQUEST.SET_MEM_TABLE, payload, Array<number>(count).fill(memory));
+      } finally {
+        native.closeDescriptor(memory);
+      }
+    });
+  }
+
+  test('regions that overlap', async () => {
+    const memory = native.memfd('guest-memory', 1 << 20, false);
+    try {
+      let a = await table();
+      for (const second of [
+        { guestAddress: GOOD.guestAddress + 4096n, userAddress: 0x7100_0000_0000n },
+        { guestAddress: 0x8000_0000n, userAddress: GOOD.userAddress + 4096n },
+        {},
+      ]) {
+        const payload = memoryTable([GOOD, { ...GOOD, ...second }]);
+        await refused(a, REQUEST.SET_MEM_TABLE, payload, [memory, memory]);
+        if (a.frontEnd.closed) {
+          a.close();
+          a = await table();
+        }
+      }
+      a.close();
+      a = await slots();
+      const own = a.memory.regions[1];
+      for (const region of [
+        { ...GOOD, guestAddress: own.guestAddress + 4096n },
+        { ...GOOD, userAddress: own.userAddress + 4096n },
+        own,
+      ]) {
+        await refused(a, REQUEST.ADD_MEM_REG, singleRegion(region), [memory]);
+      }
+    } finally {
+      native.closeDescriptor(memory);
+    }
+  });
+
+  test('removing a region that was never added', async () => {
+    const a = await slots();
+    await refused(a, REQUEST.REM_MEM_REG, singleRegion(GOOD), []);
+    const own = a.memory.regions[1];
+    for (const region of [
+      { ...own, size: own.size - 4096n },
+      { ...own, guestAddress: own.guestAddress + 4096n },
+      { ...own, userAddress: own.userAddress + 4096n },
+    ]) {
+      await refused(a, REQUEST.REM_MEM_REG, singleRegion(region), []);
+    }
+  });
+
+  test('what is no memory: a disk file, a folder, a socket, an eventfd, read-only', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'basewire-regions-'));
+    writeFileSync(join(folder, 'file'), Buffer.alloc(65536));
+    const [one, other] = native.unixPair();
+    const sealed = native.memfd('guest-memory', 65536, false);
+    const descriptors = {
+      folder: openSync(folder, 'r'),
+      socket: one,
+      eventfd: native.eventfd(),
+      'read-only memory': openSync(`/proc/self/fd/${sealed}`, 'r'),
+      'a device': openSync('/dev/zero', 'r+'),
+    };
+    try {
+      const a = await slots();
+      for (const [name, descriptor] of Object.entries(descriptors)) {
+        const answer = await a.frontEnd.addRegion({ ...GOOD, descriptor });
+        expect(answer, name).not.toBe(0n);
+      }
+      await fixture().goodPasses(a);
+    } finally {
+      for (const descriptor of Object.values(descriptors)) closeSync(descriptor);
+      closeSync(other);
+      closeSync(sealed);
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test('more regions than 509 slots', async () => {
+    const a = await slots();
+    const memory = native.memfd('guest-memory', 4096, false);
+    try {
+      const held = a.memory.regions.length;
+      const region = (i: number) => ({
+        guestAddress: 0x4000_0000n + BigInt(i) * 8192n,
+        size: 4096n,
+        userAddress: 0x7000_0000_0000n + BigInt(i) * 8192n,
+        mapOffset: 0n,
+        descriptor: memory,
+      });
+      for (let i = held; i < 509; i++)
+        expect(await a.frontEnd.addRegion(region(i)), `${i}`).toBe(0n);
+      expect(await a.frontEnd.addRegion(region(509))).not.toBe(0n);
+      await fixture().goodPasses(a);
+      for (let i = held; i < 509; i++) expect(await a.frontEnd.removeRegion(region(i))).toBe(0n);
+      await fixture().goodPasses(a);
+    } finally {
+      native.closeDescriptor(memory);
+    }
+  });
+
+  test('the region of a running ring is taken away: the ring breaks or waits, no fault', async () => {
+    const a = await slots();
+    await fixture().goodPasses(a);
+    const faults = await fixture().daemon.count('a', 'memoryFaults');
+    const ring = a.memory.regions[1];
+    await a.frontEnd.removeRegion(ring);
+    for (let i = 0; i < 10; i++) a.transmitQueue().kick();
+    await fixture().flow.advance(50);
+    expect(await fixture().daemon.count('a', 'memoryFaults')).toBe(faults);
+    // and comes back
+    await a.frontEnd.addRegion(ring);
+    await a.stopRing(0);
+    await a.stopRing(1);
+    for (const queue of a.queues) queue.reset();
+    a.fillReceive();
+    await a.startRing(0, 0);
+    await a.startRing(1, 0);
+    await fixture().goodPasses(a);
+  });
+});
