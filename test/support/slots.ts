@@ -1,4 +1,5 @@
 /** Base storage for tests that need no addon: frames in, frames out. The arena is dirty, as it is in a running base. */
+import { expect } from 'vitest';
 import { BaseStorage, HEADER_BYTES } from '../../src/storage/base-storage.ts';
 import { decodeNetHeader, encodeNetHeader, type NetHeader } from './net-header.ts';
 
@@ -29,6 +30,11 @@ export function putFrame(
 export function frameOf(storage: BaseStorage, slot: number): Buffer {
   const at = storage.at[slot];
   return Buffer.from(storage.bytes.slice(at, at + storage.length[slot]));
+}
+
+/** `toEqual` for many bytes in many runs: compares them natively first. */
+export function expectBytes(actual: Uint8Array, expected: Uint8Array): void {
+  if (Buffer.compare(actual, expected) !== 0) expect(actual).toEqual(expected);
 }
 
 /** A slot's virtio-net header. */
