@@ -1,0 +1,60 @@
+/** Ranked case 19: connect, configure, pass traffic, close, thousands of times; and close after each step of the start. */
+import { describe, expect, test } from 'vitest';
+import { useFixture } from '../support/fixture.ts';
+import { LONG } from '../support/random.ts';
+import { PROTOCOL_FEATURE } from '../support/protocol.ts';
+import { QEMU_PROTOCOL_FEATURES, type Vm } from '../support/vm.ts';
+
+const SMALL = {
+  queueSize: 16,
+  memory: { regions: [{ guestAddress: 0, bytes: 1 << 20 }] },
+};
+
+const STEPS: ((a: Vm) => Promise<unknown>)[] = [
+  (a) => a.negotiate(),
+  async (a) => a.createQueues(),
+  (a) => a.applyFeatures(),
+  (a) => a.enable(0, true),
+  (a) => a.enable(1, true),
+  (a) => a.shareMemory(),
+  async (a) => a.fillReceive(),
+  (a) => a.startRing(0, 0),
+  (a) => a.startRing(1, 0),
+  (a) => fixtureOf(a),
+  (a) => a.stopRing(1),
+  (a) => a.stopRing(0),
+];
+let fixtureOf: (a: Vm) => Promise<void>;
+
+describe('connection cycles', () => {
+  const fixture = useFixture();
+  fixtureOf = (a) => fixture().goodPasses(a);
+
+  test('closed after every step of the way', async () => {
+    for (let last = 0; last <= STEPS.length; last++) {
+      const a = await fixture().connectedAttacker(SMALL);
+      for (const step of STEPS.slice(0, last)) await step(a);
+      a.close();
+    }
+    await fixture().goodPasses(await fixture().attacker());
+  });
+
+  test('many cycles leave no descriptor, mapping or memory behind', async () => {
+    const { daemon } = fixture();
+    const cycle = async (i: number) => {
+      const protocolFeatures = i % 2 === 0 ? QEMU_PROTOCOL_FEATURES : PROTOCOL_FEATURE.REPLY_ACK;
+      const a = await fixture().attacker({ ...SMALL, protocolFeatures });
+      if (i % 3 === 0) await fixture().goodPasses(a);
+      a.close();
+      await daemon.untilState('a', 'waiting');
+    };
+    for (let i = 0; i < 50; i++) await cycle(i); // the heap has its size after these
+    const descriptors = daemon.descriptors().length;
+    const resident = daemon.residentBytes();
+    const rounds = LONG ? 10000 : 250;
+    for (let i = 0; i < rounds; i++) await cycle(i);
+    expect(daemon.descriptors().length).toBeLessThanOrEqual(descriptors);
+    // each cycle maps 1 MiB: a leak of them would be seen at once
+    expect(daemon.residentBytes() - resident).toBeLessThan(40 << 20);
+  });
+});

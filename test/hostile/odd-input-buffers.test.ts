@@ -1,0 +1,264 @@
+/**
+ * Ranked case 23: input buffers too small, of the wrong direction, or malformed. A datagram is delivered whole or not at all, and
+ * unusable buffers come back, so that a good one behind them is used.
+ */
+import { describe, expect, test } from 'vitest';
+import { DESC, type SplitQueue } from '../support/driver.ts';
+import { useFixture } from '../support/fixture.ts';
+import { parse } from '../support/packets.ts';
+import { FEATURE } from '../support/protocol.ts';
+import { A, B, forwarded, udpFrame } from '../support/traffic.ts';
+import { until } from '../support/until.ts';
+import { LINUX_FEATURES, PLAIN_FEATURES, type Vm } from '../support/vm.ts';
+
+const MERGEABLE = LINUX_FEATURES;
+const SINGLE = PLAIN_FEATURES;
+
+describe('odd input buffers', () => {
+  const fixture = useFixture();
+
+  async function receiver(features: bigint): Promise<Vm> {
+    return fixture().attacker({ features, receiveBuffers: 0 });
+  }
+
+  function offer(a: Vm, ...rooms: number[][]): void {
+    const queue = a.receiveQueue();
+    for (const chain of rooms) queue.add(chain.map((room) => ({ room })));
+    queue.publish();
+  }
+
+  /** A datagram for a, from b. */
+  async function datagram(text: string, size = 0): Promise<Buffer> {
+    const payload = Buffer.concat([Buffer.from(text), Buffer.alloc(size)]);
+    const frame = udpFrame(B, A.ip, payload);
+    await fixture().b.send(frame);
+    return forwarded(frame, A);
+  }
+
+  async function arrives(a: Vm, frame: Buffer): Promise<void> {
+    await until('the datagram', () => a.pollReceived(false) > 0);
+    expect(a.received.shift()!.frame.equals(frame)).toBe(true);
+  }
+
+  for (const room of [1, 11, 12]) {
+    test(`buffers of ${room} bytes without mergeable ones: unusable, given back`, async () => {
+      const a = await receiver(SINGLE);
+      offer(a, [room], [room], [room], [2000]);
+      const queue = a.receiveQueue();
+      // each datagram may cost a drop until the good buffer is at the front
+      let reached: Buffer | null = null;
+      for (let i = 0; i < 8 && reached === null; i++) {
+        const frame = await datagram(`try ${i}`);
+        await fixture().b.untilSent();
+        await fixture().flow.advance(2);
+        reached = useful(a, queue, frame);
+      }
+      expect(reached, 'the good buffer was used').not.toBeNull();
+    });
+  }
+
+  /** Takes used buffers; those that came back empty are skipped. The frame if a datagram came. */
+  function useful(a: Vm, queue: SplitQueue, frame: Buffer): Buffer | null {
+    for (let used = queue.take(); used !== null; used = queue.take()) {
+      if (used.length === 0) continue;
+      const got = queue.written(used).subarray(a.headerBytes);
+      expect(parse(got).problems).toEqual([]);
+      expect(got.length).toBe(frame.length);
+      return got;
+    }
+    return null;
+  }
+
+  test('one byte too small without mergeable buffers: dropped, never cut', async () => {
+    const a = await receiver(SINGLE);
+    const size = udpFrame(B, A.ip, Buffer.alloc(500)).length;
+    const before = (await fixture().daemon.vm('b')).drops.inputTooSmall;
+    offer(a, [12 + size - 1]);
+    await datagram('', 500);
+    await fixture().daemon.untilCount('b', 'inputTooSmall', before + 1);
+    // the small one fits the small buffer if it is still there, or the new one
+    offer(a, [2000]);
+    const small = await datagram('fits');
+    await until('the small datagram', () => useful(a, a.receiveQueue(), small) !== null);
+  });
+
+  test('exactly as large as the datagram', async () => {
+    const a = await receiver(SINGLE);
+    const size = udpFrame(B, A.ip, Buffer.alloc(500)).length;
+    offer(a, [12 + size], [12, size], [5, 7, size - 1, 1]);
+    for (let i = 0; i < 3; i++) await arrives(a, await datagram('', 500));
+  });
+
+  for (const [name, room, count] of [
+    ['of 13 bytes, more than a hundred of them', 13, 120],
+    ['of one byte', 1, 200],
+    ['of 12 bytes, the header alone', 12, 200],
+  ] as const) {
+    test(`mergeable buffers ${name}`, async () => {
+      const a = await receiver(MERGEABLE);
+      offer(a, ...Array.from({ length: count }, () => [room]));
+      const frame = await datagram('m'); // 43 bytes and the header of 12
+      const needed = Math.ceil((frame.length + 12) / room);
+      const queue = a.receiveQueue();
+      // delivered whole over exactly as many buffers, or dropped and the unusable ones returned
+      await fixture().b.untilSent();
+      await until('a verdict', async () => {
+        const { drops } = await fixture().daemon.vm('b');
+        return queue.usedIndex !== 0 || drops.inputTooSmall + drops.inputFull > 0;
+      });
+      if (room > 12 && queue.usedIndex !== 0) {
+        expect(queue.usedIndex).toBe(needed);
+        await arrives(a, frame);
+      } else {
+        for (let used = queue.take(); used !== null; used = queue.take()) {
+          expect([0, room]).toContain(used.length);
+        }
+      }
+      // a good buffer is reached in the end
+      offer(a, [2000]);
+      let found = false;
+      for (let i = 0; i < 250 && !found; i++) {
+        await datagram('later');
+        await fixture().b.untilSent();
+        const text = collect(queue);
+        found = text.includes('later');
+      }
+      expect(found).toBe(true);
+    });
+  }
+
+  function collect(queue: SplitQueue): string {
+    let text = '';
+    for (let used = queue.take(); used !== null; used = queue.take())
+      text += queue.written(used).toString('latin1');
+    return text;
+  }
+
+  test('half of the mergeable buffers that a datagram needs: nothing is published until there are enough', async () => {
+    const a = await receiver(MERGEABLE);
+    const queue = a.receiveQueue();
+    offer(a, [300], [300]);
+    const frame = await datagram('', 1200); // needs five of 300
+    await fixture().b.untilSent();
+    await fixture().flow.advance(50);
+    expect(queue.usedIndex).toBe(0);
+    offer(a, [300], [300], [300], [300]);
+    const next = await datagram('next');
+    // either it waited in the backlog and arrives now, or it was dropped and the next one arrives
+    await until('a datagram', () => a.pollReceived(false) > 0);
+    const first = a.received.shift()!.frame;
+    expect(first.equals(frame) || first.equals(next)).toBe(true);
+  });
+
+  const SPOILT: [string, (queue: SplitQueue, head: number) => void][] = [
+    [
+      'readable',
+      (queue, head) => queue.writeDescriptor(head, { address: queue.slot(head), length: 2000 }),
+    ],
+    [
+      'outside memory',
+      (queue, head) =>
+        queue.writeDescriptor(head, { address: 1n << 40n, length: 2000, flags: DESC.write }),
+    ],
+    [
+      'in the hole',
+      (queue, head) =>
+        queue.writeDescriptor(head, { address: 0xb0000, length: 2000, flags: DESC.write }),
+    ],
+    [
+      'a loop',
+      (queue, head) =>
+        queue.writeDescriptor(head, {
+          address: queue.slot(head),
+          length: 1,
+          flags: DESC.write | DESC.next,
+          next: head,
+        }),
+    ],
+    [
+      'next outside',
+      (queue, head) =>
+        queue.writeDescriptor(head, {
+          address: queue.slot(head),
+          length: 1,
+          flags: DESC.write | DESC.next,
+          next: 9999,
+        }),
+    ],
+    [
+      'an indirect table of 24 bytes',
+      (queue, head) =>
+        queue.writeDescriptor(head, {
+          address: queue.slot(head),
+          length: 24,
+          flags: DESC.indirect,
+        }),
+    ],
+    [
+      'empty',
+      (queue, head) =>
+        queue.writeDescriptor(head, { address: queue.slot(head), length: 0, flags: DESC.write }),
+    ],
+  ];
+  for (const features of [MERGEABLE, SINGLE]) {
+    for (const [name, spoil] of SPOILT) {
+      test(`${name}, ${features === SINGLE ? 'single' : 'mergeable'}: given back unused, the next is taken`, async () => {
+        const a = await receiver(features);
+        const queue = a.receiveQueue();
+        const before = await fixture().daemon.count('a', 'badInputChains');
+        const bad = queue.add([{ room: 2000 }])!;
+        spoil(queue, bad.head);
+        queue.add([{ room: 2000 }]);
+        queue.add([{ room: 2000 }]);
+        queue.publish();
+        const frame = await datagram('good');
+        await fixture().b.untilSent();
+        let reached: Buffer | null = null;
+        await until('the good buffer', async () => {
+          reached = useful(a, queue, frame);
+          return reached !== null;
+        });
+        expect(reached!.equals(frame)).toBe(true);
+        if (features === SINGLE || name !== 'empty') {
+          await fixture().daemon.untilCount('a', 'badInputChains', before + 1);
+        }
+      });
+    }
+  }
+
+  test('a buffer that is the ring itself: bounded, only its owner suffers', async () => {
+    const a = await receiver(MERGEABLE);
+    const queue = a.receiveQueue();
+    const chain = queue.add([{ room: 2000 }])!;
+    queue.writeDescriptor(chain.head, {
+      address: queue.availableAt,
+      length: 2000,
+      flags: DESC.write,
+    });
+    queue.publish();
+    for (let i = 0; i < 20; i++) await datagram('over the ring', 300);
+    await fixture().flow.advance(50);
+    await a.stopRing(0);
+    queue.reset();
+    (a.options as { receiveBuffers: number }).receiveBuffers = 64;
+    a.fillReceive();
+    await a.startRing(0, 0);
+    // what waited meanwhile may come first
+    await datagram('after');
+    await until('the last datagram', () => {
+      a.pollReceived();
+      return a.received.some(({ frame }) => parse(frame).udp?.payload.toString() === 'after');
+    });
+  });
+
+  test('more than 64 mergeable buffers for one datagram', async () => {
+    const a = await receiver(MERGEABLE | FEATURE.MRG_RXBUF);
+    offer(a, ...Array.from({ length: 100 }, () => [16]));
+    const frame = await datagram('', 1200); // 1242 + 12 bytes: 79 buffers
+    await until('a verdict', async () => {
+      const { drops } = await fixture().daemon.vm('b');
+      return a.receiveQueue().usedIndex !== 0 || drops.inputTooSmall > 0 || drops.inputFull > 0;
+    });
+    if (a.receiveQueue().usedIndex !== 0) await arrives(a, frame);
+  });
+});

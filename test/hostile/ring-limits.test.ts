@@ -1,0 +1,181 @@
+/** Ranked case 14: ring numbers, sizes, addresses and indices out of range. Refused; a running ring is not altered. */
+import { describe, expect, test } from 'vitest';
+import { useFixture } from '../support/fixture.ts';
+import { ConnectionClosed } from '../support/frontend.ts';
+import { REQUEST, u64, type VringAddress, vringAddress, vringState } from '../support/protocol.ts';
+import { until } from '../support/until.ts';
+import type { Vm } from '../support/vm.ts';
+
+const INDICES = [254, 255, 0x100, 0xffff, 0x10000, 0x10001, 0x7fffffff, 0xffffffff];
+
+describe('ring limits', () => {
+  const fixture = useFixture();
+
+  async function refused(a: Vm, request: number, payload: Buffer, name: string): Promise<void> {
+    const answer = await a.frontEnd.askNumber(request, payload, { needReply: true });
+    expect(answer, name).not.toBe(0n);
+  }
+
+  test('a ring that does not exist', async () => {
+    const a = await fixture().attacker();
+    for (const index of INDICES) {
+      for (const request of [
+        REQUEST.SET_VRING_NUM,
+        REQUEST.SET_VRING_BASE,
+        REQUEST.SET_VRING_ENABLE,
+      ]) {
+        await refused(a, request, vringState(index, 1), `request ${request}, ring ${index}`);
+      }
+      const address = vringAddress({ index, descriptors: 0n, available: 0n, used: 0n });
+      await refused(a, REQUEST.SET_VRING_ADDR, address, `address of ring ${index}`);
+    }
+    for (const index of [0xfen, 0xffn, 0xff1ffn]) {
+      for (const request of [
+        REQUEST.SET_VRING_KICK,
+        REQUEST.SET_VRING_CALL,
+        REQUEST.SET_VRING_ERR,
+      ]) {
+        await refused(a, request, u64(index | 0x100n), `request ${request}, ring ${index}`);
+      }
+    }
+    await fixture().goodPasses(a);
+  });
+
+  test('GET_VRING_BASE of a ring that does not exist', async () => {
+    for (const index of [255, 0x10000, 0xffffffff]) {
+      const a = await fixture().attacker();
+      try {
+        // there is no way to refuse in its answer: any answer or a closed connection will do
+        await a.frontEnd.ask(REQUEST.GET_VRING_BASE, vringState(index, 0));
+        await fixture().goodPasses(a);
+      } catch (error) {
+        if (!(error instanceof ConnectionClosed)) throw error;
+      }
+      a.close();
+    }
+    await fixture().goodPasses(await fixture().attacker());
+  });
+
+  test('sizes that are no power of two, 0, or above 32768', async () => {
+    const a = await fixture().attacker();
+    for (const index of [0, 1, 2]) {
+      for (const size of [0, 3, 255, 257, 32769, 65536, 0x80000000, 0xffffffff]) {
+        await refused(a, REQUEST.SET_VRING_NUM, vringState(index, size), `size ${size}`);
+      }
+    }
+    await fixture().goodPasses(a);
+  });
+
+  test('a running ring keeps its size and place', async () => {
+    const a = await fixture().attacker();
+    await fixture().goodPasses(a);
+    // whether refused or not: the ring must go on as it is
+    await a.frontEnd.setVringNumber(1, 64);
+    await a.frontEnd.setVringBase(1, 12345);
+    for (let i = 0; i < 300; i++) await fixture().goodPasses(a);
+  });
+
+  test('a base beyond 65535', async () => {
+    const a = await fixture().attacker();
+    for (const base of [65536, 0xffffffff]) {
+      const answer = await a.frontEnd.setVringBase(2, base);
+      expect(answer, `${base}`).not.toBe(0n);
+    }
+    await fixture().goodPasses(a);
+  });
+
+  const PLACES: [string, (a: Vm, good: VringAddress) => Partial<VringAddress>][] = [
+    ['descriptors not at 16', (_, good) => ({ descriptors: good.descriptors + 8n })],
+    ['available ring at an odd address', (_, good) => ({ available: good.available + 1n })],
+    ['used ring not at 4', (_, good) => ({ used: good.used + 2n })],
+    ['descriptors in the hole', () => ({ descriptors: 0x7f12_0000_0000n + 0xb0000n })],
+    ['used ring at 0', () => ({ used: 0n })],
+    ['available ring at 2^64 - 16', () => ({ available: (1n << 64n) - 16n })],
+    [
+      'descriptors at guest addresses',
+      (a) => ({ descriptors: BigInt(a.transmitQueue().descriptorsAt) }),
+    ],
+    ['the last descriptor outside', (a) => ({ descriptors: endOf(a) - 256n * 16n + 16n })],
+    ['the last used entry outside', (a) => ({ used: endOf(a) - 256n * 8n })],
+    ['the last available entry outside', (a) => ({ available: endOf(a) - 256n * 2n })],
+  ];
+
+  for (const [name, lie] of PLACES) {
+    test(`${name}: the ring does not start`, async () => {
+      const a = await fixture().attacker();
+      await fixture().goodPasses(a);
+      const base = await a.stopRing(1);
+      const queue = a.transmitQueue();
+      const good: VringAddress = {
+        index: 1,
+        descriptors: a.memory.userAddress(queue.descriptorsAt),
+        available: a.memory.userAddress(queue.availableAt),
+        used: a.memory.userAddress(queue.usedAt),
+      };
+      await a.frontEnd.setVringBase(1, base);
+      const answer = await a.frontEnd.setVringAddress({ ...good, ...lie(a, good) });
+      const before = a.memory.digest();
+      const kicked = await a.frontEnd.setVringDescriptor(
+        REQUEST.SET_VRING_KICK,
+        1,
+        queue.kickDescriptor,
+      );
+      queue.kick();
+      if (answer === 0n && kicked === 0n) await fixture().daemon.untilState('a', 'broken');
+      await fixture().flow.advance();
+      expect(a.memory.digest(), 'nothing was written').toBe(before);
+      // with honest addresses it works again
+      await a.stopRing(1);
+      await a.startRing(1, base);
+      await fixture().goodPasses(a);
+    });
+  }
+
+  test('rings that lie over each other harm nobody', async () => {
+    const a = await fixture().attacker();
+    const base = await a.stopRing(1);
+    const queue = a.transmitQueue();
+    const place = a.memory.userAddress(queue.descriptorsAt);
+    await a.frontEnd.setVringBase(1, base);
+    await a.frontEnd.setVringAddress({
+      index: 1,
+      descriptors: place,
+      available: place,
+      used: place,
+    });
+    await a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_KICK, 1, queue.kickDescriptor);
+    for (let i = 0; i < 20; i++) queue.kick();
+    await fixture().flow.advance(50);
+    await a.stopRing(1);
+    queue.reset();
+    await a.startRing(1, 0);
+    await fixture().goodPasses(a);
+  });
+
+  test('log flags and addresses without LOG_ALL are of no consequence', async () => {
+    const a = await fixture().attacker();
+    const base = await a.stopRing(1);
+    const queue = a.transmitQueue();
+    await a.frontEnd.setVringNumber(1, queue.size);
+    await a.frontEnd.setVringBase(1, base);
+    await a.frontEnd.setVringAddress({
+      index: 1,
+      flags: 0,
+      descriptors: a.memory.userAddress(queue.descriptorsAt),
+      available: a.memory.userAddress(queue.availableAt),
+      used: a.memory.userAddress(queue.usedAt),
+      log: (1n << 64n) - 1n,
+    });
+    await a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_KICK, 1, queue.kickDescriptor);
+    await fixture().goodPasses(a);
+    await until(
+      'the ring to be served',
+      () => a.transmitQueue().usedIndex === a.transmitQueue().next,
+    );
+  });
+});
+
+function endOf(a: Vm): bigint {
+  const last = a.memory.regions.at(-1)!;
+  return last.userAddress + last.size;
+}

@@ -1,0 +1,50 @@
+/** Ranked case 22: a receiver that takes nothing. What exceeds its backlog is dropped; the sender's other datagrams lose nothing. */
+import { describe, expect, test } from 'vitest';
+import { useFixture } from '../support/fixture.ts';
+import { parse } from '../support/packets.ts';
+import { A, B, C, udpFrame } from '../support/traffic.ts';
+
+describe('a receiver stalls', () => {
+  const fixture = useFixture();
+
+  test('b sends to a, who takes nothing, and to c, who gets everything', async () => {
+    const a = await fixture().attacker({ receiveBuffers: 8 });
+    const { b, c, flow, daemon } = fixture();
+    const before = (await daemon.vm('b')).drops.inputFull;
+    const count = 4000;
+    const arrived = new Set<number>();
+    for (let i = 0; i < count; i++) {
+      await b.send(udpFrame(B, A.ip, Buffer.from(`stalled ${i}`)));
+      if (i % 4 === 0) await b.send(udpFrame(B, C.ip, Buffer.from(`${i}`)));
+      if (i % 100 === 0) await flow.advance(1);
+    }
+    for (let i = 0; i < count; i += 4) {
+      arrived.add(Number(parse((await flow.other(c)).frame).udp!.payload.toString()));
+    }
+    expect(arrived.size).toBe(count / 4);
+    expect(a.receiveQueue().usedIndex).toBe(8);
+    await b.untilSent();
+    const { drops } = await daemon.vm('b');
+    const held = count - 8 - (drops.inputFull - before);
+    expect(held, 'held in the backlog').toBeGreaterThanOrEqual(0);
+    expect(held, 'the backlog is bounded').toBeLessThan(count / 2);
+    // it wakes up: what waited arrives in order, and then the next
+    const mutable = a.options as { receiveBuffers: number };
+    mutable.receiveBuffers = 128;
+    for (let i = 0; i < 8 + held; i++) {
+      const text = parse((await a.receive()).frame).udp!.payload.toString();
+      expect(text).toBe(`stalled ${i}`);
+    }
+    await b.send(udpFrame(B, A.ip, Buffer.from('awake')));
+    expect(parse((await a.receive()).frame).udp!.payload.toString()).toBe('awake');
+  });
+
+  test('a receiver without any buffers, and one that never kicks', async () => {
+    const a = await fixture().attacker({ receiveBuffers: 0 });
+    const { b, flow } = fixture();
+    for (let i = 0; i < 3000; i++) await b.send(udpFrame(B, A.ip, Buffer.alloc(1000)));
+    await flow.advance();
+    await b.untilSent();
+    expect(a.receiveQueue().usedIndex).toBe(0);
+  });
+});
