@@ -19,6 +19,7 @@ function commandLine(finish: (exitCode: number) => void): Command {
     .showHelpAfterError('(basewire --help shows what there is)')
     .enablePositionalOptions()
     .allowExcessArguments()
+    .helpCommand('help [command]', 'show the help of a command')
     .option('--socket-path <path>', 'back-end program: serve one port on this socket')
     .option('--fd <number>', 'back-end program: serve one port on this inherited socket')
     .option('--print-capabilities', 'back-end program: print what this is as JSON, and end')

@@ -14,7 +14,15 @@ export interface JsonSchema {
   [key: string]: unknown;
 }
 
+let made: JsonSchema | undefined;
+
+/** Made once; nobody may change it. */
 export function configJsonSchema(): JsonSchema {
+  made ??= makeSchema();
+  return made;
+}
+
+function makeSchema(): JsonSchema {
   const schema = z.toJSONSchema(configSchema, { io: 'input' }) as JsonSchema;
   for (const key of ['networks', 'vms', 'adapters']) {
     schema.properties![key]!.propertyNames = { type: 'string', pattern: NAME_PATTERN.source };

@@ -53,6 +53,7 @@ export class ConfigSource {
       const document = parseDocument(text, {
         lineCounter: this.#lines,
         prettyErrors: false,
+        logLevel: 'error',
         // Checked by findDuplicates: the library's own check takes quadratic time.
         uniqueKeys: false,
         version: '1.2',

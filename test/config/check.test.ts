@@ -1,0 +1,422 @@
+/** What a configuration is refused for: each mistake with the line that names it, all of them at once. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { ConfigError } from '../../src/config/complaints.ts';
+import { checkConfig } from '../../src/config/load.ts';
+import { ConfigSource } from '../../src/config/source.ts';
+import { parse, stringify } from 'yaml';
+import { EXAMPLE } from './example.ts';
+
+function complaintsOf(text: string): string[] {
+  try {
+    checkConfig(new ConfigSource('f', text));
+    return [];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.message.split('\n');
+  }
+}
+
+/** The example with one value replaced (undefined: removed), as text. */
+function changed(path: (string | number)[], value: unknown): string {
+  const config = parse(EXAMPLE);
+  let at = config;
+  for (const step of path.slice(0, -1)) at = at[step];
+  if (value === undefined) delete at[path.at(-1)!];
+  else at[path.at(-1)!] = value;
+  return stringify(config);
+}
+
+describe('a good configuration', () => {
+  it('is the example of the design, unchanged', () => {
+    const { config } = checkConfig(new ConfigSource('f', EXAMPLE));
+    expect(config.adapters.uplink!.lease).toBe(10);
+    expect(config.datapath).toEqual({ poll: 'adaptive', spin: 50, burst: 256 });
+  });
+
+  it('may leave out what has a default', () => {
+    const text = `networks: {lan: {subnet: 10.0.0.0/8, address: 10.0.0.1}}
+vms: {a: {socket: {path: /run/a.sock, mode: client}, addresses: [10.0.0.2]}}`;
+    const { config } = checkConfig(new ConfigSource('f', text));
+    expect(config).toMatchObject({
+      adapters: {},
+      datapath: { poll: 'adaptive', spin: 50, burst: 256 },
+      log: { level: 'info', format: 'json' },
+      vms: { a: { management: false } },
+    });
+    expect(config.admin).toBeUndefined();
+  });
+
+  it('may have a byte order mark, CRLF line ends and anchors', () => {
+    const crlf = `\ufeff${EXAMPLE.replaceAll('\n', '\r\n')}`;
+    expect(complaintsOf(new TextDecoder().decode(new TextEncoder().encode(crlf)))).toEqual([]);
+    const anchors = EXAMPLE.replace('subnet: 10.77.0.0/24', 'subnet: &s 10.77.0.0/24');
+    expect(complaintsOf(anchors)).toEqual([]);
+  });
+});
+
+describe('one mistake gets one complaint, at its place', () => {
+  const CASES: [name: string, path: (string | number)[], value: unknown, complaint: RegExp][] = [
+    ['unknown key', ['networks', 'lan', 'sub'], 1, /f:\d+:5: networks\.lan\.sub: unknown key/],
+    [
+      'misspelt key',
+      ['vms', 'web', 'adresses'],
+      [],
+      /vms\.web\.adresses: unknown key \(did you mean "addresses"\?\)/,
+    ],
+    ['unknown section', ['vm'], {}, /^f:\d+:1: vm: unknown key \(did you mean "vms"\?\)/],
+    [
+      'missing subnet',
+      ['networks', 'lan', 'subnet'],
+      undefined,
+      /^f:2:3: networks\.lan\.subnet: is missing/,
+    ],
+    [
+      'host bits',
+      ['networks', 'lan', 'subnet'],
+      '10.77.0.1/24',
+      /host bits set: the subnet is 10\.77\.0\.0\/24/,
+    ],
+    ['subnet too small', ['networks', 'lan', 'subnet'], '10.77.0.0/31', /\/31 is not supported/],
+    [
+      'leading zero',
+      ['vms', 'web', 'addresses', 0],
+      '10.77.0.011',
+      /vms\.web\.addresses\[0\]: must be an IPv4 address/,
+    ],
+    ['IPv6', ['vms', 'web', 'addresses', 0], 'fd00::1', /must be an IPv4 address/],
+    [
+      'outside',
+      ['vms', 'web', 'addresses', 0],
+      '10.78.0.1',
+      /^f:10:9: vms\.web\.addresses\[0\]: 10\.78\.0\.1 is outside the subnet 10\.77\.0\.0\/24 of network lan/,
+    ],
+    ['network address', ['vms', 'web', 'addresses', 0], '10.77.0.0', /is the network address/],
+    [
+      'broadcast address',
+      ['vms', 'web', 'addresses', 0],
+      '10.77.0.255',
+      /is the broadcast address/,
+    ],
+    [
+      'address of the base',
+      ['vms', 'web', 'addresses', 0],
+      '10.77.0.1',
+      /is already the base’s own address/,
+    ],
+    [
+      'address twice',
+      ['vms', 'controller', 'addresses', 0],
+      '10.77.0.11',
+      /is already an address of VM web/,
+    ],
+    ['no addresses', ['vms', 'web', 'addresses'], [], /must name at least one address/],
+    ['multicast', ['vms', 'web', 'addresses', 0], '224.0.0.1', /224\.0\.0\.0\/4/],
+    ['group MAC', ['vms', 'web', 'mac'], '01:00:5e:00:00:01', /is a group address/],
+    ['zero MAC', ['vms', 'web', 'mac'], '00:00:00:00:00:00', /is all zero/],
+    ['MAC twice', ['vms', 'web', 'mac'], '02:00:0A:4D:00:01', /is already the base’s MAC/],
+    ['MAC syntax', ['vms', 'web', 'mac'], '52-54-00-00-00-11', /must be a MAC address/],
+    [
+      'socket twice',
+      ['vms', 'web', 'socket'],
+      '/run//basewire/controller.sock',
+      /vms\.controller\.socket: .* is already a socket of VM web/,
+    ],
+    [
+      'socket of the admin interface',
+      ['vms', 'web', 'socket'],
+      '/run/basewire/admin.sock',
+      /is already the admin socket/,
+    ],
+    ['relative socket', ['vms', 'web', 'socket'], 'web.sock', /must be an absolute path/],
+    ['long socket', ['vms', 'web', 'socket'], `/run/${'x'.repeat(103)}`, /is 108 bytes long/],
+    [
+      'nowhere socket',
+      ['vms', 'web', 'socket'],
+      '/run/no/such/web.sock',
+      /neither the folder \/run\/no\/such nor \/run\/no exists/,
+    ],
+    [
+      'folder is a file',
+      ['vms', 'web', 'socket'],
+      '/etc/passwd/web.sock',
+      /\/etc\/passwd is no folder/,
+    ],
+    [
+      'socket as a list',
+      ['vms', 'web', 'socket'],
+      [1],
+      /must be text or a mapping of keys to values, not a list/,
+    ],
+    [
+      'socket mode',
+      ['vms', 'web', 'socket'],
+      { path: '/run/w', mode: 'sever' },
+      /vms\.web\.socket\.mode: must be server or client, not "sever" \(did you mean "server"\?\)/,
+    ],
+    [
+      'socket key',
+      ['vms', 'web', 'socket'],
+      { path: '/run/w', uid: 1 },
+      /vms\.web\.socket\.uid: unknown key/,
+    ],
+    ['no socket', ['vms', 'web', 'socket'], undefined, /^f:7:3: vms\.web\.socket: is missing/],
+    [
+      'socket and sockets',
+      ['vms', 'web', 'sockets'],
+      ['/run/w'],
+      /vms\.web\.sockets: stands beside socket/,
+    ],
+    [
+      'permissions of a client',
+      ['vms', 'web', 'socket'],
+      { path: '/run/w', mode: 'client', permissions: '0600' },
+      /has no effect with mode: client/,
+    ],
+    [
+      'permissions as a number',
+      ['vms', 'web', 'socket'],
+      { path: '/run/w', permissions: 660 },
+      /must be text, not 660: put it in quotes/,
+    ],
+    [
+      'unknown user',
+      ['vms', 'web', 'socket'],
+      { path: '/run/w', owner: 'nobody-of-this-name' },
+      /there is no user/,
+    ],
+    [
+      'unknown network',
+      ['vms', 'web', 'network'],
+      'lam',
+      /there is no network "lam" \(did you mean "lan"\?\)/,
+    ],
+    [
+      'network in prefix',
+      ['vms', 'web', 'prefixes'],
+      ['10.77.0.64/26'],
+      /overlaps with the subnet of network lan/,
+    ],
+    ['everything as prefix', ['vms', 'controller', 'prefixes'], ['0.0.0.0/0'], /prefixes\[0\]/],
+    ['boolean as text', ['vms', 'web', 'management'], 'yes', /must be true or false, not "yes"/],
+    [
+      'unknown controller',
+      ['adapters', 'uplink', 'controllers', 0],
+      'controler',
+      /there is no VM "controler" \(did you mean "controller"\?\)/,
+    ],
+    [
+      'controller without management',
+      ['adapters', 'uplink', 'controllers', 0],
+      'web',
+      /VM web is no management VM/,
+    ],
+    [
+      'controller twice',
+      ['adapters', 'uplink', 'controllers'],
+      ['controller', 'controller'],
+      /listed twice/,
+    ],
+    ['no controllers', ['adapters', 'uplink', 'controllers'], [], /at least one management VM/],
+    [
+      'next hop outside',
+      ['adapters', 'uplink', 'nextHop'],
+      '10.78.0.1',
+      /the next hop must be a neighbour/,
+    ],
+    ['next hop a VM', ['adapters', 'uplink', 'nextHop'], '10.77.0.11', /is an address of VM web/],
+    [
+      'next hop the base',
+      ['adapters', 'uplink', 'nextHop'],
+      '10.77.0.1',
+      /is the base’s own address/,
+    ],
+    [
+      'interface too long',
+      ['adapters', 'uplink', 'interface'],
+      'a234567890123456',
+      /at most 15 characters/,
+    ],
+    [
+      'interface as path',
+      ['adapters', 'uplink', 'interface'],
+      '../eth0',
+      /must be the name of a network interface/,
+    ],
+    [
+      'interface twice',
+      ['adapters', 'two'],
+      { interface: 'eth1', controllers: ['controller'] },
+      /is already the interface of adapter uplink/,
+    ],
+    ['lease 0', ['adapters', 'uplink', 'lease'], 0, /whole number from 1 to 86400 seconds, not 0/],
+    [
+      'lease as text',
+      ['adapters', 'uplink', 'lease'],
+      '10',
+      /must be a number, not "10": write it without quotes/,
+    ],
+    [
+      'loss',
+      ['adapters', 'uplink', 'onControllerLoss'],
+      'shut',
+      /must be keep or close, not "shut"/,
+    ],
+    ['spin', ['datapath', 'spin'], 1000001, /from 0 to 1000000 microseconds/],
+    ['burst', ['datapath', 'burst'], 4097, /from 1 to 4096 datagrams/],
+    ['half a burst', ['datapath', 'burst'], 1.5, /whole number/],
+    [
+      'poll',
+      ['datapath', 'poll'],
+      'buzy',
+      /must be adaptive or busy, not "buzy" \(did you mean "busy"\?\)/,
+    ],
+    ['log level', ['log', 'level'], 'verbose', /must be trace, debug/],
+    ['MTU 67', ['networks', 'lan', 'mtu'], 67, /from 68 to 65521 bytes, not 67/],
+    ['MTU 65536', ['networks', 'lan', 'mtu'], 65536, /from 68 to 65521 bytes/],
+    [
+      'name',
+      ['vms', 'we b'],
+      { socket: '/run/w', addresses: ['10.77.0.5'] },
+      /vms\.we b: bad name/,
+    ],
+    ['no VMs', ['vms'], {}, /vms: is empty/],
+    ['VMs as a list', ['vms'], [], /vms: must be a mapping of names to values, not an empty list/],
+    [
+      'empty section',
+      ['networks'],
+      null,
+      /networks: must be a mapping of names to values, not empty/,
+    ],
+  ];
+
+  it.each(CASES)('%s', (_name, path, value, complaint) => {
+    const complaints = complaintsOf(changed(path, value));
+    expect(complaints.join('\n')).toMatch(complaint);
+    for (const line of complaints) expect(line).toMatch(/^f:\d+:\d+: /);
+  });
+
+  it('a subnet that overlaps', () => {
+    const config = parse(EXAMPLE);
+    config.networks.two = { subnet: '10.77.0.128/25', address: '10.77.0.129' };
+    const text = complaintsOf(stringify(config)).join('\n');
+    expect(text).toMatch(/networks\.two\.subnet: overlaps with 10\.77\.0\.0\/24 of network lan/);
+    expect(text).toMatch(/vms\.web\.network: is missing: there are several networks \(lan, two\)/);
+    expect(text).not.toMatch(/uplink\.network/); // that one names it
+  });
+
+  it('dangerous names', () => {
+    const text = complaintsOf(EXAMPLE.replace('  web:', '  __proto__:'));
+    expect(text.join()).toMatch(/^f:7:3: vms\.__proto__: bad name/);
+    expect(complaintsOf(EXAMPLE.replace('  web:', '  constructor:'))).toEqual([]);
+  });
+});
+
+describe('the text itself', () => {
+  it.each([
+    ['nothing', '', /^f:1:1: is empty/],
+    ['a comment', '# nothing\n', /^f:1:1: is empty/],
+    ['a scalar', 'hello', /^f:1:1: must be a mapping of keys to values, not "hello"/],
+    ['broken flow', 'networks: {lan: [', /^f:1:\d+: /],
+    ['a tab', 'networks:\n\tlan: 1', /^f:2:\d+: /],
+    ['two documents', `${EXAMPLE}---\n${EXAMPLE}`, /^f:\d+:\d+: .*multiple documents/i],
+    ['an unknown tag', 'networks: !!js/function x', /^f:1:\d+: .*tag/i],
+    [
+      'a duplicate key',
+      EXAMPLE.replace('log:', 'vms: {}\nlog:'),
+      /^f:24:1: key "vms" is given twice \(first in line 6\)/m,
+    ],
+  ])('%s', (_name, text, complaint) => {
+    expect(complaintsOf(text).join('\n')).toMatch(complaint);
+  });
+
+  it('aliases that multiply are refused quickly', () => {
+    let text = 'a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n';
+    for (let i = 1; i < 12; i++) text += `a${i}: &a${i} [${`*a${i - 1}, `.repeat(9)}*a${i - 1}]\n`;
+    expect(complaintsOf(text).join()).toMatch(/alias/i);
+  });
+
+  it('nesting without end is refused', () => {
+    expect(complaintsOf('['.repeat(20_000)).length).toBeGreaterThan(0);
+    expect(complaintsOf('{a: '.repeat(20_000)).length).toBeGreaterThan(0);
+  });
+
+  it('all complaints come at once, in the order of the file', () => {
+    const text = EXAMPLE.replace('lease: 10 ', 'lease: "10"')
+      .replace('10.77.0.11]', '10.99.0.11]')
+      .replace('level: info', 'level: loud');
+    const lines = complaintsOf(text);
+    expect(lines.map((line) => line.replace(/^f:(\d+):\d+: (\S+): .*/, '$1 $2'))).toEqual([
+      '9 vms.web.addresses[0]',
+      '21 adapters.uplink.lease',
+      '24 log.level',
+    ]);
+  });
+});
+
+describe('a broken configuration of any kind', () => {
+  it('gives complaints inside the file, never an exception', () => {
+    const scalar = fc.oneof(
+      fc.constantFrom('10.77.0.11', '10.77.0.0/24', '/run/x.sock', 'web', 'lan', '__proto__', ''),
+      fc.integer(),
+      fc.boolean(),
+      fc.constant(null),
+      fc.double(),
+      fc.string({ maxLength: 12 }),
+    );
+    const value = fc.oneof(
+      scalar,
+      fc.array(scalar, { maxLength: 3 }),
+      fc.dictionary(fc.string({ maxLength: 8 }), scalar, { maxKeys: 3 }),
+    );
+    const paths = leaves(parse(EXAMPLE));
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.constantFrom(...paths), value), { minLength: 1, maxLength: 4 }),
+        (changes) => {
+          const config = parse(EXAMPLE);
+          for (const [path, replacement] of changes) {
+            let at = config;
+            for (const step of path.slice(0, -1)) {
+              if (typeof at?.[step] !== 'object') return;
+              at = at[step];
+            }
+            if (at) at[path.at(-1)!] = replacement;
+          }
+          const text = stringify(config);
+          const lines = text.split('\n').length;
+          for (const complaint of complaintsOf(text)) {
+            const match = /^f:(\d+):(\d+): \S/.exec(complaint);
+            expect(match, complaint).not.toBeNull();
+            expect(Number(match![1])).toBeLessThanOrEqual(lines);
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it('in raw text too', () => {
+    fc.assert(
+      fc.property(
+        fc.nat(EXAMPLE.length),
+        fc.nat(20),
+        fc.string({ maxLength: 6 }),
+        (at, cut, insert) => {
+          const text = EXAMPLE.slice(0, at) + insert + EXAMPLE.slice(at + cut);
+          for (const complaint of complaintsOf(text)) expect(complaint).toMatch(/^f:\d+:\d+: \S/);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
+
+/** Paths of everything in a value, inner nodes too. */
+function leaves(value: unknown, path: (string | number)[] = []): (string | number)[][] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, inner]) => {
+    const at = [...path, Array.isArray(value) ? Number(key) : key];
+    return [at, ...leaves(inner, at)];
+  });
+}
