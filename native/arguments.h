@@ -36,6 +36,16 @@ Napi::Int32Array integers(const Napi::CallbackInfo& info, size_t index, const ch
 /** Whether a double is an exact integer of [0, 2^53). */
 bool exact(double value);
 
+/**
+ * For functions that are written against raw Node-API: the descriptor that a value names, or -1. (napi_get_value_int32 would
+ * make 0 of NaN, which is somebody's descriptor.)
+ */
+inline int descriptorOf(napi_env env, napi_value value) {
+  double number = -1;
+  if (napi_get_value_double(env, value, &number) != napi_ok) return -1;
+  return number >= 0 && number <= INT32_MAX ? static_cast<int>(number) : -1;
+}
+
 /** Adds a function that gets `data`. */
 template <typename Callback>
 void define(Napi::Env env, Napi::Object object, const char* name, Callback callback, void* data) {

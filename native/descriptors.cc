@@ -17,7 +17,7 @@ Napi::Value newEventfd(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), fd);
 }
 
-/** Adds 1. A front-end may have passed a blocking eventfd and filled it: then writing would block, so look first. */
+/** Adds 1. Never blocks on a descriptor with O_NONBLOCK, which whoever takes one from a front-end sets. */
 bool addOne(int fd) {
   const uint64_t one = 1;
   return write(fd, &one, sizeof one) == sizeof one;
@@ -28,9 +28,9 @@ napi_value signalOne(napi_env env, napi_callback_info info) {
   size_t arguments = 1;
   napi_value argument = nullptr;
   napi_value result = nullptr;
-  int32_t fd = -1;
   napi_get_cb_info(env, info, &arguments, &argument, nullptr, nullptr);
-  const bool done = napi_get_value_int32(env, argument, &fd) == napi_ok && fd >= 0 && addOne(fd);
+  const int fd = descriptorOf(env, argument);
+  const bool done = fd >= 0 && addOne(fd);
   napi_get_boolean(env, done, &result);
   return result;
 }

@@ -163,12 +163,9 @@ napi_value packetSend(napi_env env, napi_callback_info info) {
   size_t arguments = 1;
   napi_value argument = nullptr;
   napi_value result = nullptr;
-  int32_t fd = -1;
   napi_get_cb_info(env, info, &arguments, &argument, nullptr, nullptr);
-  int answer = -EBADF;
-  if (napi_get_value_int32(env, argument, &fd) == napi_ok) {
-    answer = send(fd, nullptr, 0, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ? 0 : -errno;
-  }
+  const int fd = descriptorOf(env, argument);
+  const int answer = send(fd, nullptr, 0, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ? 0 : -errno;
   napi_create_int32(env, answer, &result);
   return result;
 }
