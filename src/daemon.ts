@@ -5,6 +5,7 @@
 import { chownSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { AdminServer } from './admin/server.ts';
+import { Traces } from './admin/traces.ts';
 import { BaseState } from './base-state.ts';
 import type { BasePlan, FromWorker } from './base/plan.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
@@ -41,6 +42,7 @@ export class Daemon {
   readonly #limiter = new LogLimiter();
   readonly #worker: TurnWorker;
   readonly #admin: AdminServer;
+  readonly #traces: Traces;
   #finish: (outcome: number | CommandError) => void = () => {};
   readonly #finished: Promise<number | CommandError>;
   #stopping = false;
@@ -53,7 +55,8 @@ export class Daemon {
     this.#finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
-    this.#admin = new AdminServer(this.state, (error) => {
+    this.#traces = new Traces((message) => this.#worker.send(message));
+    this.#admin = new AdminServer(this.state, this.#traces, (error) => {
       this.#log.logger.warn({ error: error.message }, 'admin interface');
     });
     this.#worker = new TurnWorker({
@@ -170,6 +173,9 @@ export class Daemon {
         if (message.adapter in this.state.adapters)
           this.state.adapters[message.adapter] = message.detail;
         break;
+      case 'traced':
+        this.#traces.take(message.id, message.datagrams);
+        break;
       case 'adapterOpen':
         this.#openAdapter(message.adapter);
         break;
@@ -209,6 +215,7 @@ export class Daemon {
 
   #lost(reason: string, pauseMs: number): void {
     this.state.workerLost();
+    this.#traces.end();
     this.state.workerRestarts += 1;
     this.#log.logger.error(
       { reason, pauseMs, restarts: this.state.workerRestarts },

@@ -10,6 +10,7 @@
  */
 import type { Adapter } from './adapter/adapter.ts';
 import { BASE, type Outbox } from './base/outbox.ts';
+import type { Tracer } from './base/trace.ts';
 import { CELL, type Counters } from './counters.ts';
 import type { Native } from './native.ts';
 import type { Attachment, Ring } from './port/attachment.ts';
@@ -36,6 +37,7 @@ export interface TurnContext {
   networks: Network[];
   router: Router;
   outbox: Outbox;
+  tracer: Tracer;
   budget: Budget;
   /** Where in the arena the backlog of each port lies. */
   backlogStart(port: number): number;
@@ -79,7 +81,9 @@ export class Turn {
     const gathered = storage.count;
     if (context.outbox.length > 0) context.outbox.moveTo(storage);
     context.router.route(gathered, now);
+    if (context.tracer.wanted) context.tracer.routed(gathered, this.copies.carried);
     const released = this.deliver(now);
+    if (context.tracer.wanted) context.tracer.delivered(this.copies.carried);
     this.publish();
     return found + released + storage.count - gathered;
   }

@@ -15,6 +15,7 @@ import {
 } from '../socket-file.ts';
 import { Metrics } from './metrics.ts';
 import { buildStatus } from './status.ts';
+import { MAX_COUNT, MAX_SECONDS, type Traces } from './traces.ts';
 
 const SOCKET_MODE = 0o600;
 const MAX_CONNECTIONS = 32;
@@ -32,11 +33,13 @@ export class AdminServer {
   readonly #server: Server;
   readonly #state: BaseState;
   readonly #metrics: Metrics;
+  readonly #traces: Traces;
   readonly #connections = new Set<Socket>();
   #file: SocketFile | null = null;
 
-  constructor(state: BaseState, onError: (error: Error) => void) {
+  constructor(state: BaseState, traces: Traces, onError: (error: Error) => void) {
     this.#state = state;
+    this.#traces = traces;
     this.#metrics = new Metrics(state);
     this.#server = createServer(
       {
@@ -118,9 +121,12 @@ export class AdminServer {
   }
 
   async #answer(request: IncomingMessage): Promise<Answer> {
-    const path = (request.url ?? '').split('?', 1)[0];
-    if (path !== '/v1/status' && path !== '/metrics') {
-      return json(404, { error: 'notFound', message: 'there are /v1/status and /metrics' });
+    const [path, query = ''] = (request.url ?? '').split('?', 2);
+    if (path !== '/v1/status' && path !== '/v1/trace' && path !== '/metrics') {
+      return json(404, {
+        error: 'notFound',
+        message: 'there are /v1/status, /v1/trace?vm=NAME and /metrics',
+      });
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return json(
@@ -129,8 +135,26 @@ export class AdminServer {
         { allow: 'GET, HEAD' },
       );
     }
+    if (path === '/v1/trace') return this.#trace(new URLSearchParams(query));
     if (path === '/v1/status') return json(200, buildStatus(this.#state));
     return { status: 200, type: this.#metrics.contentType, body: await this.#metrics.text() };
+  }
+
+  async #trace(query: URLSearchParams): Promise<Answer> {
+    const name = query.get('vm');
+    const vm = this.#state.plan.vms.findIndex((candidate) => candidate.name === name);
+    const count = Number(query.get('count') ?? 1);
+    const seconds = Number(query.get('seconds') ?? 5);
+    if (vm < 0) return json(400, { error: 'badRequest', message: 'vm= must name a VM' });
+    if (!(Number.isInteger(count) && count >= 1 && count <= MAX_COUNT && seconds > 0 && seconds <= MAX_SECONDS)) {
+      const message = `count= is 1 to ${MAX_COUNT}, seconds= more than 0 and up to ${MAX_SECONDS}`;
+      return json(400, { error: 'badRequest', message });
+    }
+    const datagrams = await this.#traces.request(vm, count, seconds);
+    if (datagrams === null) {
+      return json(503, { error: 'unavailable', message: 'too many traces at once, or no turn worker' });
+    }
+    return json(200, { vm: name, datagrams });
   }
 }
 

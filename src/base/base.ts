@@ -20,6 +20,7 @@ import { dotted, keyOf } from '../wire/ipv4-address.ts';
 import { parseMac } from '../wire/mac.ts';
 import { Outbox, BASE } from './outbox.ts';
 import type { BasePlan, FromWorker, ToWorker } from './plan.ts';
+import { Tracer } from './trace.ts';
 import { PortControl } from './port-control.ts';
 import { Watcher } from './watcher.ts';
 
@@ -47,6 +48,7 @@ export class Base {
   private readonly links: LinkWatch | null;
   private readonly control: ControlService;
   private readonly copies: CopyList;
+  private readonly tracer: Tracer;
   private faultsSeen: number;
 
   constructor(
@@ -102,6 +104,9 @@ export class Base {
       control: (port, source, udpPort, payload) =>
         this.control.receive(port.number, { key: source, udpPort }, payload),
     });
+    this.tracer = new Tracer(storage, this.copies, this.ports, this.adapters, (id, datagrams) =>
+      post({ kind: 'traced', id, datagrams }),
+    );
     this.turn = new Turn({
       native,
       storage,
@@ -113,6 +118,7 @@ export class Base {
       networks: this.networks,
       router,
       outbox: this.outbox,
+      tracer: this.tracer,
       budget: {
         datagrams: plan.datapath.burst,
         descriptors: plan.datapath.burst * DESCRIPTORS_PER_DATAGRAM,
@@ -170,6 +176,12 @@ export class Base {
       case 'adapterRefused':
         this.adapters[message.adapter].refused(message.reason);
         this.control.refused(message.adapter, message.reason);
+        break;
+      case 'trace':
+        this.tracer.want(message.id, message.vm, message.count);
+        break;
+      case 'traceEnd':
+        this.tracer.end(message.id);
         break;
       case 'stop':
         break;

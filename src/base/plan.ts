@@ -109,7 +109,42 @@ export type ToWorker =
       mtu: number;
       up: boolean;
     }
-  | { kind: 'adapterRefused'; adapter: number; reason: string };
+  | { kind: 'adapterRefused'; adapter: number; reason: string }
+  /** Please trace the next `count` datagrams that a VM sends or gets; answered by `traced` with the same id. */
+  | { kind: 'trace'; id: number; vm: number; count: number }
+  /** No longer: answered by `traced` with what there is. */
+  | { kind: 'traceEnd'; id: number };
+
+/** One end of a traced datagram's way. */
+export interface TracedPlace {
+  /** VM or adapter name, or "base". */
+  port: string;
+  kind: string;
+  /** Virtqueue index, where there is one. */
+  ring: number | null;
+  /** Guest-physical address of the buffer, or the offset in the adapter's ring. */
+  address: string | null;
+  /** Bytes copied there or from there, virtio-net header included. */
+  bytes: number | null;
+}
+
+/** The way that one datagram took. */
+export interface TracedDatagram {
+  from: TracedPlace;
+  storage: { slot: number; offset: number; bytes: number };
+  datagram: {
+    kind: string;
+    sourceMac: string;
+    destinationMac: string;
+    source?: string;
+    destination?: string;
+    bytes?: number;
+    timeToLive?: number;
+  };
+  decision: string;
+  /** Null when it was not put anywhere. */
+  to: TracedPlace | null;
+}
 
 export interface VmDetail {
   state: VmState;
@@ -147,5 +182,6 @@ export type FromWorker =
   | { kind: 'adapter'; adapter: number; detail: AdapterDetail }
   /** Please open the packet socket (the main thread has the capability and the time). */
   | { kind: 'adapterOpen'; adapter: number }
+  | { kind: 'traced'; id: number; datagrams: TracedDatagram[] }
   /** All rings quiesced and published, sockets closed. */
   | { kind: 'stopped' };

@@ -9,6 +9,8 @@ export class CopyList {
   readonly rows: number;
   /** Rows filled so far. */
   count = 0;
+  /** Rows that the last call carried out; they still stand in the list. */
+  carried = 0;
   /** Which stage is under way: deliver (arena → regions) or gather. */
   delivering = false;
   /** Rows the addon refused since the start: a fault of ours, never a guest's. */
@@ -50,6 +52,7 @@ export class CopyList {
   gather(): void {
     if (this.count === 0) return;
     this.refused += this.native.gatherCopies(this.count);
+    this.carried = this.count;
     this.count = 0;
   }
 
@@ -57,6 +60,7 @@ export class CopyList {
   deliver(): void {
     if (this.count === 0) return;
     this.refused += this.native.deliverCopies(this.count);
+    this.carried = this.count;
     this.count = 0;
   }
 }

@@ -1,0 +1,49 @@
+/**
+ * `GET /v1/trace?vm=NAME&count=N&seconds=S`: the way of the next N datagrams that a VM sends or gets. Answers when they have come, or
+ * with fewer after S seconds. Only so many traces at once, as each one makes the turns slower.
+ */
+import type { ToWorker, TracedDatagram } from '../base/plan.ts';
+
+const MAX_TRACES = 4;
+export const MAX_COUNT = 100;
+export const MAX_SECONDS = 8;
+
+export class Traces {
+  readonly #send: (message: ToWorker) => boolean;
+  readonly #waiting = new Map<number, (datagrams: TracedDatagram[]) => void>();
+  #next = 1;
+
+  /** `send` posts to the turn worker and wakes it; false when there is none now. */
+  constructor(send: (message: ToWorker) => boolean) {
+    this.#send = send;
+  }
+
+  /** Null when too many are under way, or the turn worker is not running. */
+  request(vm: number, count: number, seconds: number): Promise<TracedDatagram[]> | null {
+    if (this.#waiting.size >= MAX_TRACES) return null;
+    const id = this.#next++;
+    if (!this.#send({ kind: 'trace', id, vm, count })) return null;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        if (this.#send({ kind: 'traceEnd', id })) return;
+        this.take(id, []);
+      }, seconds * 1000);
+      this.#waiting.set(id, (datagrams) => {
+        clearTimeout(timer);
+        resolve(datagrams);
+      });
+    });
+  }
+
+  /** The turn worker's answer. */
+  take(id: number, datagrams: TracedDatagram[]): void {
+    const resolve = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    resolve?.(datagrams);
+  }
+
+  /** The turn worker is gone: nobody will answer. */
+  end(): void {
+    for (const id of [...this.#waiting.keys()]) this.take(id, []);
+  }
+}

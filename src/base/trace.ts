@@ -1,0 +1,164 @@
+/**
+ * The way that single datagrams took, for people: which buffer, where in base storage, which decision, which ring. A turn asks
+ * for it only while somebody waits for a trace; nothing of it is on the hot path otherwise.
+ */
+import type { Adapter } from '../adapter/adapter.ts';
+import { CELLS } from '../counters.ts';
+import type { Port } from '../port/port.ts';
+import { BROADCAST, cellOf, CONSUMED, HELD, isDrop } from '../routing/verdict.ts';
+import type { BaseStorage } from '../storage/base-storage.ts';
+import type { CopyList } from '../storage/copy-list.ts';
+import { dotted } from '../wire/ipv4-address.ts';
+import { macText } from '../wire/mac.ts';
+import type { TracedDatagram, TracedPlace } from './plan.ts';
+
+const IPV4 = 0x0008;
+const ARP = 0x0608;
+const PROTOCOLS: Record<number, string> = { 1: 'ICMP', 6: 'TCP', 17: 'UDP' };
+
+interface Wish {
+  id: number;
+  vm: number;
+  left: number;
+  found: TracedDatagram[];
+}
+
+export class Tracer {
+  private readonly wishes: Wish[] = [];
+  private readonly storage: BaseStorage;
+  private readonly copies: CopyList;
+  private readonly ports: Port[];
+  private readonly adapters: Adapter[];
+  private readonly done: (id: number, datagrams: TracedDatagram[]) => void;
+  /** Slot → what is known of it so far, this turn. */
+  private readonly open = new Map<number, TracedDatagram>();
+
+  constructor(
+    storage: BaseStorage,
+    copies: CopyList,
+    ports: Port[],
+    adapters: Adapter[],
+    done: (id: number, datagrams: TracedDatagram[]) => void,
+  ) {
+    this.storage = storage;
+    this.copies = copies;
+    this.ports = ports;
+    this.adapters = adapters;
+    this.done = done;
+  }
+
+  /** Somebody wants the next `count` datagrams that this VM sends or gets. */
+  want(id: number, vm: number, count: number): void {
+    this.wishes.push({ id, vm, left: count, found: [] });
+  }
+
+  /** Nobody waits for it any more: what there is, is told. */
+  end(id: number): void {
+    const index = this.wishes.findIndex((wish) => wish.id === id);
+    if (index < 0) return;
+    const [wish] = this.wishes.splice(index, 1);
+    this.done(id, wish.found);
+  }
+
+  get wanted(): boolean {
+    return this.wishes.length > 0;
+  }
+
+  /** After routing, before delivery: slots [0, gathered) came from somewhere, with rows [0, rows) of the copy list. */
+  routed(gathered: number, rows: number): void {
+    const { storage } = this;
+    this.open.clear();
+    for (let slot = 0; slot < storage.count; slot++) {
+      const from = storage.from[slot];
+      const to = storage.to[slot];
+      if (!this.wishes.some(({ vm }) => vm === from || vm === to)) continue;
+      const at = storage.at[slot];
+      this.open.set(slot, {
+        from: slot < gathered ? this.place(from, 'output', this.rowTo(at, rows)) : this.origin(from),
+        storage: { slot, offset: at, bytes: storage.length[slot] },
+        datagram: this.describe(at, storage.length[slot]),
+        decision: this.decision(to),
+        to: null,
+      });
+    }
+  }
+
+  /** After delivery, whose rows are [0, rows): what was put somewhere is told where. */
+  delivered(rows: number): void {
+    for (const [slot, traced] of this.open) {
+      const to = this.storage.to[slot];
+      if (to >= 0) traced.to = this.place(to, 'input', this.rowTo(this.storage.at[slot], rows));
+      const from = this.storage.from[slot];
+      for (const wish of this.wishes) {
+        if (wish.left > 0 && (wish.vm === from || wish.vm === to)) {
+          wish.left--;
+          wish.found.push(traced);
+        }
+      }
+    }
+    for (const wish of this.wishes.filter(({ left }) => left === 0)) this.end(wish.id);
+  }
+
+  /** The copy row whose arena side is this frame's header, or -1 when it was carried out earlier. */
+  private rowTo(at: number, rows: number): number {
+    for (let row = 0; row < rows; row++) {
+      const arena = this.copies.cells[row * 6 + 3];
+      if (arena === at - 12 || arena === at - 10) return row;
+    }
+    return -1;
+  }
+
+  private origin(from: number): TracedPlace {
+    if (from < 0) return { port: 'base', kind: 'the base itself', ring: null, address: null, bytes: null };
+    return { ...this.place(from, 'output', -1), kind: 'waited for its neighbour or for buffers' };
+  }
+
+  private place(number: number, direction: 'output' | 'input', row: number): TracedPlace {
+    const bytes = row < 0 ? null : this.copies.cells[row * 6 + 4];
+    const offset = row < 0 ? 0 : this.copies.offsets[row * 3];
+    if (number >= this.ports.length) {
+      return {
+        port: this.adapters[number - this.ports.length].plan.name,
+        kind: direction === 'output' ? 'adapter’s receive ring' : 'adapter’s transmit ring',
+        ring: null,
+        address: row < 0 ? null : `ring + 0x${offset.toString(16)}`,
+        bytes,
+      };
+    }
+    const port = this.ports[number];
+    const rings = direction === 'output' ? port.current?.outputs : port.current?.inputs;
+    const region = port.current?.memory.regions.find(({ handle }) => row >= 0 && handle === this.copies.cells[row * 6 + 2]);
+    return {
+      port: port.vm.name,
+      kind: direction === 'output' ? 'output buffer' : 'input buffer',
+      ring: rings?.length === 1 ? rings[0].index : null,
+      address: region === undefined ? null : `0x${(region.guest + offset).toString(16)}`,
+      bytes,
+    };
+  }
+
+  private decision(to: number): string {
+    if (to >= this.ports.length) return `to adapter ${this.adapters[to - this.ports.length].plan.name}`;
+    if (to >= 0) return `to VM ${this.ports[to].vm.name}`;
+    if (to === CONSUMED) return 'answered or taken by the base';
+    if (to === HELD) return 'waits for a neighbour’s address';
+    if (to === BROADCAST) return 'to every VM of the network';
+    return isDrop(to) ? `dropped: ${CELLS[cellOf(to)]}` : 'undecided';
+  }
+
+  private describe(at: number, length: number): TracedDatagram['datagram'] {
+    const { bytes, halves, words } = this.storage;
+    const type = halves[(at + 12) >> 1];
+    const macs = { sourceMac: macText(bytes, at + 6), destinationMac: macText(bytes, at) };
+    if (type !== IPV4 || length < 34) return { kind: type === ARP ? 'ARP' : 'other', ...macs };
+    const ip = at + 14;
+    return {
+      kind: PROTOCOLS[bytes[ip + 9]] ?? `IP protocol ${bytes[ip + 9]}`,
+      ...macs,
+      source: dotted(words[(ip + 12) >> 2]),
+      destination: dotted(words[(ip + 16) >> 2]),
+      bytes: length - 14,
+      timeToLive: bytes[ip + 8],
+    };
+  }
+}
