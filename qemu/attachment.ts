@@ -1,15 +1,20 @@
-// QEMU's arguments that attach a guest to a vhost-user socket: shared memory, the socket as a
-// client that reconnects, the network device. By hand, for peers other than a base and for
-// devices with features switched off; what `basewire qemu-args` prints is tested beside it.
+// QEMU's arguments that attach a guest to a base: exactly what `basewire qemu-args` prints, so
+// that what we tell people is what we test; plus device properties for guests with features off.
 
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { root } from '../scripts/steps.mjs';
 import type { Qemu } from './qemu.ts';
+
+/** The built command line. */
+export const BASEWIRE = join(root, 'dist/cli.js');
 
 /** How a guest is attached. */
 export interface Attachment {
+  /** The base's configuration file, and the VM's name in it. */
+  config: string;
+  vm: string;
   qemu: Qemu;
-  /** The vhost-user socket that the back-end listens on. */
-  socket: string;
-  mac: string;
   /** Memory in MiB; 256 unless told. */
   memory?: number;
   /** Queue pairs; 1 unless told. */
@@ -20,21 +25,18 @@ export interface Attachment {
 
 /** @returns the arguments, for `VmOptions.attachment` */
 export function attachment(options: Attachment): string[] {
-  const { qemu, socket, mac, memory = 256, queues = 1, device = [] } = options;
-  const [major, minor] = qemu.version;
-  // `reconnect` (seconds) gave way to `reconnect-ms` in 9.2.
-  const milliseconds = major > 9 || (major === 9 && minor >= 2);
-  const reconnect = milliseconds ? 'reconnect-ms=200' : 'reconnect=1';
-  const properties = [`mac=${mac}`, ...device];
-  if (queues > 1) properties.push('mq=on');
-  // QEMU before 8.0 dies when a vhost-user device uses MSI-X without KVM.
-  if (major < 8) properties.push('vectors=0');
-  else if (queues > 1) properties.push(`vectors=${2 * queues + 2}`);
-  return [
-    ...['-m', `${memory}`, '-machine', 'pc,memory-backend=ram'],
-    ...['-object', `memory-backend-memfd,id=ram,size=${memory}M,share=on`],
-    ...['-chardev', `socket,id=net-socket,path=${socket},${reconnect}`],
-    ...['-netdev', `vhost-user,id=net,chardev=net-socket,queues=${queues}`],
-    ...['-device', `virtio-net-pci,netdev=net,${properties.join(',')}`],
+  const { config, vm, qemu, memory = 256, queues = 1, device = [] } = options;
+  const args = [
+    ...['qemu-args', vm, '--config', config, '--qemu-version', qemu.version.join('.')],
+    ...['--no-kvm', '--memory', `${memory}M`, '--queues', `${queues}`],
   ];
+  const printed = execFileSync(process.execPath, [BASEWIRE, ...args], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const words = printed.trim().split(/\s+/);
+  const at = words.findIndex((word) => word.startsWith('virtio-net-pci,'));
+  if (at < 0) throw new Error(`basewire qemu-args printed no network device:\n${printed}`);
+  words[at] = [words[at], ...device].join(',');
+  return words;
 }

@@ -72,6 +72,13 @@ export class Lan {
     return this.start(program, paths.busybox, program, ...args);
   }
 
+  /** Frames that have reached the LAN's host. */
+  framesReceived(): number {
+    const text = ip('-n', this.#far, '-s', '-j', 'link', 'show', 'dev', 'eth0');
+    const [link] = JSON.parse(text) as [{ stats64: { rx: { packets: number } } }];
+    return link.stats64.rx.packets;
+  }
+
   remove(): void {
     this.#undo();
   }
