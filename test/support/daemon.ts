@@ -10,7 +10,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.ts';
 
-const COMMAND = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+/** BASEWIRE_CLI names another build, such as one with sanitizers. */
+const COMMAND =
+  process.env.BASEWIRE_CLI ?? fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
 /** True when `npm run build` has been done. */
 export const BUILT = existsSync(COMMAND);

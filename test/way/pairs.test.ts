@@ -42,6 +42,7 @@ describe('queue pairs', () => {
       const payload = Buffer.alloc(4);
       payload.writeUInt32BE(Math.floor(i / flows));
       await a.send(udpFrame(A, B.ip, payload, { ports: [4000, port] }), { publish: i % 5 === 4 });
+      b.pollReceived();
     }
     a.transmitQueue().publish();
     for (let i = 0; i < 800; i++) {
