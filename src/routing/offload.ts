@@ -10,6 +10,7 @@
  */
 import { CELL } from '../counters.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
+import { swap16 } from '../wire/bytes.ts';
 import * as checksum from '../wire/checksum.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
@@ -34,6 +35,9 @@ const MAX_GSO_SIZE = ipv4.MAX_TOTAL_BYTES - ipv4.MIN_HEADER_BYTES - tcp.MIN_HEAD
 
 /** Frame bytes in front of the IP header. */
 const IP = ethernet.HEADER_BYTES;
+/** Halves as this machine reads them: the EtherType of IPv4; "more fragments" and the fragment offset. */
+const ETHER_TYPE_IPV4 = swap16(ethernet.TYPE_IPV4);
+const ANY_FRAGMENT = swap16(ipv4.MORE_FRAGMENTS | ipv4.FRAGMENT_OFFSET);
 
 /**
  * Checks the offload header of a frame from a guest and makes it canonical. Returns 0, or the CELL index of the reason
@@ -52,31 +56,26 @@ export function checkOffload(
   acceptTso4: boolean,
   acceptEcn: boolean,
 ): number {
-  const bytes = storage.bytes;
   const at = storage.at[slot];
-  const header = at - virtio.HEADER_BYTES;
-  const gsoType = bytes[header + virtio.GSO_TYPE];
+  const flagsAndType = storage.halves[(at - 12) >> 1];
+  const gsoType = flagsAndType >>> 8;
   // Unknown flags are to be ignored (virtio 1.3 §5.1.6.2.2), and only a device may say DATA_VALID or RSC_INFO.
-  if ((bytes[header + virtio.FLAGS] & virtio.NEEDS_CSUM) === 0) {
+  if ((flagsAndType & virtio.NEEDS_CSUM) === 0) {
     // A segment's checksum is never complete, so segmentation needs NEEDS_CSUM, too (§5.1.6.2.1).
     if (gsoType !== virtio.GSO_NONE) return CELL.badSegmentation;
     clearOffload(storage, slot);
     return 0;
   }
 
-  const protocol = checksumOwner(
-    storage,
-    slot,
-    virtio.csumStart(bytes, header),
-    virtio.csumOffset(bytes, header),
-  );
+  const place = storage.words[(at - 6) >> 2];
+  const protocol = checksumOwner(storage, slot, place & 0xffff, place >>> 16);
   if (!acceptCsum || protocol === 0) return CELL.badChecksumOffload;
   if (gsoType === virtio.GSO_NONE) {
     writeOffload(storage, slot, protocol, virtio.GSO_NONE, 0);
     return 0;
   }
 
-  const size = virtio.gsoSize(bytes, header);
+  const size = storage.words[(at - 10) >> 2] >>> 16;
   const data = dataLength(storage, slot, protocol);
   if (
     (gsoType & ~virtio.GSO_ECN) !== virtio.GSO_TCPV4 ||
@@ -104,23 +103,20 @@ export function checksumOwner(
   start: number,
   offset: number,
 ): number {
-  const bytes = storage.bytes;
+  const { bytes, halves, words } = storage;
   const at = storage.at[slot];
-  const ip = at + IP;
   const length = storage.length[slot];
-  if (
-    length < IP + ipv4.MIN_HEADER_BYTES ||
-    ethernet.etherType(bytes, at) !== ethernet.TYPE_IPV4 ||
-    ipv4.isFragment(bytes, ip)
-  ) {
-    return 0;
-  }
-  const ipHeader = ipv4.headerLength(bytes, ip);
-  const total = ipv4.totalLength(bytes, ip);
+  if (length < IP + ipv4.MIN_HEADER_BYTES) return 0;
+  if (halves[(at + ethernet.ETHER_TYPE) >> 1] !== ETHER_TYPE_IPV4) return 0;
+  const ip = at + IP;
+  if ((halves[(ip + ipv4.FRAGMENT) >> 1] & ANY_FRAGMENT) !== 0) return 0;
+  const first = words[ip >> 2];
+  const ipHeader = (first & 0x0f) << 2;
+  const total = swap16(first >>> 16);
   const payload = total - ipHeader;
   if (ipHeader < ipv4.MIN_HEADER_BYTES || payload < 0 || IP + total > length) return 0;
   if (start !== IP + ipHeader) return 0;
-  const protocol = ipv4.protocol(bytes, ip);
+  const protocol = bytes[ip + ipv4.PROTOCOL];
   const l4 = at + start;
   if (protocol === ipv4.PROTOCOL_TCP) {
     return offset === tcp.CHECKSUM && tcp.check(bytes, l4, payload) ? protocol : 0;
@@ -150,8 +146,8 @@ export function dataLength(storage: BaseStorage, slot: number, protocol: number)
 }
 
 /**
- * Writes the canonical header of a datagram whose checksum, at the place `checksumOwner` has confirmed, is to be completed and whose data
- * is to go out in segments of `gsoSize` bytes. Trims the frame.
+ * Writes the canonical header of a datagram whose checksum, at the place `checksumOwner` has confirmed, is to be
+ * completed and whose data is to go out in segments of `gsoSize` bytes. Trims the frame.
  */
 export function writeOffload(
   storage: BaseStorage,
@@ -160,27 +156,33 @@ export function writeOffload(
   gsoType: number,
   gsoSize: number,
 ): void {
-  const bytes = storage.bytes;
+  const { halves, words } = storage;
   const at = storage.at[slot];
   const ip = at + IP;
-  const header = at - virtio.HEADER_BYTES;
-  const ipHeader = ipv4.headerLength(bytes, ip);
-  const total = ipv4.totalLength(bytes, ip);
+  const first = words[ip >> 2];
+  const ipHeader = (first & 0x0f) << 2;
+  const total = swap16(first >>> 16);
+  const start = IP + ipHeader;
   const offset = protocol === ipv4.PROTOCOL_TCP ? tcp.CHECKSUM : udp.CHECKSUM;
-  // One segment is no segmentation.
-  const many = gsoType !== virtio.GSO_NONE && dataLength(storage, slot, protocol) > gsoSize;
-
+  let type: number = virtio.GSO_NONE;
+  let lengthAndSize = 0;
+  if (gsoType !== virtio.GSO_NONE) {
+    const headers = headersLength(storage, slot, protocol);
+    // One segment is no segmentation.
+    if (IP + total - headers > gsoSize) {
+      type = gsoType;
+      // From a driver hdr_len is only a hint (§5.1.6.2.2), but the kernel believes it.
+      lengthAndSize = headers | (gsoSize << 16);
+    }
+  }
   storage.length[slot] = IP + total;
-  bytes[header + virtio.FLAGS] = virtio.NEEDS_CSUM;
-  bytes[header + virtio.GSO_TYPE] = many ? gsoType : virtio.GSO_NONE;
-  // From a driver hdr_len is only a hint (§5.1.6.2.2), but the kernel believes it.
-  virtio.setHdrLen(bytes, header, many ? headersLength(storage, slot, protocol) : 0);
-  virtio.setGsoSize(bytes, header, many ? gsoSize : 0);
-  virtio.setCsumStart(bytes, header, IP + ipHeader);
-  virtio.setCsumOffset(bytes, header, offset);
-  virtio.setNumBuffers(bytes, header, 0);
+  // The header as words: flags and gso_type; hdr_len and gso_size; csum_start and csum_offset; num_buffers.
+  halves[(at - 12) >> 1] = virtio.NEEDS_CSUM | (type << 8);
+  words[(at - 10) >> 2] = lengthAndSize;
+  words[(at - 6) >> 2] = start | (offset << 16);
+  halves[(at - 2) >> 1] = 0;
   // The sender has written the pseudo-header's sum; written again, nobody depends on its having done that right.
-  writePseudoHeader(storage, ip, ip + ipHeader + offset, protocol, total - ipHeader);
+  writePseudoHeader(storage, ip, at + start + offset, protocol, total - ipHeader);
 }
 
 /** Zeroes the virtio-net header of a slot. */
@@ -261,9 +263,9 @@ export function completeChecksum(storage: BaseStorage, slot: number): void {
     return;
   }
   const at = storage.at[slot];
-  const header = at - virtio.HEADER_BYTES;
-  const start = virtio.csumStart(storage.bytes, header);
-  const offset = virtio.csumOffset(storage.bytes, header);
+  const place = storage.words[(at - 6) >> 2];
+  const start = place & 0xffff;
+  const offset = place >>> 16;
   finishChecksum(storage, at + start, offset, storage.length[slot] - start);
   clearOffload(storage, slot);
 }
