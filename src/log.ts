@@ -41,9 +41,10 @@ export class Log {
     this.#output.on('drop', () => {
       this.dropped += 1;
     });
-    this.#output.on('error', () => {
+    this.#output.on('error', (error: NodeJS.ErrnoException) => {
       // EPIPE: nobody will ever read this again. ENOSPC and others: lines are lost while it lasts.
       this.dropped += 1;
+      if (error.code === 'EPIPE') this.#gone = true;
     });
     this.#output.on('close', () => {
       this.#gone = true;

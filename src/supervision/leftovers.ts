@@ -12,7 +12,7 @@ function identity(fd: number): string | null {
   try {
     const target = readlinkSync(`/proc/self/fd/${fd}`);
     if (!target.startsWith('anon_inode:')) return target;
-    // All eventfds have the same link; the id tells them apart (Linux 5.1).
+    // All eventfds have the same link; the id tells those apart that are open at the same time (Linux 5.2).
     const info = readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1');
     return target + (/^eventfd-id:.*$/m.exec(info)?.[0] ?? '');
   } catch {

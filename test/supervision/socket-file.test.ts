@@ -1,0 +1,102 @@
+/** A stale socket file is replaced; everything else that stands at its path stays. */
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { expect, it, onTestFinished } from 'vitest';
+import { native } from '../../src/native.ts';
+import {
+  makeSocketFolder,
+  prepareSocketPath,
+  rememberSocketFile,
+  removeSocketFile,
+} from '../../src/socket-file.ts';
+import { testFolder } from './folder.ts';
+
+it('nothing there', () => {
+  prepareSocketPath(join(testFolder(), 'a.sock'));
+});
+
+it('a stale socket goes', () => {
+  const path = join(testFolder(), 'a.sock');
+  native.closeDescriptor(native.unixListen(path, 0o600, 1));
+  expect(lstatSync(path).isSocket()).toBe(true);
+  prepareSocketPath(path);
+  expect(existsSync(path)).toBe(false);
+});
+
+it('a socket on which somebody accepts stays', async () => {
+  const path = join(testFolder(), 'a.sock');
+  const server = createServer().listen(path);
+  onTestFinished(() => {
+    server.close();
+  });
+  await new Promise((resolve) => server.once('listening', resolve));
+  expect(() => prepareSocketPath(path)).toThrow(/another process accepts connections on it/);
+  expect(lstatSync(path).isSocket()).toBe(true);
+});
+
+it('a socket whose backlog is full stays', () => {
+  const path = join(testFolder(), 'a.sock');
+  const fds = [native.unixListen(path, 0o600, 0)];
+  onTestFinished(() => fds.forEach((fd) => void native.closeDescriptor(fd)));
+  for (let full = false; !full && fds.length < 100; ) {
+    try {
+      fds.push(native.unixConnect(path));
+    } catch (error) {
+      expect((error as NodeJS.ErrnoException).code).toBe('EAGAIN');
+      full = true;
+    }
+  }
+  expect(() => prepareSocketPath(path)).toThrow(/listens on it/);
+});
+
+it('a file, a folder and a link stay', () => {
+  const folder = testFolder();
+  const stale = join(folder, 'stale.sock');
+  native.closeDescriptor(native.unixListen(stale, 0o600, 1));
+  writeFileSync(join(folder, 'file'), 'precious');
+  mkdirSync(join(folder, 'folder'));
+  symlinkSync(stale, join(folder, 'link'));
+  symlinkSync('/nowhere', join(folder, 'dangling'));
+  expect(() => prepareSocketPath(join(folder, 'file'))).toThrow(/is not a socket/);
+  expect(() => prepareSocketPath(join(folder, 'folder'))).toThrow(/is not a socket/);
+  expect(() => prepareSocketPath(join(folder, 'link'))).toThrow(/symbolic link/);
+  expect(() => prepareSocketPath(join(folder, 'dangling'))).toThrow(/symbolic link/);
+  expect(readFileSync(join(folder, 'file'), 'utf8')).toBe('precious');
+  expect(lstatSync(stale).isSocket()).toBe(true);
+});
+
+it('only the file that we made is removed', () => {
+  const path = join(testFolder(), 'a.sock');
+  const fd = native.unixListen(path, 0o600, 1);
+  const file = rememberSocketFile(path);
+  unlinkSync(path);
+  const other = native.unixListen(path, 0o600, 1);
+  removeSocketFile(file);
+  expect(existsSync(path)).toBe(true);
+  removeSocketFile(rememberSocketFile(path));
+  expect(existsSync(path)).toBe(false);
+  removeSocketFile(file); // gone already: no complaint
+  native.closeDescriptor(fd);
+  native.closeDescriptor(other);
+});
+
+it('makes the folder when only that is missing', () => {
+  const folder = testFolder();
+  expect(makeSocketFolder(join(folder, 'run', 'a.sock'))).toBe(true);
+  expect(lstatSync(join(folder, 'run')).mode & 0o777).toBe(0o750);
+  expect(makeSocketFolder(join(folder, 'run', 'b.sock'))).toBe(false);
+  expect(() => makeSocketFolder(join(folder, 'no', 'such', 'a.sock'))).toThrow(
+    /can’t make the folder/,
+  );
+  chmodSync(join(folder, 'run'), 0o700);
+});

@@ -1,0 +1,111 @@
+/** A turn worker that fails is noticed, ended with all it held, and replaced. */
+import { expect, it, onTestFinished } from 'vitest';
+import type { FromWorker } from '../../src/base/plan.ts';
+import { BaseState } from '../../src/base-state.ts';
+import { prepareSocketPath } from '../../src/socket-file.ts';
+import { openDescriptors } from '../../src/supervision/leftovers.ts';
+import { TurnWorker } from '../../src/supervision/turn-worker.ts';
+import { until } from '../support/until.ts';
+import { testFolder, testPlan } from './folder.ts';
+
+function startWorker(mode: string) {
+  process.env.FAKE_WORKER_MODE = mode;
+  const plan = testPlan(testFolder());
+  const state = new BaseState(plan);
+  const seen = {
+    messages: [] as FromWorker[],
+    lost: [] as { reason: string; pauseMs: number }[],
+    fatal: [] as string[],
+    ends: 0,
+  };
+  const worker = new TurnWorker({
+    url: new URL('../support/fake-turn-worker.mjs', import.meta.url),
+    plan,
+    counters: state.counters.buffer,
+    exitWithFrontend: false,
+    onMessage: (message) => seen.messages.push(message),
+    onLost: (reason, pauseMs) => {
+      seen.lost.push({ reason, pauseMs });
+      // As a real worker does before it listens.
+      prepareSocketPath(plan.vms[0]!.sockets[0]!.path);
+    },
+    onFatal: (reason) => seen.fatal.push(reason),
+    onEnd: () => {
+      seen.ends += 1;
+    },
+    keep: () => [],
+  });
+  onTestFinished(async () => {
+    await worker.stop(500);
+  });
+  worker.start();
+  const ready = () => seen.messages.filter((message) => message.kind === 'ready').length;
+  return { worker, seen, ready, state, plan };
+}
+
+it('a good one serves, and stops when asked', async () => {
+  const { worker, seen, ready } = startWorker('good');
+  await until('ready', () => ready() === 1);
+  expect(worker.phase).toBe('serving');
+  expect(await worker.stop(2000)).toBe(true);
+  expect(worker.phase).toBe('stopped');
+  expect(seen.lost).toEqual([]);
+});
+
+it.each([
+  ['throws', /it threw: Error: a bug/],
+  ['ends', /it ended with code 0/],
+  ['hangs', /its loop stood still for 1\.75 seconds/],
+])('one that %s is replaced', async (mode, reason) => {
+  const { worker, seen, ready } = startWorker(mode);
+  await until('the first to be ready', () => ready() === 1);
+  const held = openDescriptors().size;
+  await until('the second to be ready', () => ready() === 2, 15_000);
+  expect(seen.lost).toHaveLength(1);
+  expect(seen.lost[0]!.reason).toMatch(reason);
+  expect(seen.fatal).toEqual([]);
+  expect(worker.phase).toBe('serving');
+  // The second holds as much as the first did: nothing of the first is left.
+  await until('no descriptor left behind', () => openDescriptors().size <= held);
+  expect(await worker.stop(2000)).toBe(true);
+});
+
+it('one that fails before it ever was ready is not tried again', async () => {
+  const failed = startWorker('failed');
+  await until('the failure', () => failed.seen.fatal.length === 1);
+  expect(failed.seen.fatal).toEqual(['socket /x: address in use']);
+  expect(failed.seen.lost).toEqual([]);
+  const thrown = startWorker('throwsAtOnce');
+  await until('the failure', () => thrown.seen.fatal.length === 1);
+  expect(thrown.seen.fatal[0]).toMatch(/broken from the start/);
+});
+
+it('one that does not stop when asked is ended', async () => {
+  const { worker, ready } = startWorker('deafToStop');
+  await until('ready', () => ready() === 1);
+  expect(await worker.stop(100)).toBe(false);
+  expect(worker.phase).toBe('stopped');
+});
+
+it('one that ends with its front-end says so', async () => {
+  const { seen } = startWorker('frontendEnds');
+  await until('the end', () => seen.ends === 1);
+  expect(seen.lost).toEqual([]);
+});
+
+it('messages to a worker that is gone are refused', async () => {
+  const { worker, ready } = startWorker('good');
+  await until('ready', () => ready() === 1);
+  await worker.stop(1000);
+  expect(worker.send({ kind: 'adapterRefused', adapter: 0, reason: '' })).toBe(false);
+});
+
+it('what waited when the worker was lost is booked as dropped', () => {
+  const state = new BaseState(testPlan('/tmp'));
+  state.counters.add(0, 'receivedDatagrams', 10);
+  state.counters.add(0, 'delivered', 7);
+  state.counters.add(0, 'waiting', 3);
+  state.workerLost();
+  expect(state.counters.get(0, 'waiting')).toBe(0);
+  expect(state.counters.get(0, 'receiverNotRunning')).toBe(3);
+});
