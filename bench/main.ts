@@ -15,12 +15,13 @@ import type { RowOptions, RowRunner } from './rows/row.ts';
 import { adapterRow } from './rows/adapter.ts';
 import { controlRow } from './rows/control.ts';
 import { garbageRow } from './rows/garbage.ts';
+import { guestsRow } from './rows/guests.ts';
 import { idleRow } from './rows/idle.ts';
 import { latencyRow } from './rows/latency.ts';
 import { scaleRow } from './rows/scale.ts';
 import { switchRow } from './rows/switch.ts';
 
-const ROWS: RowRunner[] = [switchRow, adapterRow, latencyRow, idleRow, controlRow, scaleRow, garbageRow];
+const ROWS: RowRunner[] = [switchRow, adapterRow, guestsRow, latencyRow, idleRow, controlRow, scaleRow, garbageRow];
 
 const USAGE = `npm run bench -- [row ...] [options]
 

@@ -28,7 +28,8 @@ export interface Candidate {
 
 /** The project's folder. */
 export const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
-const CLI = join(PROJECT, 'dist/cli.js');
+/** The built command line, or another build's to compare with. */
+const CLI = process.env.BASEWIRE_CLI ?? join(PROJECT, 'dist/cli.js');
 
 export interface BaseOptions {
   name?: string;
@@ -36,6 +37,10 @@ export interface BaseOptions {
   packed?: boolean;
   /** Options of node itself, such as --cpu-prof. */
   nodeArgs?: string[];
+  /** Folder for --cpu-prof's files. */
+  profileTo?: string;
+  /** On the switch's core alone (default), or wherever the system likes. */
+  pinned?: boolean;
   /** Network namespace, for an adapter. */
   namespace?: string;
   /** VMs besides the two; "@" stands for the folder of the sockets. */
@@ -76,8 +81,8 @@ export async function startBase(lab: Lab, options: BaseOptions = {}): Promise<Ru
   const child = new Child(
     options.name ?? 'basewire',
     process.execPath,
-    [...(options.nodeArgs ?? []), CLI, 'run', '--config', config],
-    { core: lab.cores.switch, cwd: folder, ...(options.namespace ? { namespace: options.namespace } : {}) },
+    [...(options.nodeArgs ?? []), ...(options.profileTo ? ['--cpu-prof-dir', options.profileTo] : []), CLI, 'run', '--config', config],
+    { ...(options.pinned === false ? {} : { core: lab.cores.switch }), cwd: folder, ...(options.namespace ? { namespace: options.namespace } : {}) },
   );
   await child.until((output) => (/\bready\b/.test(output) ? true : null), 'ready', 60);
   return {

@@ -27,7 +27,7 @@ export interface GeneratorOptions {
   sockets: [string, string];
   inOrder?: boolean;
   packed?: boolean;
-  /** 256 sources (10.77.0..255.11) instead of one. */
+  /** 256 sources (10.77.0..255.12) instead of one. */
   multiFlow?: boolean;
 }
 

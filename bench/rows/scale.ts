@@ -6,7 +6,7 @@
  */
 import { join } from 'node:path';
 import { type BaseOptions, startBase } from '../lib/candidates.ts';
-import { Generator, PORTS } from '../lib/generator.ts';
+import { Generator } from '../lib/generator.ts';
 import type { Lab } from '../lib/lab.ts';
 import { NoiseMeter, processMemory } from '../lib/machine.ts';
 import { DPDK, provide } from '../lib/needs.ts';
@@ -39,9 +39,9 @@ function spread(count: number): string[] {
   return list;
 }
 
-/** The sources that testpmd's --txonly-multi-flow uses: 10.77.0..255.11 for a port at 10.77.0.10 on its second lcore. */
+/** The sources that testpmd's --txonly-multi-flow makes of the destination 10.77.0.11, on its second lcore. */
 function flows(): string[] {
-  return Array.from({ length: 256 }, (_, index) => `10.77.${index}.11`).filter((address) => address !== PORTS[1].address);
+  return Array.from({ length: 256 }, (_, index) => `10.77.${index}.12`);
 }
 
 async function measure(lab: Lab, options: BaseOptions, quiet: string[], multiFlow: boolean): Promise<Reading> {
@@ -72,7 +72,7 @@ const quietMac = (index: number) => `52:54:00:00:01:${index.toString(16).padStar
 
 function addressOptions(count: number): BaseOptions {
   if (count === 2) return { subnet: '10.0.0.0/8' };
-  const more = spread(Math.max(0, count - 2 - 255));
+  const more = spread(Math.max(0, count - 2 - 256));
   const half = more.length >> 1;
   return { subnet: '10.0.0.0/8', moreAddresses: [[...flows(), ...more.slice(0, half)], more.slice(half)] };
 }
