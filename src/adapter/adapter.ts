@@ -135,9 +135,9 @@ export class Adapter {
     if (this.transmitRing === null) return;
     const result = this.transmitRing.publish();
     if (result === 0) return;
-    // The interface said no: rtnetlink tells the same, sooner or later.
-    if (result === ENETDOWN) this.goDown();
-    else this.lost('the interface is gone');
+    // ENETDOWN may be an error of the past that nobody read; what is marked then stays in the ring for the next turn.
+    if (result === ENETDOWN) this.refreshLink();
+    else this.lost(`interface ${this.plan.interface} is gone`);
   }
 
   /** Frames wait in the transmit ring: `publish` again soon, also without anything new. */

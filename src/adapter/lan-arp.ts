@@ -37,10 +37,8 @@ export class LanArp {
   private readonly baseKey: number;
   private readonly mask: number;
   private readonly replies = new TokenBuckets(1, REPLIES.rate, REPLIES.burst);
-  /** Keys to announce, in rounds; the round's keys are taken from the end. */
-  private toAnnounce: number[] = [];
-  private again: number[] = [];
-  private round = 0;
+  /** Addresses to announce: when next, and how often still. */
+  private readonly announcements = new Map<number, { at: Milliseconds; left: number }>();
   private announceAt: Milliseconds = Number.POSITIVE_INFINITY;
   private defendedAt: Milliseconds = Number.NEGATIVE_INFINITY;
 
@@ -101,45 +99,43 @@ export class LanArp {
 
   /** Announces one address (a VM attached): now and once again. */
   announce(key: number, now: Milliseconds): void {
-    this.toAnnounce.push(key);
-    this.round = 0;
+    this.announcements.set(key, { at: now, left: ANNOUNCEMENTS });
     this.announceAt = now;
     this.tick(now);
   }
 
   /** Announces every listed address and the base's own. */
   announceAll(now: Milliseconds): void {
-    this.toAnnounce = [this.baseKey, ...this.context.addresses.ownedKeys()];
-    this.again = [];
-    this.round = 0;
+    const announcement = { at: now, left: ANNOUNCEMENTS };
+    this.announcements.set(this.baseKey, { ...announcement });
+    for (const key of this.context.addresses.ownedKeys()) {
+      this.announcements.set(key, { ...announcement });
+    }
     this.announceAt = now;
     this.tick(now);
   }
 
   /** Nothing more to announce: the adapter is not open. */
   stop(): void {
-    this.toAnnounce = [];
-    this.again = [];
+    this.announcements.clear();
     this.announceAt = Number.POSITIVE_INFINITY;
   }
 
   /** Sends announcements that are due; when it wants to be called again. */
   tick(now: Milliseconds): Milliseconds {
     if (now < this.announceAt) return this.announceAt;
-    for (let sent = 0; sent < ANNOUNCE_BATCH && this.toAnnounce.length > 0; sent++) {
-      const key = this.toAnnounce.pop()!;
-      this.send(gratuitousArp(this.mac, key));
-      this.again.push(key);
+    let sent = 0;
+    let next = Number.POSITIVE_INFINITY;
+    for (const [key, announcement] of this.announcements) {
+      if (announcement.at <= now && sent < ANNOUNCE_BATCH) {
+        sent++;
+        this.send(gratuitousArp(this.mac, key));
+        announcement.at = now + ANNOUNCE_INTERVAL;
+        if (--announcement.left === 0) this.announcements.delete(key);
+      }
+      next = Math.min(next, Math.max(announcement.at, now + ANNOUNCE_PAUSE));
     }
-    if (this.toAnnounce.length > 0) {
-      this.announceAt = now + ANNOUNCE_PAUSE;
-    } else if (++this.round < ANNOUNCEMENTS && this.again.length > 0) {
-      this.toAnnounce = this.again;
-      this.again = [];
-      this.announceAt = now + ANNOUNCE_INTERVAL;
-    } else {
-      this.stop();
-    }
+    this.announceAt = this.announcements.size === 0 ? Number.POSITIVE_INFINITY : next;
     return this.announceAt;
   }
 

@@ -1,0 +1,563 @@
+/**
+ * What an adapter does on a real interface, scenario by scenario. Run as a program in a network namespace of its own, it plays
+ * them all and prints a line of JSON for each.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { CELL } from '../../../src/counters.ts';
+import { native } from '../../../src/native.ts';
+import { HELD } from '../../../src/routing/verdict.ts';
+import { isUp } from '../../../src/adapter/rtnetlink.ts';
+import { macText } from '../../../src/wire/mac.ts';
+import { GSO, HDR_FLAG, PLAIN } from '../../support/net-header.ts';
+import { BROADCAST, ethernet, icmp, ipv4, PROTOCOL, tcp, udp } from '../../support/packets.ts';
+import { until } from '../../support/until.ts';
+import {
+  ADAPTER_PORT,
+  arpFrame,
+  BASE,
+  Bench,
+  type BenchOptions,
+  ip,
+  NEIGHBOUR,
+  NEIGHBOUR_MAC,
+  plug,
+  unplug,
+  VM,
+  VM_PORT,
+} from './bench.ts';
+
+const ANY_MAC = '02:00:00:00:99:99';
+const OTHER_MAC = '02:00:00:00:77:77';
+
+function datagram(size: number, source = VM, destination = NEIGHBOUR, destinationMac = ANY_MAC): Buffer {
+  const payload = Buffer.alloc(size);
+  for (let i = 0; i < size; i++) payload[i] = i * 7;
+  const ports = { source, destination, sourcePort: 1000, destinationPort: 2000 };
+  const packet = ipv4({ source, destination, protocol: PROTOCOL.udp }, udp(ports, payload));
+  return ethernet({ source: ANY_MAC, destination: destinationMac, type: 0x0800 }, packet);
+}
+
+/** A TCP datagram that is to be segmented. */
+function large(size: number, source: string, destination: string, destinationMac = ANY_MAC) {
+  const payload = Buffer.alloc(size, 'segment me ');
+  const ports = { source, destination, sourcePort: 1, destinationPort: 2 };
+  const segment = tcp({ ...ports, checksum: 'partial' }, payload);
+  const bytes = ethernet(
+    { source: ANY_MAC, destination: destinationMac, type: 0x0800 },
+    ipv4({ source, destination, protocol: PROTOCOL.tcp }, segment),
+  );
+  const header = {
+    flags: HDR_FLAG.needsCsum,
+    gsoType: GSO.tcpv4,
+    headerLength: 54,
+    gsoSize: 1448,
+    checksumStart: 34,
+    checksumOffset: 16,
+  };
+  return { bytes, header };
+}
+
+type Scenario = (bench: Bench) => Promise<void>;
+
+export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }> = {
+  'announces its addresses when it opens': {
+    async run(bench) {
+      assert.equal(bench.send([datagram(100)])[0], CELL.adapterClosed);
+      await bench.open();
+      const { mac } = native.interfaceInfo('bw0');
+      for (const address of [VM, BASE]) {
+        const { parsed } = await bench.lan.until(
+          `an announcement of ${address}`,
+          ({ parsed }) => parsed.arp?.senderIp === address && parsed.arp.targetIp === address,
+        );
+        assert.equal(parsed.destination, BROADCAST);
+        assert.equal(parsed.arp!.senderMac, macText(mac));
+        assert.equal(parsed.arp!.operation, 1);
+      }
+      assert.deepEqual(bench.adapter.detail(), {
+        state: 'open',
+        mac: macText(mac),
+        mtu: 1500,
+        neighbours: 0,
+        reason: '',
+      });
+      bench.adapter.close('enough');
+      assert.equal(bench.adapter.state, 'closed');
+      assert.equal(bench.send([datagram(100)])[0], CELL.adapterClosed);
+      await bench.open();
+    },
+  },
+
+  'sends a datagram to a neighbour it asked for, byte by byte': {
+    async run(bench) {
+      await bench.open();
+      const frame = datagram(700);
+      assert.deepEqual(bench.send([frame]), [HELD]);
+      assert.equal(bench.counters.get(VM_PORT, 'waiting'), 1);
+      const asked = await bench.lan.until(
+        'a question',
+        ({ parsed }) => parsed.arp?.targetIp === NEIGHBOUR,
+      );
+      assert.equal(asked.parsed.arp!.senderIp, BASE);
+      assert.equal(asked.parsed.destination, BROADCAST);
+      bench.lan.answer();
+      const isFrame = (seen: { bytes: Buffer }) => seen.bytes.subarray(12).equals(frame.subarray(12));
+      const first = await bench.lan.until('the datagram that waited', isFrame);
+      assert.equal(first.parsed.destination, NEIGHBOUR_MAC);
+      assert.equal(first.parsed.source, macText(bench.adapter.mac));
+      assert.deepEqual(first.parsed.problems, []);
+      assert.equal(bench.counters.get(VM_PORT, 'waiting'), 0);
+      bench.lan.seen.length = 0;
+      assert.deepEqual(bench.send([frame, frame]), [0, 0]);
+      await bench.lan.until('two more', () => bench.lan.seen.filter(isFrame).length === 2);
+      assert.equal(bench.adapter.detail().neighbours, 1);
+    },
+  },
+
+  'takes datagrams in, byte by byte': {
+    async run(bench) {
+      await bench.open();
+      const mac = macText(bench.adapter.mac);
+      const frames = [0, 1, 17, 700, 1472].map((size) => datagram(size, NEIGHBOUR, VM, mac));
+      bench.lan.send(frames);
+      // Not for us: neither counted nor seen.
+      bench.lan.send([datagram(5, NEIGHBOUR, VM, OTHER_MAC)]);
+      bench.lan.send([datagram(33, NEIGHBOUR, VM, mac)]);
+      await bench.until('all of them', () => bench.received.length >= 6);
+      const bytes = frames.reduce((sum, { length }) => sum + length, 0) + 14 + 28 + 33;
+      assert.equal(bench.counters.get(ADAPTER_PORT, 'receivedDatagrams'), 6);
+      assert.equal(bench.counters.get(ADAPTER_PORT, 'receivedBytes'), bytes);
+      for (const [index, frame] of frames.entries()) {
+        assert.ok(bench.received[index].bytes.equals(frame), `frame ${index}`);
+        assert.deepEqual(bench.received[index].header, PLAIN);
+      }
+    },
+  },
+
+  'answers ARP for listed addresses only, and is not poisoned': {
+    async run(bench) {
+      await bench.open();
+      bench.lan.seen.length = 0;
+      for (const target of [VM, BASE]) {
+        bench.lan.send([arpFrame(1, NEIGHBOUR_MAC, NEIGHBOUR, '', target)]);
+        const { parsed } = await bench.lan.until(
+          `an answer for ${target}`,
+          ({ parsed }) => parsed.arp?.operation === 2 && parsed.arp.senderIp === target,
+        );
+        assert.equal(parsed.destination, NEIGHBOUR_MAC);
+        assert.equal(parsed.arp!.targetMac, NEIGHBOUR_MAC);
+        assert.equal(parsed.arp!.senderMac, macText(bench.adapter.mac));
+      }
+      // A probe for an address of ours gets an answer, too: it is not free.
+      bench.lan.send([arpFrame(1, NEIGHBOUR_MAC, '0.0.0.0', '', VM)]);
+      await bench.lan.until('an answer to the probe', ({ parsed }) => parsed.arp?.targetIp === '0.0.0.0');
+      const cell = (name: keyof typeof CELL) => bench.counters.get(ADAPTER_PORT, name);
+      const count = bench.lan.seen.length;
+      bench.lan.send([
+        arpFrame(1, NEIGHBOUR_MAC, NEIGHBOUR, '', '10.77.0.99'), // for somebody else
+        arpFrame(1, NEIGHBOUR_MAC, VM, '', '10.77.0.99'), // claims our VM's address
+        arpFrame(2, NEIGHBOUR_MAC, BASE, macText(bench.adapter.mac), BASE),
+        arpFrame(2, BROADCAST, NEIGHBOUR, macText(bench.adapter.mac), BASE),
+      ]);
+      await bench.until('all looked at', () => cell('receivedDatagrams') === 7);
+      assert.equal(bench.adapter.detail().neighbours, 0, 'nobody was learned');
+      // The claim is answered by an announcement.
+      await bench.lan.until('a defence', ({ parsed }) => parsed.arp?.senderIp === VM && parsed.arp.targetIp === VM);
+      const answers = bench.lan.seen.slice(count).filter(({ parsed }) => parsed.arp?.operation === 2);
+      assert.equal(answers.length, 0);
+    },
+  },
+
+  'gives up on a neighbour that does not answer': {
+    async run(bench) {
+      await bench.open();
+      const frames = Array.from({ length: 20 }, () => datagram(10));
+      const results = bench.send(frames);
+      assert.equal(results.filter((result) => result === HELD).length, 16);
+      assert.equal(results.filter((result) => result === CELL.neighbourUnresolved).length, 4);
+      const questions = () =>
+        bench.lan.seen.filter(({ parsed }) => parsed.arp?.targetIp === NEIGHBOUR).length;
+      for (let tries = 1; tries <= 3; tries++) {
+        await bench.lan.until(`question ${tries}`, () => questions() === tries);
+        bench.skew += 1000;
+      }
+      await bench.until('nothing waits', () => bench.counters.get(VM_PORT, 'waiting') === 0);
+      assert.equal(bench.counters.get(VM_PORT, 'neighbourUnresolved'), 16);
+      assert.deepEqual(bench.send([frames[0]]), [CELL.neighbourUnresolved]);
+      bench.skew += 3000;
+      bench.turn();
+      assert.deepEqual(bench.send([frames[0]]), [HELD]);
+      assert.equal(questions(), 3);
+    },
+  },
+
+  'asks a neighbour in use again before it is forgotten': {
+    async run(bench) {
+      await bench.open();
+      const frame = datagram(10);
+      await bench.meet(frame);
+      assert.deepEqual(bench.send([frame]), [0]);
+      bench.skew += 60_000;
+      const { parsed } = await bench.lan.until('a question', ({ parsed }) => parsed.arp !== undefined);
+      assert.equal(parsed.destination, NEIGHBOUR_MAC, 'only the neighbour is asked');
+      assert.deepEqual(bench.send([frame]), [0], 'and used meanwhile');
+      const moved = '02:00:00:00:02:01';
+      ip('link', 'set', 'bw1', 'address', moved);
+      bench.lan.answer(moved);
+      await bench.lan.until('the new MAC in use', () => {
+        bench.send([frame]);
+        return bench.lan.seen.some((seen) => seen.parsed.destination === moved);
+      });
+      // Not used any more, and forgotten.
+      await bench.until('it is forgotten', () => {
+        bench.skew += 61_000;
+        return bench.adapter.detail().neighbours === 0;
+      });
+    },
+  },
+
+  'follows its interface down and up': {
+    async run(bench) {
+      await bench.open();
+      const frame = datagram(10);
+      await bench.meet(frame);
+      for (const side of ['bw1', 'bw0']) {
+        ip('link', 'set', side, 'down');
+        await bench.until(`down with ${side}`, () => bench.adapter.state === 'down');
+        assert.deepEqual(bench.send([frame]), [CELL.adapterDown]);
+        assert.equal(bench.adapter.needsKick, false);
+        bench.lan.seen.length = 0;
+        ip('link', 'set', side, 'up');
+        await bench.until(`up with ${side}`, () => bench.adapter.state === 'open');
+        await bench.lan.until('announced again', ({ parsed }) => parsed.arp?.targetIp === VM);
+        await bench.meet(frame);
+      }
+      const mac = macText(bench.adapter.mac);
+      bench.lan.send([datagram(50, NEIGHBOUR, VM, mac)]);
+      await bench.until('the same socket receives', () => bench.received.length === 1);
+    },
+  },
+
+  'waits for a deleted interface to come back': {
+    async run(bench) {
+      await bench.open();
+      assert.deepEqual(bench.send([datagram(10)]), [HELD]);
+      const descriptors = bench.adapter.detail();
+      ip('link', 'del', 'bw0');
+      await bench.until('gone', () => bench.adapter.state === 'gone');
+      assert.deepEqual(bench.send([datagram(10)]), [CELL.adapterGone]);
+      assert.equal(bench.counters.get(VM_PORT, 'waiting'), 0);
+      // The carrier goes first: what waited was dropped then.
+      const dropped = bench.counters.get(VM_PORT, 'adapterGone') + bench.counters.get(VM_PORT, 'adapterDown');
+      assert.equal(dropped, 1);
+      ip('link', 'add', 'bw0', 'type', 'veth', 'peer', 'name', 'bw1');
+      await bench.until('found again, down', () => bench.adapter.state === 'down');
+      ip('link', 'set', 'bw1', 'up');
+      ip('link', 'set', 'bw0', 'up');
+      await bench.until('open again', () => bench.adapter.state === 'open');
+      assert.notEqual(bench.adapter.detail().mac, descriptors.mac);
+      assert.deepEqual(bench.send([datagram(10)]), [HELD]);
+      // Closed, it stays closed.
+      bench.adapter.close('enough');
+      ip('link', 'del', 'bw0');
+      ip('link', 'add', 'bw0', 'type', 'veth', 'peer', 'name', 'bw1');
+      for (let round = 0; round < 20; round++) bench.turn();
+      assert.equal(bench.adapter.state, 'closed');
+    },
+  },
+
+  'takes a renamed interface for gone': {
+    async run(bench) {
+      await bench.open();
+      ip('link', 'set', 'bw0', 'name', 'elsewhere');
+      await bench.until('gone', () => bench.adapter.state === 'gone');
+      assert.match(bench.adapter.reason, /renamed to elsewhere/);
+      ip('link', 'set', 'elsewhere', 'name', 'bw0');
+      await bench.until('open again', () => bench.adapter.state === 'open');
+    },
+  },
+
+  'follows MTU and MAC': {
+    async run(bench) {
+      await bench.open();
+      await bench.meet(datagram(10));
+      assert.deepEqual(bench.send([datagram(1472), datagram(1473)]), [0, CELL.tooBig]);
+      ip('link', 'set', 'bw0', 'mtu', '1280');
+      await bench.until('the new MTU', () => bench.adapter.mtu === 1280);
+      assert.deepEqual(bench.send([datagram(1252), datagram(1253)]), [0, CELL.tooBig]);
+      ip('link', 'set', 'bw0', 'address', '02:00:00:00:55:55');
+      await bench.until('the new MAC', () => bench.adapter.detail().mac === '02:00:00:00:55:55');
+      bench.lan.seen.length = 0;
+      assert.deepEqual(bench.send([datagram(10)]), [0]);
+      await bench.lan.until('the new source', ({ parsed }) => parsed.source === '02:00:00:00:55:55');
+    },
+  },
+
+  'passes segmentation and checksum work through, both ways': {
+    async run(bench) {
+      await bench.open();
+      await bench.meet(datagram(10));
+      const out = large(60_000, VM, NEIGHBOUR);
+      assert.deepEqual(bench.send([out.bytes], NEIGHBOUR, out.header), [0]);
+      const seen = await bench.lan.until('it on the LAN', ({ bytes }) => bytes.length > 1514);
+      assert.ok(seen.bytes.subarray(12).equals(out.bytes.subarray(12)));
+      assert.deepEqual(seen.header, { ...PLAIN, ...out.header });
+      const segments = { ...out.header, gsoSize: 1461 };
+      assert.deepEqual(bench.send([out.bytes], NEIGHBOUR, segments), [CELL.tooBig]);
+
+      const mac = macText(bench.adapter.mac);
+      const back = large(30_000, NEIGHBOUR, VM, mac);
+      bench.lan.send([back.bytes], back.header);
+      await bench.until('it in base storage', () => bench.received.length === 1);
+      assert.ok(bench.received[0].bytes.equals(back.bytes));
+      assert.deepEqual(bench.received[0].header, { ...PLAIN, ...back.header });
+    },
+  },
+
+  'drops what carries a VLAN tag': {
+    async run(bench) {
+      await bench.open();
+      const mac = macText(bench.adapter.mac);
+      const plain = datagram(100, NEIGHBOUR, VM, mac);
+      const tagged = (tag: number) =>
+        Buffer.concat([plain.subarray(0, 12), Buffer.from([0x81, 0, tag >> 8, tag]), plain.subarray(12)]);
+      bench.lan.send([tagged(7), tagged(0xe000), plain]);
+      await bench.until('two of three', () => bench.received.length === 2);
+      assert.ok(bench.received[0].bytes.equals(plain), 'the priority tag of no VLAN is taken off');
+      assert.ok(bench.received[1].bytes.equals(plain));
+      assert.equal(bench.counters.get(ADAPTER_PORT, 'vlan'), 1);
+      assert.equal(bench.counters.get(ADAPTER_PORT, 'receivedDatagrams'), 3);
+    },
+  },
+
+  'drops when its ring is full, and sends all that it took': {
+    async run(bench) {
+      await bench.open();
+      await bench.meet(datagram(10));
+      const frames = Array.from({ length: 100 }, (_, index) => datagram(100 + index));
+      const sent = bench.counters.get(ADAPTER_PORT, 'sentDatagrams');
+      let taken = 0;
+      for (let round = 0; round < 10; round++) {
+        const results = bench.send(frames);
+        const full = results.filter((result) => result === CELL.adapterFull).length;
+        taken += results.filter((result) => result === 0).length;
+        assert.ok(full >= 68 && full <= 100, `${full} of 100`);
+        await bench.until('an empty ring', () => !bench.adapter.needsKick);
+        bench.lan.poll();
+      }
+      assert.equal(bench.counters.get(ADAPTER_PORT, 'sentDatagrams') - sent, taken);
+      const ours = () => bench.lan.seen.filter(({ parsed }) => parsed.udp?.destinationPort === 2000);
+      await bench.lan.until('all that were taken', () => ours().length === taken);
+    },
+  },
+
+  'is not held up by frames that its interface refuses': {
+    async run(bench) {
+      await bench.open();
+      await bench.meet(datagram(10));
+      // The other end takes less: veth throws longer frames away and reports congestion for each.
+      ip('link', 'set', 'bw1', 'mtu', '576');
+      const frames = Array.from({ length: 30 }, (_, index) => datagram(index % 2 ? 100 : 1400));
+      assert.ok(bench.send(frames).every((result) => result === 0));
+      await bench.until('an empty ring', () => !bench.adapter.needsKick);
+      await bench.lan.until('the 15 short ones', () => {
+        return bench.lan.seen.filter(({ bytes }) => bytes.length === 142).length === 15;
+      });
+      bench.skew += 1000;
+      bench.turn();
+      assert.equal(bench.counters.get(ADAPTER_PORT, 'transmitRefused'), 15);
+    },
+  },
+
+  'takes a header that the kernel refuses out of the ring': {
+    async run(bench) {
+      await bench.open();
+      await bench.meet(datagram(10));
+      const bad = { gsoType: 9, flags: HDR_FLAG.needsCsum, checksumStart: 34, checksumOffset: 6 };
+      bench.send([datagram(20)], NEIGHBOUR, bad);
+      bench.send([datagram(21)]);
+      bench.send([datagram(22)]);
+      for (const length of [63, 64]) {
+        await bench.lan.until(`the good ${length}`, ({ bytes }) => bytes.length === length);
+      }
+      assert.ok(!bench.lan.seen.some(({ bytes }) => bytes.length === 62));
+    },
+  },
+
+  'counts what the kernel could not put into the receive ring': {
+    options: { rings: { blockBytes: 4096, blocks: 2 } },
+    async run(bench) {
+      await bench.open();
+      const mac = macText(bench.adapter.mac);
+      const frame = datagram(400, NEIGHBOUR, VM, mac);
+      const frames = Array.from({ length: 30 }, () => frame);
+      for (let round = 0; round < 10; round++) {
+        bench.lan.send(frames);
+        bench.lan.poll();
+      }
+      const cell = (name: keyof typeof CELL) => bench.counters.get(ADAPTER_PORT, name);
+      await bench.until('the sum of both', () => {
+        bench.skew += 1000;
+        return cell('receivedDatagrams') + cell('receiveOverruns') >= 300;
+      });
+      assert.ok(cell('receiveOverruns') > 0);
+      assert.equal(bench.received.length, cell('receivedDatagrams'));
+      assert.ok(bench.received.every(({ bytes }) => bytes.equals(frame)));
+      // A frame that no block holds is cut off by the kernel.
+      const long = large(9000, NEIGHBOUR, VM, mac);
+      bench.lan.send([long.bytes], long.header);
+      await bench.until('it is counted', () => cell('adapterTruncated') === 1);
+    },
+  },
+
+  'goes on in the middle of a block': {
+    async run(bench) {
+      await bench.open();
+      const mac = macText(bench.adapter.mac);
+      const frames = Array.from({ length: 20 }, (_, index) => datagram(index, NEIGHBOUR, VM, mac));
+      bench.lan.send(frames);
+      await until('all twenty, three at a time', () => {
+        const before = bench.received.length;
+        bench.turn(3);
+        assert.ok(bench.received.length - before <= 3);
+        return bench.received.length === 20;
+      });
+      for (const [index, { bytes }] of bench.received.entries()) assert.ok(bytes.equals(frames[index]));
+    },
+  },
+
+  'speaks with a MAC of its own where one is configured': {
+    options: { mac: '02:00:00:00:33:33' },
+    async run(bench) {
+      await bench.open();
+      assert.equal(bench.adapter.detail().mac, '02:00:00:00:33:33');
+      await bench.meet(datagram(10));
+      const { mac } = native.interfaceInfo('bw0');
+      bench.lan.send([
+        datagram(11, NEIGHBOUR, VM, macText(mac)), // the host's
+        datagram(12, NEIGHBOUR, VM, OTHER_MAC),
+        datagram(13, NEIGHBOUR, VM, '02:00:00:00:33:33'),
+        datagram(14, NEIGHBOUR, VM, BROADCAST),
+      ]);
+      await bench.until('ours and everybody’s', () => bench.received.length === 2);
+      assert.deepEqual(
+        bench.received.map(({ bytes }) => bytes.length),
+        [55, 56],
+      );
+      ip('link', 'set', 'bw0', 'address', '02:00:00:00:55:55');
+      ip('link', 'set', 'bw0', 'mtu', '1400');
+      await bench.until('the new MTU', () => bench.adapter.mtu === 1400);
+      assert.equal(bench.adapter.detail().mac, '02:00:00:00:33:33', 'whatever the interface’s is');
+    },
+  },
+
+  'talks to a host’s own stack': {
+    async run(bench) {
+      ip('addr', 'add', '10.77.0.254/24', 'dev', 'bw1');
+      await bench.open();
+      const echo = ipv4(
+        { source: VM, destination: '10.77.0.254', protocol: PROTOCOL.icmp },
+        icmp({ type: 8, rest: 0x12340001 }, Buffer.from('are you there?')),
+      );
+      const frame = ethernet({ source: ANY_MAC, destination: ANY_MAC, type: 0x0800 }, echo);
+      assert.deepEqual(bench.send([frame], '10.77.0.254'), [HELD]);
+      await bench.until('its answer', () => bench.received.some(({ parsed }) => parsed.icmp?.type === 0));
+      const { parsed } = bench.received.find(({ parsed }) => parsed.icmp?.type === 0)!;
+      assert.equal(parsed.ip!.destination, VM);
+      assert.equal(parsed.destination, macText(bench.adapter.mac));
+      assert.equal(parsed.icmp!.payload.toString(), 'are you there?');
+    },
+  },
+
+  'says why it could not be opened, and opens later': {
+    async run(bench) {
+      ip('link', 'set', 'bw0', 'name', 'hidden');
+      bench.adapter.open();
+      await bench.until('refused', () => bench.refusals.length === 1);
+      assert.equal(bench.adapter.state, 'closed');
+      assert.match(bench.adapter.reason, /bw0|ENODEV|No such device/);
+      ip('link', 'set', 'hidden', 'name', 'bw0');
+      ip('link', 'set', 'bw0', 'down');
+      bench.adapter.open();
+      await bench.until('opened while down', () => bench.adapter.state === 'down');
+      ip('link', 'set', 'bw0', 'up');
+      await bench.until('open', () => bench.adapter.state === 'open');
+    },
+  },
+
+  'sends broadcasts and multicasts without asking': {
+    async run(bench) {
+      await bench.open();
+      const targets = [
+        ['255.255.255.255', BROADCAST],
+        ['10.77.0.255', BROADCAST],
+        ['224.0.0.251', '01:00:5e:00:00:fb'],
+        ['239.255.171.205', '01:00:5e:7f:ab:cd'],
+      ];
+      for (const [address, mac] of targets) {
+        assert.deepEqual(bench.send([datagram(9, VM, address)], address), [0]);
+        const { parsed } = await bench.lan.until(address, ({ parsed }) => parsed.ip?.destination === address);
+        assert.equal(parsed.destination, mac);
+        assert.equal(parsed.source, macText(bench.adapter.mac));
+      }
+    },
+  },
+
+  'leaves no descriptor and no mapping behind': {
+    async run(bench) {
+      const count = () => ({
+        descriptors: readdirSync('/proc/self/fd').length,
+        rings: readFileSync('/proc/self/maps', 'utf8').split('\n').filter((line) => line.includes('socket:')).length,
+      });
+      await bench.open();
+      bench.adapter.close('once');
+      const before = count();
+      for (let round = 0; round < 30; round++) {
+        await bench.open();
+        bench.send([datagram(10)]);
+        bench.adapter.close('again');
+      }
+      assert.deepEqual(count(), before);
+      // An answer that comes after the wish was taken back.
+      bench.adapter.open();
+      bench.adapter.close('changed my mind');
+      await new Promise(setImmediate);
+      assert.equal(bench.adapter.state, 'closed');
+      assert.deepEqual(count(), before);
+    },
+  },
+};
+
+/** One scenario on fresh interfaces. */
+async function play({ options, run }: (typeof scenarios)[string]): Promise<void> {
+  plug();
+  try {
+    await until('both ends up', () => isUp(native.interfaceInfo('bw0').flags));
+    const bench = new Bench(options);
+    try {
+      await run(bench);
+      assert.equal(bench.copies.refused, 0, 'no copy was refused');
+    } finally {
+      bench.close();
+    }
+  } finally {
+    unplug();
+  }
+}
+
+/** Plays them all, or those named; one line of JSON for each: its name and its error. */
+async function main(names: string[]): Promise<void> {
+  for (const [name, scenario] of Object.entries(scenarios)) {
+    if (names.length > 0 && !names.includes(name)) continue;
+    let error: string | null = null;
+    try {
+      await play(scenario);
+    } catch (thrown) {
+      error = (thrown as Error).stack ?? String(thrown);
+    }
+    console.log(JSON.stringify({ name, error }));
+  }
+}
+
+if (process.argv[1].endsWith('scenarios.ts')) await main(process.argv.slice(2));
