@@ -115,8 +115,8 @@ export class Agent {
   #take(text: string): void {
     this.#buffer += text;
     for (;;) {
-      const ready = /\x01READY \S*\r?\n/.exec(this.#buffer);
-      const end = /\r?\n\x01END (\d+) (\d+)\r?\n/.exec(this.#buffer);
+      const ready = /@basewire@ READY \S*\r?\n/.exec(this.#buffer);
+      const end = /\r?\n@basewire@ END (\d+) (\d+)\r?\n/.exec(this.#buffer);
       if (ready && (!end || ready.index < end.index)) {
         this.#buffer = this.#buffer.slice(ready.index + ready[0].length);
         this.#ready();
@@ -138,7 +138,7 @@ export class Agent {
 
   #end(id: number, status: number, before: string): void {
     if (this.#running?.id !== id) return;
-    const mark = `\x01BEGIN ${id}\n`;
+    const mark = `@basewire@ BEGIN ${id}\n`;
     const start = before.lastIndexOf(mark);
     this.#running.done({ output: before.slice(start + mark.length), status });
   }

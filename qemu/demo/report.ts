@@ -1,24 +1,41 @@
 // The end of the demo: the way that one datagram took, the counters of the running base, and the
 // list of what was shown.
 
+import type { TracedPlace } from '../../src/base/plan.ts';
 import type { Site } from '../site.ts';
-import { command, note, results, say, step, table, verdict } from './show.ts';
+import { traceWhile } from '../trace.ts';
+import { command, results, say, step, table, verdict } from './show.ts';
 
 /** Sends a datagram and shows its way, as the base recorded it. */
 export async function showWay(site: Site, lan: boolean): Promise<void> {
-  step('The way of one datagram', 'What the base recorded of the next datagrams of web.');
+  step('The way of one datagram', 'What the base recorded of a datagram of web.');
   const target = lan ? 'lan' : 'db';
-  const trace = site.daemon.get('/v1/trace?vm=web');
-  trace.catch(() => {});
-  command('web', `ping -c 1 ${target}`);
-  await site.vm('web').run(`ping -c 1 -W 2 ${target}`);
-  try {
-    const recorded = JSON.parse(await trace) as Record<string, unknown>;
-    say(...JSON.stringify(recorded, null, 2).split('\n').map((line) => `   ${line}`));
-    verdict(true, 'the base shows buffer, slot, decision and ring of a datagram');
-  } catch (error) {
-    note(`The base recorded nothing: ${(error as Error).message}`);
-  }
+  const line = `ping -c 2 -i 0.2 ${target}`;
+  command('web', line);
+  const ping = () => site.vm('web').run(line);
+  const traced = await traceWhile(site.daemon, 'web', 4, ping);
+  const way = traced.find((one) => one.datagram.kind.includes('ICMP') && one.from.port === 'web');
+  verdict(way?.to !== undefined && way.to !== null, 'the base shows the way of a datagram');
+  if (!way) return;
+  const { datagram, storage } = way;
+  const place = ({ port, kind, ring, address, bytes }: TracedPlace): string =>
+    [
+      `${port}'s ${kind}`.replace(/^(\S+)'s adapter’s/, 'adapter $1’s'),
+      ...(ring === null ? [] : [`ring ${ring}`]),
+      ...(address === null ? [] : [`at ${address}`]),
+      ...(bytes === null ? [] : [`${bytes} bytes`]),
+    ].join(', ');
+  const size = `${storage.bytes} bytes`;
+  table(
+    ['', ''],
+    [
+      ['datagram', `${datagram.kind}, ${datagram.source} to ${datagram.destination}`],
+      ['read from', place(way.from)],
+      ['base storage', `slot ${storage.slot}, offset ${storage.offset}, ${size}`],
+      ['decision', `${datagram.destination} looked up in the address list: ${way.decision}`],
+      ['written into', way.to ? place(way.to) : 'nowhere'],
+    ],
+  );
 }
 
 /** Shows the base's counters as tables. */

@@ -55,7 +55,7 @@ export function table(head: string[], rows: (string | number)[][]): void {
       .join('  ')
       .trimEnd();
   const numeric = (column: number): boolean => rows.every((row) => typeof row[column] === 'number');
-  say(`   ${paint('1', line(head, numeric))}`);
+  if (head.some((name) => name !== '')) say(`   ${paint('1', line(head, numeric))}`);
   for (const row of text) say(`   ${line(row, numeric)}`);
 }
 
