@@ -27,6 +27,8 @@ const ACCEPTS_PER_ROUND = 32;
 const FIRST_RETRY = 100; // milliseconds between attempts to connect (client), doubling up to:
 const LAST_RETRY = 1000;
 const EINVAL = -22;
+/** What unixAccept gives instead of EAGAIN. */
+const NONE_WAITS = -1;
 
 export class Listener {
   readonly plan: SocketPlan;
@@ -103,7 +105,7 @@ export class Listener {
     for (let count = 0; count < ACCEPTS_PER_ROUND; count++) {
       const fd = this.native.unixAccept(this.fd);
       if (fd < 0) {
-        if (fd !== -11) this.host.refused(`a connection could not be accepted (errno ${-fd})`);
+        if (fd !== NONE_WAITS) this.host.refused(`a connection could not be accepted (errno ${-fd})`);
         return;
       }
       this.take(fd);
