@@ -141,6 +141,7 @@ describe('surplus descriptors', () => {
     const a = await fixture().attacker();
     const most = Buffer.alloc(8);
     most.writeBigUInt64LE(0xfffffffffffffffen);
+    a.receiveQueue().interrupts();
     writeSync(a.receiveQueue().callDescriptor, most);
     for (let i = 0; i < 10; i++) {
       await fixture().goodPasses(a);

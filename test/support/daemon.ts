@@ -150,7 +150,7 @@ export class Daemon {
           .slice(from === this.lines.length ? 0 : from)
           .some((line) => isReady(line));
       },
-      15000,
+      25000,
     );
   }
 
@@ -183,7 +183,7 @@ export class Daemon {
   get(path: string): Promise<string> {
     return new Promise((resolve, reject) => {
       const call = request(
-        { socketPath: join(this.folder, 'admin.sock'), path, timeout: 5000 },
+        { socketPath: join(this.folder, 'admin.sock'), path, timeout: 12000 },
         (response) => {
           let body = '';
           response.setEncoding('utf8');

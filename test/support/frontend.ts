@@ -57,7 +57,7 @@ export class ConnectionClosed extends Error {
 const EAGAIN = -11;
 const EPIPE = -32;
 const ECONNRESET = -104;
-const DEADLINE = 5000;
+const DEADLINE = 12000;
 
 export class FrontEnd {
   readonly socket: number;

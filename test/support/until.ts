@@ -3,7 +3,8 @@
  * when the deadline passes.
  */
 
-const DEADLINE = 5000;
+/** Generous: it only passes when something is wrong, or the machine has far too much to do. */
+const DEADLINE = 12000;
 
 /** Resolves with the first value of `look` that is neither false, null nor undefined. */
 export async function until<T>(
