@@ -26,6 +26,16 @@ import type { CopyList } from './storage/copy-list.ts';
 import type { Chain } from './virtio/chain.ts';
 import { BROKEN } from './virtio/split-queue.ts';
 
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const BROADCASTS = CELL.broadcasts;
+const DELIVERED = CELL.delivered;
+const INPUT_FULL = CELL.inputFull;
+const MISSED = CELL.missed;
+const RECEIVER_NOT_RUNNING = CELL.receiverNotRunning;
+const SENT_BYTES = CELL.sentBytes;
+const SENT_DATAGRAMS = CELL.sentDatagrams;
+const WAITING = CELL.waiting;
+
 export interface TurnContext {
   native: Native;
   storage: BaseStorage;
@@ -169,7 +179,7 @@ export class Turn {
         if (port < vms) this.deliverTo(this.ports[port], slot, now);
         else this.settle(from[slot], port, this.adapters[port - vms].put(slot));
       } else if (port === CONSUMED) {
-        if (from[slot] >= 0) this.cells[this.recordOf(from[slot]) + CELL.delivered]++;
+        if (from[slot] >= 0) this.cells[this.recordOf(from[slot]) + DELIVERED]++;
       } else if (isDrop(port)) {
         if (from[slot] >= 0) this.cells[this.recordOf(from[slot]) + cellOf(port)]++;
       } else if (port === BROADCAST) {
@@ -185,7 +195,7 @@ export class Turn {
     const { storage } = this;
     const attachment = port.current;
     if (attachment === null || !attachment.receives) {
-      this.settle(storage.from[slot], port.number, CELL.receiverNotRunning);
+      this.settle(storage.from[slot], port.number, RECEIVER_NOT_RUNNING);
       return;
     }
     const at = storage.at[slot];
@@ -202,10 +212,10 @@ export class Turn {
     port.backlog ??= new Backlog(storage, this.context.backlogStart(port.number));
     const from = storage.from[slot];
     if (!port.backlog.add(at, length, from)) {
-      this.settle(from, port.number, CELL.inputFull);
+      this.settle(from, port.number, INPUT_FULL);
       return;
     }
-    if (from >= 0) this.cells[this.recordOf(from) + CELL.waiting]++;
+    if (from >= 0) this.cells[this.recordOf(from) + WAITING]++;
     port.lastWork = now;
     this.activate(port);
   }
@@ -229,11 +239,11 @@ export class Turn {
     this.markDirty(ring);
     if (outcome === BROKEN) {
       this.context.ringBroke(port, ring);
-      return CELL.receiverNotRunning;
+      return RECEIVER_NOT_RUNNING;
     }
     if (outcome === 0) {
-      this.cells[port.record + CELL.sentDatagrams]++;
-      this.cells[port.record + CELL.sentBytes] += length;
+      this.cells[port.record + SENT_DATAGRAMS]++;
+      this.cells[port.record + SENT_BYTES] += length;
     }
     return outcome;
   }
@@ -260,11 +270,11 @@ export class Turn {
         const { from } = backlog;
         const outcome =
           current === null || !current.receives
-            ? CELL.receiverNotRunning
+            ? RECEIVER_NOT_RUNNING
             : this.put(port, current, this.inputFor(current, backlog.at), backlog.at, backlog.length);
         if (outcome === FULL) break;
         backlog.shift();
-        if (from >= 0) this.cells[this.recordOf(from) + CELL.waiting]--;
+        if (from >= 0) this.cells[this.recordOf(from) + WAITING]--;
         this.settle(from, port.number, outcome);
         released++;
       }
@@ -287,20 +297,20 @@ export class Turn {
       if (port.number === from || port.current === null || !port.current.receives) continue;
       const copy = storage.take(BASE, length);
       if (copy < 0) {
-        this.cells[port.record + CELL.missed]++;
+        this.cells[port.record + MISSED]++;
         continue;
       }
       storage.bytes.copyWithin(storage.at[copy] - 12, at - 12, at + length);
       storage.to[copy] = this.context.router.toAll(copy, port, network);
-      this.cells[port.record + CELL.broadcasts]++;
+      this.cells[port.record + BROADCASTS]++;
     }
-    this.cells[this.recordOf(from) + CELL.delivered]++;
+    this.cells[this.recordOf(from) + DELIVERED]++;
   }
 
   /** Enters what became of a datagram into the books of where it came from. `outcome`: 0, or a drop cell. */
   private settle(from: number, to: number, outcome: number): void {
-    if (from >= 0) this.cells[this.recordOf(from) + (outcome === 0 ? CELL.delivered : outcome)]++;
-    else if (outcome !== 0) this.cells[this.recordOf(to) + CELL.missed]++;
+    if (from >= 0) this.cells[this.recordOf(from) + (outcome === 0 ? DELIVERED : outcome)]++;
+    else if (outcome !== 0) this.cells[this.recordOf(to) + MISSED]++;
   }
 
   private recordOf(port: number): number {
@@ -402,8 +412,8 @@ export class Turn {
     while (backlog !== null && backlog.count > 0) {
       const { from } = backlog;
       backlog.shift();
-      if (from >= 0) this.cells[this.recordOf(from) + CELL.waiting]--;
-      this.settle(from, port.number, CELL.receiverNotRunning);
+      if (from >= 0) this.cells[this.recordOf(from) + WAITING]--;
+      this.settle(from, port.number, RECEIVER_NOT_RUNNING);
     }
   }
 }

@@ -103,10 +103,11 @@ for (const ring of rings) ring.input[1] = SIZE - 1;
 let moved = 0;
 const end = performance.now() + seconds * 1000;
 let best = Number.POSITIVE_INFINITY;
-let now = performance.now();
-let mark = now;
+let mark = process.cpuUsage();
 let since = 0;
-while (now < end) {
+let checkAt = performance.now() + 100;
+while (performance.now() < end) {
+  const now = performance.now();
   for (const ring of rings) {
     ring.output[1] += batch;
     ring.input[1] = ring.used[1] + SIZE - 1;
@@ -114,13 +115,15 @@ while (now < end) {
   base.turn.run(now);
   moved += 2 * batch;
   since += 2 * batch;
-  now = performance.now();
-  if (now - mark > 100) {
-    best = Math.min(best, ((now - mark) * 1e6) / since);
-    mark = now;
+  if (now > checkAt) {
+    // Processor time, not the clock's: other processes don't count.
+    const used = process.cpuUsage(mark);
+    best = Math.min(best, ((used.user + used.system) * 1000) / since);
+    mark = process.cpuUsage();
     since = 0;
+    checkAt = now + 100;
   }
 }
 const delivered = counters.get(0, 'delivered') + counters.get(1, 'delivered');
 if (delivered !== moved) throw new Error(`${delivered} of ${moved} delivered`);
-console.log(`${frameBytes} B, batch ${batch}: ${best.toFixed(1)} ns per datagram (best 100 ms), ${((seconds * 1e9) / moved).toFixed(1)} mean`);
+console.log(`${frameBytes} B, batch ${batch}: ${best.toFixed(1)} ns of processor time per datagram (best 100 ms)`);

@@ -33,6 +33,7 @@ const LOG_INTERVAL = 60_000; // milliseconds
 const TICK = 500;
 
 export class PortControl implements SessionHost, ListenerHost {
+  readonly port: Port;
   private readonly context: PortControlContext;
   private readonly listeners: Listener[];
   private readonly sessions = new Map<Session, Listener>();
@@ -43,6 +44,7 @@ export class PortControl implements SessionHost, ListenerHost {
 
   constructor(context: PortControlContext) {
     this.context = context;
+    this.port = context.port;
     this.listeners = context.port.vm.sockets.map(
       (plan) => new Listener(context.native, context.watcher, this, plan),
     );

@@ -11,6 +11,10 @@ import { type Chain, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virti
 import type { GuestMemory } from '../virtio/guest-memory.ts';
 import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
 
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const BAD_INPUT_CHAINS = CELL.badInputChains;
+const INPUT_TOO_SMALL = CELL.inputTooSmall;
+
 const RING = 2;
 const FLAGS = DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT;
 
@@ -110,7 +114,7 @@ function putChains(
     if (queue.ready === 0 || chains === queue.size) {
       queue.fullAt = queue.nextAvail;
       rewind(queue, firstAvail, firstUsed);
-      return chains === queue.size ? CELL.inputTooSmall : FULL;
+      return chains === queue.size ? INPUT_TOO_SMALL : FULL;
     }
     const head = queue.avail[RING + (queue.nextAvail & queue.mask)];
     if (head >= queue.size) {
@@ -125,7 +129,7 @@ function putChains(
       // Unusable: it goes back empty, and so do the buffers before it, so that the ring moves on.
       queue.giveBack(head, 0);
       queue.emptySince(firstUsed);
-      cells[record + CELL.badInputChains] += chains + 1;
+      cells[record + BAD_INPUT_CHAINS] += chains + 1;
       firstAvail = queue.nextAvail;
       firstUsed = queue.nextUsed;
       chains = 0;
@@ -135,7 +139,7 @@ function putChains(
     const part = Math.min(chain.total, needed) - before;
     if (!mergeable && part < needed) {
       rewind(queue, firstAvail, firstUsed);
-      return CELL.inputTooSmall;
+      return INPUT_TOO_SMALL;
     }
     queue.giveBack(head, part);
     chains++;

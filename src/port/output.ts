@@ -12,6 +12,14 @@ import { type Chain, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virti
 import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
 import type { GuestMemory } from '../virtio/guest-memory.ts';
 
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const OVERSIZE = CELL.oversize;
+const RECEIVED_BYTES = CELL.receivedBytes;
+const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
+const RING_DISABLED = CELL.ringDisabled;
+const RUNT = CELL.runt;
+const SHORT_CHAIN = CELL.shortChain;
+
 const RING = 2;
 const ETHERNET_HEADER = 14;
 const NOT_PLAIN = DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT;
@@ -82,14 +90,14 @@ export function gatherOutput(
     }
     const frame = total - headerBytes;
     if (fault === 0) {
-      if (frame < ETHERNET_HEADER) fault = frame <= 0 ? CELL.shortChain : CELL.runt;
-      else if (frame > MAX_FRAME_BYTES) fault = CELL.oversize;
+      if (frame < ETHERNET_HEADER) fault = frame <= 0 ? SHORT_CHAIN : RUNT;
+      else if (frame > MAX_FRAME_BYTES) fault = OVERSIZE;
     }
     if (fault !== 0) {
       queue.giveBack(head, 0);
       next = (next + 1) & 0xffff;
       taken++;
-      cells[record + CELL.receivedDatagrams]++;
+      cells[record + RECEIVED_DATAGRAMS]++;
       cells[record + fault]++;
       continue;
     }
@@ -104,10 +112,10 @@ export function gatherOutput(
     taken++;
     received += frame;
     bytesLeft -= frame;
-    cells[record + CELL.receivedDatagrams]++;
+    cells[record + RECEIVED_DATAGRAMS]++;
   }
   queue.nextAvail = next;
-  cells[record + CELL.receivedBytes] += received;
+  cells[record + RECEIVED_BYTES] += received;
   return queue.broken === '' ? taken : BROKEN;
 }
 
@@ -130,8 +138,8 @@ export function discardOutput(queue: SplitQueue, record: number, budget: Budget,
     }
     queue.giveBack(head, 0);
     queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
-    cells[record + CELL.receivedDatagrams]++;
-    cells[record + CELL.ringDisabled]++;
+    cells[record + RECEIVED_DATAGRAMS]++;
+    cells[record + RING_DISABLED]++;
   }
   return limit;
 }

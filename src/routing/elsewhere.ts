@@ -30,6 +30,9 @@ import { checkOffload, clearOffload } from './offload.ts';
 import type { Router } from './router.ts';
 import { BROADCAST, CONSUMED, drop, dropCell } from './verdict.ts';
 
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const DELIVERED = CELL.delivered;
+
 /** UDP port of the control protocol on the base's own address. */
 export const CONTROL_PORT = 7356;
 
@@ -251,7 +254,7 @@ export class Elsewhere {
 
   /** The slot has become the base's answer to its sender: the received datagram counts as delivered here. */
   private turnBack(slot: number, port: Port): number {
-    this.context.counters.cells[port.record + CELL.delivered]++;
+    this.context.counters.cells[port.record + DELIVERED]++;
     this.storage.from[slot] = BASE;
     return port.number;
   }
@@ -326,7 +329,7 @@ export class Elsewhere {
       if (destination !== network.address || !isEchoRequest(storage, slot)) return NOT_OURS;
       if (!this.echoes.take(from, this.router.now)) return ICMP_LIMITED;
       echoReply(storage, slot, adapter.mac);
-      this.context.counters.cells[adapter.record + CELL.delivered]++;
+      this.context.counters.cells[adapter.record + DELIVERED]++;
       storage.from[slot] = BASE;
       return adapter.port;
     }

@@ -24,6 +24,9 @@ import { segment } from './segment.ts';
 import { CONSUMED, drop, dropCell, UNDECIDED } from './verdict.ts';
 import { CELL } from '../counters.ts';
 
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
+
 /** EtherTypes as a little-endian machine reads them. */
 const IPV4 = 0x0008;
 const IP = 14;
@@ -146,7 +149,7 @@ export class Router {
     const count = segment(this.storage, slot);
     if (count < 0) return STORAGE_FULL;
     const from = this.storage.from[slot];
-    if (from >= 0) this.cells[this.recordOf(from) + CELL.receivedDatagrams] += count;
+    if (from >= 0) this.cells[this.recordOf(from) + RECEIVED_DATAGRAMS] += count;
     return CONSUMED;
   }
 

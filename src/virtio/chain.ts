@@ -11,6 +11,15 @@ import type { CopyList } from '../storage/copy-list.ts';
 import type { DirtyLog } from './dirty-log.ts';
 import type { GuestMemory } from './guest-memory.ts';
 
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const CHAIN_BAD_ADDRESS = CELL.chainBadAddress;
+const CHAIN_BAD_DIRECTION = CELL.chainBadDirection;
+const CHAIN_BAD_INDIRECT = CELL.chainBadIndirect;
+const CHAIN_BAD_NEXT = CELL.chainBadNext;
+const CHAIN_BAD_ORDER = CELL.chainBadOrder;
+const CHAIN_LOOP = CELL.chainLoop;
+const OVERSIZE = CELL.oversize;
+
 export const DESC_F_NEXT = 1;
 export const DESC_F_WRITE = 2;
 export const DESC_F_INDIRECT = 4;
@@ -96,8 +105,8 @@ export class Chain {
     let seenWritable = false;
     let wrongDirection = false;
     for (;;) {
-      if (index >= entries) return CELL.chainBadNext;
-      if (limit-- === 0) return CELL.chainLoop;
+      if (index >= entries) return CHAIN_BAD_NEXT;
+      if (limit-- === 0) return CHAIN_LOOP;
       this.steps++;
       const word = index * 4;
       const low = words[word] >>> 0;
@@ -109,10 +118,10 @@ export class Chain {
       const address = high * 4294967296 + low;
       if (flags & DESC_F_INDIRECT) {
         // §2.7.5.3: negotiated, not nested, not followed by another, a whole number of entries.
-        if (!indirectAllowed || indirect || flags & DESC_F_NEXT) return CELL.chainBadIndirect;
-        if (length === 0 || length % 16 !== 0) return CELL.chainBadIndirect;
+        if (!indirectAllowed || indirect || flags & DESC_F_NEXT) return CHAIN_BAD_INDIRECT;
+        if (length === 0 || length % 16 !== 0) return CHAIN_BAD_INDIRECT;
         entries = length / 16;
-        if (entries > MAX_TABLE || entries > size) return CELL.chainBadIndirect;
+        if (entries > MAX_TABLE || entries > size) return CHAIN_BAD_INDIRECT;
         const fault = this.fetchTable(address, length, memory);
         if (fault !== 0) return fault;
         words = this.scratch;
@@ -122,14 +131,14 @@ export class Chain {
       }
       // §2.7.4.2: device-readable first, then device-writable; and each queue of a net device has one direction only.
       const isWritable = (flags & DESC_F_WRITE) !== 0;
-      if (!isWritable && seenWritable) return CELL.chainBadOrder;
+      if (!isWritable && seenWritable) return CHAIN_BAD_ORDER;
       seenWritable ||= isWritable;
       wrongDirection ||= isWritable !== writable;
       if (length !== 0 && !wrongDirection) {
         const fault = this.addBuffer(address, length, memory);
         if (fault !== 0) return fault;
       }
-      if ((flags & DESC_F_NEXT) === 0) return wrongDirection ? CELL.chainBadDirection : 0;
+      if ((flags & DESC_F_NEXT) === 0) return wrongDirection ? CHAIN_BAD_DIRECTION : 0;
       index = next;
     }
   }
@@ -140,16 +149,16 @@ export class Chain {
     let left = length;
     while (left > 0) {
       const index = memory.holding(at);
-      if (index < 0) return CELL.chainBadAddress;
+      if (index < 0) return CHAIN_BAD_ADDRESS;
       const part = Math.min(left, memory.ends[index] - at);
-      if (this.segments === MAX_SEGMENTS) return CELL.oversize;
+      if (this.segments === MAX_SEGMENTS) return OVERSIZE;
       const segment = this.segments++;
       this.region[segment] = memory.handles[index];
       this.offset[segment] = at - memory.starts[index];
       this.length[segment] = part;
       this.address[segment] = at;
       this.total += part; // at most 4096 * 2^32: exact
-      if (part > 0x7fffffff) return CELL.oversize;
+      if (part > 0x7fffffff) return OVERSIZE;
       at += part;
       left -= part;
     }
@@ -163,7 +172,7 @@ export class Chain {
     let to = this.scratchAt;
     while (left > 0) {
       const index = memory.holding(at);
-      if (index < 0) return CELL.chainBadIndirect;
+      if (index < 0) return CHAIN_BAD_INDIRECT;
       const part = Math.min(left, memory.ends[index] - at);
       this.copies.fetch(memory.handles[index], at - memory.starts[index], to, part);
       at += part;
