@@ -61,6 +61,8 @@ export class SplitQueue {
   fullAt = 0;
   /** The driver has been asked to notify us of what it adds. */
   armed = false;
+  /** The avail index it was asked at. */
+  private armedAt = -1;
   /** Why this ring stopped until it is set up again; '' while it works. */
   broken = '';
   /** The three parts are mapped and the ring may be touched. */
@@ -184,8 +186,10 @@ export class SplitQueue {
    * that the caller must not sleep (§2.7.10.1: the driver may have added something before it saw our wish).
    */
   arm(position: number): boolean {
-    if (!this.armed) {
+    // An input ring may be armed a second time without having been disarmed: then at another index.
+    if (!this.armed || this.armedAt !== position) {
       this.armed = true;
+      this.armedAt = position;
       if (this.eventIndex) {
         const event = RING + this.size * 4;
         Atomics.store(this.used, event, position);
