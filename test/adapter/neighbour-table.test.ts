@@ -1,0 +1,58 @@
+/** The neighbour table against a Map, under random insertions, removals and look-ups. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  FAILED,
+  INCOMPLETE,
+  NEIGHBOURS,
+  NeighbourTable,
+  REACHABLE,
+} from '../../src/adapter/neighbour-table.ts';
+
+describe('neighbour table', () => {
+  it('finds what was put in, whatever was taken out', () => {
+    const key = fc.integer({ min: 1, max: 60 });
+    const step = fc.record({ insert: fc.boolean(), key });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 300 }), fc.integer(), (steps, seed) => {
+        const table = new NeighbourTable(seed);
+        const model = new Map<number, number>();
+        for (const { insert, key } of steps) {
+          const entry = model.get(key);
+          if (insert && entry === undefined) model.set(key, table.insert(key));
+          else if (!insert && entry !== undefined) {
+            table.remove(entry);
+            model.delete(key);
+          }
+          expect(table.size).toBe(model.size);
+        }
+        for (let key = 1; key <= 60; key++) expect(table.find(key)).toBe(model.get(key) ?? -1);
+        expect(new Set(model.values()).size).toBe(model.size);
+      }),
+    );
+  });
+
+  it('is bounded, and a full one still finds and misses', () => {
+    const table = new NeighbourTable(1);
+    for (let key = 1; key <= NEIGHBOURS; key++) expect(table.insert(key)).toBeGreaterThanOrEqual(0);
+    expect(table.insert(5000)).toBe(-1);
+    expect(table.find(5000)).toBe(-1);
+    for (let key = 1; key <= NEIGHBOURS; key++) expect(table.keys[table.find(key)]).toBe(key);
+  });
+
+  it('gives up what failed or was not used, never what is waited for', () => {
+    const table = new NeighbourTable();
+    for (let key = 1; key <= NEIGHBOURS; key++) table.insert(key);
+    expect(table.states.every((state) => state === INCOMPLETE)).toBe(true);
+    expect(table.victim()).toBe(-1);
+    table.states.fill(REACHABLE, 0, 10);
+    table.used.fill(1);
+    table.used[7] = 0;
+    expect(table.victim()).toBe(7);
+    table.used.fill(1);
+    expect(table.victim(), 'all are used: the first one passed twice').toBeLessThan(10);
+    table.states[500] = FAILED;
+    table.used.fill(1);
+    expect([table.victim(), table.victim()]).toContain(500);
+  });
+});

@@ -1,0 +1,189 @@
+/**
+ * The transmit ring against a kernel in TypeScript that behaves as tpacket_snd does: takes frames in order, stops at the first
+ * that it can't send, marks it, and never steps over it. What comes of each frame is drawn at random.
+ */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { EAGAIN, ENETDOWN, ENOBUFS, PACKET } from '../../src/adapter/packet-layout.ts';
+import { TransmitRing } from '../../src/adapter/transmit-ring.ts';
+import { CELL } from '../../src/counters.ts';
+import type { Native } from '../../src/native.ts';
+import { CopyList } from '../../src/storage/copy-list.ts';
+import { dirtyStorage, putFrame } from '../support/slots.ts';
+
+const FRAME_BYTES = 256;
+const FRAMES = 8;
+const START = 4096;
+
+/** Takes one frame: 'sent' (and returned at once), 'slow' (held until `complete`), or what goes wrong. */
+type Fate = 'sent' | 'slow' | 'malformed' | 'congested' | 'again' | 'down';
+
+class Kernel {
+  readonly ring = new ArrayBuffer(START + FRAMES * FRAME_BYTES);
+  readonly words = new Int32Array(this.ring);
+  readonly bytes = new Uint8Array(this.ring);
+  readonly sent: number[] = [];
+  fates: Fate[] = [];
+  /** -errno that every call gives, or 0. */
+  private head = 0;
+  private readonly slow: number[] = [];
+  readonly headerBytes: number;
+
+  constructor(headerBytes: number) {
+    this.headerBytes = headerBytes;
+  }
+
+  private status(index: number): number {
+    return (START + index * FRAME_BYTES + PACKET.status) >> 2;
+  }
+
+  send(): number {
+    for (;;) {
+      const status = this.status(this.head);
+      if (this.words[status] !== 1) return 0;
+      const fate = this.fates.shift() ?? 'sent';
+      if (fate === 'down') return ENETDOWN;
+      if (fate === 'again') return EAGAIN;
+      if (fate === 'congested') return ENOBUFS; // the frame is marked for sending again
+      if (fate === 'malformed') {
+        this.words[status] = 4;
+        return -22;
+      }
+      const data = START + this.head * FRAME_BYTES + PACKET.headerBytes;
+      this.sent.push(this.bytes[data + this.headerBytes]);
+      if (fate === 'slow') {
+        this.words[status] = 2;
+        this.slow.push(this.head);
+      } else {
+        this.words[status] = 0;
+      }
+      this.head = (this.head + 1) % FRAMES;
+    }
+  }
+
+  /** The driver is done with what it held. */
+  complete(): void {
+    for (const index of this.slow.splice(0)) this.words[this.status(index)] = 0;
+  }
+}
+
+function world(headerBytes: 10 | 12 = 12) {
+  const kernel = new Kernel(headerBytes);
+  const storage = dirtyStorage();
+  const native = {
+    packetSend: () => kernel.send(),
+    deliverCopies: (count: number) => {
+      for (let row = 0; row < count; row++) {
+        const cell = row * 6;
+        const [region, arena, length] = copies.cells.subarray(cell + 2, cell + 5);
+        expect(region).toBe(5);
+        const from = storage.bytes.subarray(arena, arena + length);
+        kernel.bytes.set(from, copies.offsets[row * 3]);
+      }
+      return 0;
+    },
+  } as unknown as Native;
+  const copies = new CopyList(native, new ArrayBuffer(24 * 3));
+  const shape = { frameBytes: FRAME_BYTES, frames: FRAMES };
+  const ring = new TransmitRing(
+    native,
+    9,
+    kernel.ring,
+    5,
+    START,
+    shape,
+    headerBytes,
+    storage,
+    copies,
+  );
+  let next = 0;
+  return {
+    kernel,
+    ring,
+    storage,
+    /** Puts a frame that begins with a number of its own; the number, or the refusal as a text. */
+    put(length = 60): number | string {
+      storage.clear();
+      const frame = new Uint8Array(length).fill(next);
+      const refusal = ring.put(putFrame(storage, frame, { gsoSize: 0x1234 }));
+      copies.deliver();
+      return refusal === 0 ? next++ & 0xff : Object.keys(CELL)[refusal];
+    },
+  };
+}
+
+describe('transmit ring', () => {
+  it.each([10, 12] as const)('writes a header of %i bytes and the frame', (headerBytes) => {
+    const { kernel, ring, put } = world(headerBytes);
+    put(100);
+    expect(kernel.words[(START + PACKET.length) >> 2]).toBe(100 + headerBytes);
+    expect(ring.publish()).toBe(0);
+    const data = START + PACKET.headerBytes;
+    expect(kernel.bytes[data + 4] | (kernel.bytes[data + 5] << 8)).toBe(0x1234);
+    const frame = kernel.bytes.subarray(data + headerBytes, data + headerBytes + 100);
+    expect(frame.every((byte) => byte === 0)).toBe(true);
+    expect(kernel.sent).toEqual([0]);
+  });
+
+  it('refuses what is longer than a ring frame, and what finds no place', () => {
+    const { kernel, ring, put } = world();
+    expect(put(FRAME_BYTES - PACKET.headerBytes - 12)).toBe(0);
+    expect(put(FRAME_BYTES - PACKET.headerBytes - 11)).toBe('tooBig');
+    for (let index = 1; index < FRAMES; index++) expect(put()).toBe(index);
+    expect(put()).toBe('adapterFull');
+    kernel.fates = Array(FRAMES).fill('slow');
+    ring.publish();
+    expect(ring.needsKick).toBe(false);
+    expect(put(), 'the driver holds all').toBe('adapterFull');
+    kernel.complete();
+    expect(put()).toBe(FRAMES);
+  });
+
+  it('takes back what was not taken when the interface is down', () => {
+    const { kernel, ring, put } = world();
+    put();
+    put();
+    kernel.fates = ['sent', 'down'];
+    expect(ring.publish()).toBe(ENETDOWN);
+    expect(ring.rewind()).toBe(1);
+    expect(ring.needsKick).toBe(false);
+    put();
+    expect(ring.publish()).toBe(0);
+    expect(kernel.sent).toEqual([0, 2]);
+  });
+
+  it('does not try for ever in one call', () => {
+    const { kernel, ring, put } = world();
+    for (let count = 0; count < FRAMES; count++) put();
+    kernel.fates = Array(FRAMES).fill('congested');
+    ring.publish();
+    expect(ring.refused).toBe(8);
+    expect(kernel.fates.length).toBe(0);
+  });
+
+  it('sends every good frame once, whatever happens to the others', () => {
+    const fate = fc.constantFrom<Fate>('sent', 'sent', 'slow', 'malformed', 'congested', 'again');
+    const turn = fc.record({ puts: fc.nat(10), fates: fc.array(fate, { maxLength: 12 }), complete: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(turn, { maxLength: 20 }), fc.constantFrom(10 as const, 12 as const), (turns, header) => {
+        const { kernel, ring, put } = world(header);
+        const taken: number[] = [];
+        for (const { puts, fates, complete } of turns) {
+          for (let count = 0; count < puts; count++) {
+            const result = put();
+            if (typeof result === 'number') taken.push(result);
+          }
+          kernel.fates = [...fates];
+          expect(ring.publish()).toBe(0);
+          if (complete) kernel.complete();
+        }
+        kernel.fates = [];
+        while (ring.needsKick) ring.publish();
+        // Nothing twice, nothing that was not put, and the rest is accounted for.
+        expect(new Set(kernel.sent).size).toBe(kernel.sent.length);
+        expect(taken).toEqual(expect.arrayContaining(kernel.sent));
+        expect(kernel.sent.length + ring.refused).toBe(taken.length);
+      }),
+    );
+  });
+});
