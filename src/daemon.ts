@@ -63,7 +63,6 @@ export class Daemon {
       url: options.workerUrl ?? new URL('./base/worker.js', import.meta.url),
       plan: options.plan,
       counters: this.state.counters.buffer,
-      exitWithFrontend: options.exitWithFrontend,
       onMessage: (message) => this.#take(message),
       onLost: (reason, pauseMs) => this.#lost(reason, pauseMs),
       onFatal: (reason) => this.#finish(new CommandError(reason)),
@@ -168,6 +167,7 @@ export class Daemon {
         break;
       case 'vm':
         if (message.vm in this.state.vms) this.state.vms[message.vm] = message.detail;
+        this.#endWithFrontend(message.vm);
         break;
       case 'adapter':
         if (message.adapter in this.state.adapters)
@@ -213,7 +213,17 @@ export class Daemon {
     }
   }
 
+  /** In one-port mode on an inherited connection: nothing can come after its end. */
+  #endWithFrontend(vm: number): void {
+    if (!this.#options.exitWithFrontend || this.state.counters.get(vm, 'disconnects') === 0) return;
+    this.stop('the front-end ended');
+  }
+
   #lost(reason: string, pauseMs: number): void {
+    if (this.#options.exitWithFrontend) {
+      this.#finish(new CommandError(`the turn worker failed: ${reason}`));
+      return;
+    }
     this.state.workerLost();
     this.#traces.end();
     this.state.workerRestarts += 1;

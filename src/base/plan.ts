@@ -80,8 +80,6 @@ export interface WorkerStart {
   beat: SharedArrayBuffer;
   /** eventfd that wakes the worker after a postMessage to it. */
   wakeFd: number;
-  /** One-VM mode (--fd, --socket-path): end when the front-end ends? */
-  exitWithFrontend: boolean;
 }
 
 /** Cells of the beat buffer. */

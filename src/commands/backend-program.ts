@@ -2,7 +2,7 @@
  * The vhost-user back-end program conventions (QEMU's docs/interop/vhost-user.rst, "Backend program conventions"): one port,
  * one socket, no configuration file. `--print-capabilities` is answered by the command line itself.
  */
-import { fstatSync } from 'node:fs';
+import { fstatSync, readFileSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { crossCheck } from '../config/cross-checks.ts';
 import { formatPath } from '../config/complaints.ts';
@@ -46,8 +46,8 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
       socket: options.adminSocket === undefined ? null : resolve(options.adminSocket),
       required: true,
     },
-    // A connection that we were handed can't come back; a path can.
-    exitWithFrontend: fd >= 0,
+    // A connection that we were handed can't come back; a path, or a socket that listens, can be connected to again.
+    exitWithFrontend: fd >= 0 && !isListening(fd),
   });
   return daemon.run();
 }
@@ -103,6 +103,16 @@ function checkDescriptor(text: string): number {
     throw new CommandError(`--fd ${text}: no such descriptor was inherited`);
   }
   throw new CommandError(`--fd ${text}: is no socket`);
+}
+
+/** Whether an inherited Unix socket listens: __SO_ACCEPTCON in its line of /proc/net/unix (proc(5)). */
+function isListening(fd: number): boolean {
+  const inode = String(fstatSync(fd).ino);
+  for (const line of readFileSync('/proc/self/net/unix', 'latin1').split('\n')) {
+    const [, , , flags, , , found] = line.trim().split(/\s+/);
+    if (found === inode) return (Number.parseInt(flags!, 16) & 0x10000) !== 0;
+  }
+  return false;
 }
 
 function logLevel(text: string): LogLevel {

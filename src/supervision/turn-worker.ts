@@ -32,7 +32,6 @@ export interface TurnWorkerOptions {
   url: URL;
   plan: BasePlan;
   counters: SharedArrayBuffer;
-  exitWithFrontend: boolean;
   onMessage(message: FromWorker): void;
   /** The worker is gone; a new one starts after `pauseMs`. */
   onLost(reason: string, pauseMs: number): void;
@@ -130,7 +129,6 @@ export class TurnWorker {
       counters: options.counters,
       beat,
       wakeFd: this.#wakeFd,
-      exitWithFrontend: options.exitWithFrontend,
     };
     const worker = new Worker(options.url, { workerData, name: 'turn' });
     this.#worker = worker;

@@ -22,7 +22,6 @@ function startWorker(mode: string) {
     url: new URL('../support/fake-turn-worker.mjs', import.meta.url),
     plan,
     counters: state.counters.buffer,
-    exitWithFrontend: false,
     onMessage: (message) => seen.messages.push(message),
     onLost: (reason, pauseMs) => {
       seen.lost.push({ reason, pauseMs });
@@ -87,7 +86,7 @@ it('one that does not stop when asked is ended', async () => {
   expect(worker.phase).toBe('stopped');
 });
 
-it('one that ends with its front-end says so', async () => {
+it('one that ends of its own accord says so', async () => {
   const { seen } = startWorker('frontendEnds');
   await until('the end', () => seen.ends === 1);
   expect(seen.lost).toEqual([]);

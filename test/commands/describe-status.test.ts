@@ -1,0 +1,66 @@
+/** The status for people says what is missing and why datagrams were dropped. */
+import { expect, it } from 'vitest';
+import { buildStatus } from '../../src/admin/status.ts';
+import { BaseState } from '../../src/base-state.ts';
+import { describeStatus } from '../../src/commands/describe-status.ts';
+import { table } from '../../src/commands/table.ts';
+import { testPlan } from '../supervision/folder.ts';
+
+it('shows states, hints and each drop with its sentence', () => {
+  const state = new BaseState(testPlan('/run/bw'));
+  state.ready = true;
+  state.vms[0] = {
+    ...state.vms[0]!,
+    state: 'connected',
+    missing: 'QEMU has not shared the guest’s memory',
+    rings: [
+      {
+        index: 1,
+        format: 'split',
+        size: 256,
+        started: true,
+        enabled: true,
+        broken: 'head 300 of 256',
+      },
+    ],
+  };
+  state.counters.add(0, 'spoofed', 3);
+  state.counters.add(0, 'noRoute', 5);
+  state.counters.add(2, 'notOurs', 1);
+  const text = describeStatus(buildStatus(state));
+  expect(text).toMatch(/^web +connected +lan +10\.77\.0\.11/m);
+  expect(text).toContain(
+    '-object memory-backend-memfd,id=mem,size=SIZE,share=on -machine memory-backend=mem',
+  );
+  expect(text).toContain('ring 1 is broken: head 300 of 256');
+  // Most frequent first.
+  expect(text).toMatch(
+    /dropped 5 noRoute: destination is no VM’s.*\n.*dropped 3 spoofed: source address/,
+  );
+  expect(text).toMatch(
+    /vm controller:\n {2}missing: no front-end has connected\n {2}socket: \/run\/bw\/controller\.sock/,
+  );
+  expect(text).toMatch(
+    /adapter uplink:\n {2}no management guest has opened it \(may be opened by: controller\)/,
+  );
+  expect(text).toMatch(/dropped 1 notOurs/);
+  expect(text).not.toMatch(/dropped 0/);
+});
+
+it('says when the worker does not serve', () => {
+  const state = new BaseState(testPlan('/run/bw'));
+  state.workerRestarts = 2;
+  expect(describeStatus(buildStatus(state))).toMatch(/NOT READY.*started anew 2 times/);
+});
+
+it('tables are aligned', () => {
+  expect(
+    table(
+      ['A', 'B'],
+      [
+        ['long', 'x'],
+        ['é', 'y'],
+      ],
+    ),
+  ).toBe('A     B\nlong  x\né     y\n');
+});
