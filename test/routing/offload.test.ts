@@ -59,6 +59,7 @@ describe('what Linux guests send is taken as it is', () => {
       offloadedTcp({ payload: pattern(65415), gsoSize: 456, tcpOptions: 40, ipOptions: 40 }),
     ],
     ['TSO of a jumbo frame', offloadedTcp({ payload: pattern(60_000), gsoSize: 8948 })],
+    ['TSO, most segments', offloadedTcp({ payload: pattern(MAX_SEGMENTS * 100), gsoSize: 100 })],
     ['TSO with the smallest MSS', offloadedTcp({ payload: pattern(500), gsoSize: MIN_GSO_SIZE })],
   ])('%s', (_name, offloaded) => {
     expect(check(offloaded)).toEqual({ reason: 0, ...offloaded });
@@ -192,6 +193,7 @@ describe('impossible checksums are dropped', () => {
 describe('impossible segmentations are dropped', () => {
   const tcp = offloadedTcp({ payload: pattern(20_000), gsoSize: 1000 });
   const udp = offloadedUdp({ payload: pattern(20_000) });
+  const tso = { gsoType: GSO.tcpv4, gsoSize: 100 };
   const bare = offloadedTcp({ payload: pattern(0), gsoSize: 1000 });
 
   test.each<[string, Offloaded, Partial<NetHeader>]>([
@@ -211,7 +213,7 @@ describe('impossible segmentations are dropped', () => {
     ['gso_size below the floor', tcp, { gsoSize: MIN_GSO_SIZE - 1 }],
     ['gso_size 65535, GSO_BY_FRAGS in Linux', tcp, { gsoSize: 65535 }],
     ['segments no IP datagram could hold', tcp, { gsoSize: 65496 }],
-    ['one segment too many', tcp, { gsoSize: Math.ceil(20_000 / MAX_SEGMENTS) - 1 }],
+    ['one segment too many', offloadedTcp({ payload: pattern(MAX_SEGMENTS * 100 + 1) }), tso],
     ['no data', bare, {}],
   ])('%s', (_name, offloaded, lie) => {
     const outcome = check(offloaded, lie);

@@ -243,6 +243,20 @@ describe('ipv4', () => {
     );
   });
 
+  test('decrementTimeToLive writes the very checksum that computing would', () => {
+    const bytes = new Uint8Array(20);
+    ipv4.writeHeader(bytes, 0, 0, 20, 6, SOURCE, DESTINATION);
+    for (let identification = 0; identification < 65536; identification++) {
+      ipv4.setTimeToLive(bytes, 0, 64);
+      ipv4.setIdentification(bytes, 0, identification);
+      ipv4.writeChecksum(bytes, 0);
+      ipv4.decrementTimeToLive(bytes, 0);
+      const updated = (bytes[10] << 8) | bytes[11];
+      ipv4.writeChecksum(bytes, 0);
+      if (updated !== ((bytes[10] << 8) | bytes[11])) expect.fail(`${identification}`);
+    }
+  });
+
   describe('sourceRouted', () => {
     const build = (options: number[]) =>
       packets.ipv4(
