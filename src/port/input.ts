@@ -16,6 +16,8 @@ const BAD_INPUT_CHAINS = CELL.badInputChains;
 const INPUT_TOO_SMALL = CELL.inputTooSmall;
 
 const RING = 2;
+/** The shortest frame: what a single buffer must hold besides the virtio-net header to be of any use. */
+const ETHERNET_BYTES = 14;
 const FLAGS = DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT;
 
 /** `putInput`: no buffers just now; it may wait in the backlog. */
@@ -125,7 +127,7 @@ function putChains(
     const fault = chain.walk(queue.descriptors, queue.size, head, true, queue.indirect, memory);
     queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
     queue.ready--;
-    if (fault !== 0 || chain.total < headerBytes) {
+    if (fault !== 0 || chain.total < (mergeable ? headerBytes : headerBytes + ETHERNET_BYTES)) {
       // Unusable: it goes back empty, and so do the buffers before it, so that the ring moves on.
       queue.giveBack(head, 0);
       queue.emptySince(firstUsed);
