@@ -78,6 +78,9 @@ constexpr double exactLimit = 9007199254740992.0;  // 2^53
 /** Rows between asking for a line and using it. */
 constexpr int32_t prefetchRows = 8;
 
+/** Bytes of a row that are asked for; what is longer the machine's own prefetcher has noticed by then. */
+constexpr uint32_t prefetchBytes = 192;
+
 /** Asks for the lines of a row's guest side. An address from an unchecked row is only ever prefetched. */
 template <bool toArena>
 ALWAYS_INLINE void prefetchRow(const CopySpace& space, const CopyRow& row) {
@@ -86,7 +89,8 @@ ALWAYS_INLINE void prefetchRow(const CopySpace& space, const CopyRow& row) {
   if (region >= space.windowLimit || !(offset >= 0 && offset < exactLimit)) return;
   const uintptr_t start =
       reinterpret_cast<uintptr_t>(space.windows[region].base) + static_cast<uintptr_t>(offset);
-  const uintptr_t end = start + static_cast<uint32_t>(row.length < 192 ? row.length : 192);
+  const uint32_t length = static_cast<uint32_t>(row.length);  // a negative one is cut like a long one
+  const uintptr_t end = start + (length < prefetchBytes ? length : prefetchBytes);
   for (uintptr_t line = start & ~uintptr_t{63}; line < end; line += 64) {
     __builtin_prefetch(reinterpret_cast<const void*>(line), toArena ? 0 : 1, 3);
   }
