@@ -1,0 +1,147 @@
+/** A control service with a clock of the test's, and adapters that open when the test says so. */
+import type { AdapterPlan, BasePlan, VmPlan } from '../../src/base/plan.ts';
+import { ControlService, type ControlPeer } from '../../src/control/service.ts';
+import { type AdapterState, Counters } from '../../src/counters.ts';
+
+export const WEB = 0;
+export const FIRST = 1;
+export const SECOND = 2;
+export const THIRD = 3;
+const PEER: ControlPeer = { key: 0x0b004d0a, udpPort: 40_000 };
+export const NAMES = ['web', 'first', 'second', 'third'];
+
+function vm(name: string): VmPlan {
+  return {
+    name,
+    network: 0,
+    addresses: [],
+    prefixes: [],
+    mac: null,
+    management: name !== 'web',
+    sockets: [],
+  };
+}
+
+export function uplink(changes: Partial<AdapterPlan> = {}): AdapterPlan {
+  return {
+    name: 'uplink',
+    interface: 'eth1',
+    network: 0,
+    controllers: [FIRST, SECOND, THIRD],
+    nextHop: null,
+    mac: null,
+    leaseSeconds: 10,
+    onControllerLoss: 'keep',
+    ...changes,
+  };
+}
+
+export interface Reply {
+  /** When it came. */
+  at: number;
+  vm: number;
+  peer: ControlPeer;
+  id: unknown;
+  ok: boolean;
+  error?: string;
+  message?: string;
+  [key: string]: unknown;
+}
+
+export class Rig {
+  now = 1000;
+  readonly counters: Counters;
+  readonly states: AdapterState[];
+  /** Openings that the main thread has not answered yet. */
+  readonly opening = new Set<number>();
+  readonly replies: Reply[] = [];
+  readonly texts: string[] = [];
+  readonly closed: string[] = [];
+  readonly service: ControlService;
+  private id = 0;
+
+  constructor(...adapters: AdapterPlan[]) {
+    if (adapters.length === 0) adapters.push(uplink());
+    const plan: BasePlan = {
+      networks: [],
+      vms: NAMES.map(vm),
+      adapters,
+      datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256 },
+    };
+    this.counters = new Counters(NAMES.length + adapters.length);
+    this.states = adapters.map(() => 'closed');
+    this.service = new ControlService({
+      plan,
+      counters: this.counters,
+      now: () => this.now,
+      reply: (vm, peer, text) => {
+        this.texts.push(text);
+        this.replies.push({ at: this.now, vm, peer, ...JSON.parse(text) });
+      },
+      view: (adapter) => {
+        const attached = this.states[adapter] === 'open' || this.states[adapter] === 'down';
+        const mac = attached ? '52:54:00:12:34:56' : null;
+        return { state: this.states[adapter], mac, mtu: attached ? 1500 : null, reason: '' };
+      },
+      openAdapter: (adapter) => {
+        if (this.states[adapter] === 'closed' || this.states[adapter] === 'gone') this.opening.add(adapter);
+      },
+      closeAdapter: (adapter, reason) => {
+        this.states[adapter] = 'closed';
+        this.opening.delete(adapter);
+        this.closed.push(reason);
+      },
+      onChange: () => {},
+      log: () => {},
+    });
+  }
+
+  send(vm: number, request: unknown, peer = PEER): void {
+    const text = typeof request === 'string' ? request : JSON.stringify(request);
+    this.service.receive(vm, peer, new TextEncoder().encode(text));
+  }
+
+  /** Asks, and returns the reply; undefined when none came at once. */
+  ask(vm: number, op: string, adapter?: string): Reply | undefined {
+    const before = this.replies.length;
+    const id = ++this.id;
+    this.send(vm, { id, op, ...(op !== 'status' && { adapter: adapter ?? 'uplink' }) });
+    if (this.replies.length === before) return undefined;
+    return this.replies.at(-1);
+  }
+
+  /** The main thread has opened it. */
+  opened(adapter = 0): void {
+    this.opening.delete(adapter);
+    this.states[adapter] = 'open';
+    this.service.opened(adapter);
+  }
+
+  refused(reason: string, adapter = 0): void {
+    this.opening.delete(adapter);
+    this.service.refused(adapter, reason);
+  }
+
+  /** Lets time pass, calling `tick` when the service wants it. */
+  pass(milliseconds: number): void {
+    const end = this.now + milliseconds;
+    for (;;) {
+      const wait = this.service.tick(this.now);
+      if (this.now + wait > end) break;
+      this.now += Math.max(wait, 1);
+    }
+    this.now = end;
+    this.service.tick(end);
+  }
+
+  /** `vm` opens the adapter and gets it. */
+  take(vm: number): void {
+    const reply = this.ask(vm, 'open');
+    if (reply === undefined) this.opened();
+    if (this.holder !== NAMES[vm]) throw new Error(`${NAMES[vm]} did not get it`);
+  }
+
+  get holder(): string | null {
+    return this.service.control(0).openedBy;
+  }
+}

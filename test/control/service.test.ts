@@ -1,0 +1,379 @@
+/** The management guests' protocol, as the design gives it. */
+import { describe, expect, it } from 'vitest';
+import { FIRST, Rig, SECOND, THIRD, uplink, WEB } from './rig.ts';
+
+const OPEN = {
+  ok: true,
+  adapter: 'uplink',
+  state: 'open',
+  interface: 'eth1',
+  mac: '52:54:00:12:34:56',
+  mtu: 1500,
+  lease: 10,
+};
+
+describe('the control service', () => {
+  it('opens an adapter, and answers when it is open', () => {
+    const rig = new Rig();
+    rig.send(FIRST, '{"id":1,"op":"open","adapter":"uplink"}');
+    expect(rig.texts).toEqual([]);
+    expect([...rig.opening]).toEqual([0]);
+    rig.now += 30;
+    rig.opened();
+    expect(rig.texts).toEqual([
+      '{"id":1,"ok":true,"adapter":"uplink","state":"open","interface":"eth1","mac":"52:54:00:12:34:56","mtu":1500,"lease":10}',
+    ]);
+    expect(rig.replies[0]).toMatchObject({ vm: FIRST, peer: { key: 0x0b004d0a, udpPort: 40_000 } });
+    expect(rig.service.control(0)).toEqual({ openedBy: 'first', leaseSeconds: 10 });
+  });
+
+  it('answers at once when it is open already, and renews', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.pass(7000);
+    expect(rig.service.control(0).leaseSeconds).toBe(3);
+    expect(rig.ask(FIRST, 'open')).toMatchObject(OPEN);
+    rig.pass(9000);
+    expect(rig.ask(FIRST, 'renew')).toMatchObject(OPEN);
+    rig.pass(9999);
+    expect(rig.holder).toBe('first');
+  });
+
+  it('takes an interface that is down for open', () => {
+    const rig = new Rig();
+    rig.ask(FIRST, 'open');
+    rig.states[0] = 'down';
+    rig.service.opened(0);
+    expect(rig.replies.at(-1)).toMatchObject({ ...OPEN, state: 'down' });
+  });
+
+  it('refuses an ordinary VM, whatever it says', () => {
+    const rig = new Rig();
+    for (const op of ['open', 'close', 'renew', 'status']) {
+      expect(rig.ask(WEB, op)).toMatchObject({ ok: false, error: 'forbidden' });
+    }
+    rig.send(WEB, 'rubbish');
+    expect(rig.replies.at(-1)).toMatchObject({ id: null, error: 'forbidden' });
+    expect(rig.opening.size).toBe(0);
+    expect(rig.counters.get(WEB, 'controlRequests')).toBe(5);
+    expect(rig.counters.get(WEB, 'controlRefused')).toBe(5);
+  });
+
+  it('refuses a management guest that is not among the controllers', () => {
+    const rig = new Rig(uplink({ controllers: [FIRST] }));
+    for (const op of ['open', 'close', 'renew']) {
+      expect(rig.ask(SECOND, op)).toMatchObject({ ok: false, error: 'forbidden' });
+    }
+    expect(rig.ask(SECOND, 'status')).toMatchObject({ ok: true, adapters: [] });
+  });
+
+  it('knows adapters by their configured name only', () => {
+    const rig = new Rig();
+    for (const name of ['eth1', '', '../uplink', '__proto__', 'constructor', 'uplink\0']) {
+      expect(rig.ask(FIRST, 'open', name), name).toMatchObject({ error: 'unknownAdapter' });
+    }
+    expect(rig.opening.size).toBe(0);
+  });
+
+  it('says what is malformed, with the id where there is one', () => {
+    const rig = new Rig();
+    rig.send(FIRST, '{"id":"x","op":"explode"}');
+    rig.send(FIRST, '{');
+    expect(rig.replies).toMatchObject([
+      { id: 'x', ok: false, error: 'malformed', message: expect.stringMatching(/op/) },
+      { id: null, ok: false, error: 'malformed' },
+    ]);
+  });
+
+  it('passes on the system’s reason, and lets the next one try', () => {
+    const rig = new Rig();
+    rig.ask(FIRST, 'open');
+    rig.refused('ENODEV: no such interface');
+    expect(rig.replies.at(-1)).toMatchObject({
+      ok: false,
+      error: 'unavailable',
+      message: 'ENODEV: no such interface',
+    });
+    expect(rig.holder).toBeNull();
+    rig.take(SECOND);
+  });
+
+  it('answers within five seconds, whatever becomes of the opening', () => {
+    const rig = new Rig();
+    rig.ask(FIRST, 'open');
+    rig.pass(4999);
+    expect(rig.replies).toEqual([]);
+    rig.pass(1);
+    expect(rig.replies).toMatchObject([{ ok: false, error: 'unavailable' }]);
+    // The opening goes on, and is there for the next request.
+    rig.opened();
+    expect(rig.replies.length).toBe(1);
+    expect(rig.ask(FIRST, 'open')).toMatchObject(OPEN);
+  });
+
+  it('answers a request sent again once', () => {
+    const rig = new Rig();
+    const peer = { key: 1, udpPort: 2 };
+    for (let count = 0; count < 5; count++) rig.send(FIRST, { id: 7, op: 'open', adapter: 'uplink' }, peer);
+    rig.send(FIRST, { id: 8, op: 'open', adapter: 'uplink' }, peer);
+    rig.opened();
+    expect(rig.replies.map(({ id }) => id)).toEqual([7, 8]);
+  });
+
+  it('remembers at most sixteen that wait', () => {
+    const rig = new Rig();
+    for (let id = 0; id < 20; id++) rig.send(FIRST, { id, op: 'open', adapter: 'uplink' });
+    expect(rig.replies.map(({ id, error }) => [id, error])).toEqual(
+      [16, 17, 18, 19].map((id) => [id, 'unavailable']),
+    );
+    rig.opened();
+    expect(rig.replies.filter(({ ok }) => ok).length).toBe(16);
+  });
+
+  it('ignores what is above the limit, and goes on afterwards', () => {
+    const rig = new Rig();
+    for (let count = 0; count < 1000; count++) rig.ask(FIRST, 'status');
+    expect(rig.replies.length).toBe(40);
+    expect(rig.counters.get(FIRST, 'controlRefused')).toBe(960);
+    expect(rig.ask(SECOND, 'status'), 'another VM is not affected').toMatchObject({ ok: true });
+    rig.pass(1000);
+    for (let count = 0; count < 100; count++) rig.ask(FIRST, 'status');
+    expect(rig.replies.length).toBe(61);
+  });
+
+  it('closes for the holder only', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    expect(rig.ask(SECOND, 'close')).toMatchObject({ ok: false, error: 'held' });
+    expect(rig.states[0]).toBe('open');
+    const reply = rig.ask(FIRST, 'close');
+    expect(reply).toMatchObject({ ok: true, adapter: 'uplink', state: 'closed', interface: 'eth1' });
+    expect(reply).not.toHaveProperty('lease');
+    expect(rig.closed).toEqual(['closed by first']);
+    expect(rig.ask(FIRST, 'close'), 'again').toMatchObject({ ok: true, state: 'closed' });
+    expect(rig.closed.length).toBe(1);
+    rig.take(SECOND);
+  });
+
+  it('closes what is still being opened', () => {
+    const rig = new Rig();
+    rig.ask(FIRST, 'open');
+    rig.ask(FIRST, 'close');
+    expect(rig.replies).toMatchObject([
+      { id: 1, ok: false, error: 'unavailable' },
+      { id: 2, ok: true, state: 'closed' },
+    ]);
+    expect(rig.closed.length).toBe(1);
+  });
+
+  it('tells a controller about its adapters', () => {
+    const rig = new Rig(
+      uplink(),
+      uplink({ name: 'other', interface: 'eth2', controllers: [SECOND] }),
+      uplink({ name: 'third', interface: 'eth3', controllers: [THIRD, FIRST] }),
+    );
+    rig.take(SECOND);
+    rig.pass(2500);
+    expect(rig.ask(FIRST, 'status')).toMatchObject({
+      ok: true,
+      adapters: [
+        { adapter: 'uplink', state: 'open', interface: 'eth1', mtu: 1500, holder: 'second', lease: 8 },
+        { adapter: 'third', state: 'closed', interface: 'eth3', mac: null, holder: null, lease: null },
+      ],
+    });
+  });
+
+  it('keeps a status within one datagram', () => {
+    const plans = Array.from({ length: 40 }, (_, index) => uplink({ name: `adapter-${index}` }));
+    const rig = new Rig(...plans);
+    rig.send(FIRST, { id: '\u0001'.repeat(64), op: 'status' });
+    expect(rig.texts[0].length).toBeLessThanOrEqual(1400);
+    expect(rig.replies[0]).toMatchObject({ ok: true, more: true });
+    expect((rig.replies[0].adapters as unknown[]).length).toBeGreaterThan(3);
+  });
+});
+
+describe('leases', () => {
+  it('hold off a stand-by until they end, and then it takes over without a gap', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.pass(9000);
+    expect(rig.ask(SECOND, 'open')).toMatchObject({
+      ok: false,
+      error: 'held',
+      message: 'held by first for 1 s more',
+    });
+    expect(rig.ask(SECOND, 'renew')).toMatchObject({ error: 'held' });
+    rig.pass(1000);
+    expect(rig.holder).toBeNull();
+    expect(rig.states[0]).toBe('open');
+    expect(rig.ask(SECOND, 'open')).toMatchObject(OPEN);
+    expect(rig.holder).toBe('second');
+    expect(rig.closed).toEqual([]);
+    expect(rig.ask(FIRST, 'renew')).toMatchObject({ ok: false, error: 'held' });
+    expect(rig.ask(FIRST, 'open')).toMatchObject({ ok: false, error: 'held' });
+  });
+
+  it('go to the most preferred of those that wait', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.pass(8000);
+    rig.ask(SECOND, 'open');
+    rig.pass(1500);
+    rig.ask(THIRD, 'open');
+    rig.pass(600);
+    expect(rig.ask(THIRD, 'open'), 'the second waits, too').toMatchObject({ error: 'held' });
+    expect(rig.ask(SECOND, 'open')).toMatchObject({ ok: true });
+  });
+
+  it('go to a less preferred one when the other does not come', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.pass(9000);
+    rig.ask(SECOND, 'open');
+    rig.pass(1000);
+    expect(rig.ask(THIRD, 'open')).toMatchObject({ error: 'held' });
+    rig.pass(4999);
+    expect(rig.ask(THIRD, 'open')).toMatchObject({ error: 'held' });
+    rig.pass(1);
+    expect(rig.ask(THIRD, 'open')).toMatchObject({ ok: true });
+  });
+
+  it('are not reserved for one that asked long ago', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.ask(SECOND, 'open');
+    for (let count = 0; count < 3; count++) {
+      rig.pass(5000);
+      rig.ask(FIRST, 'renew');
+    }
+    rig.pass(10_000);
+    expect(rig.ask(THIRD, 'open')).toMatchObject({ ok: true });
+  });
+
+  it('may be taken up again by the one who lost it, when it is preferred', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.pass(9900);
+    rig.ask(SECOND, 'open');
+    rig.pass(200);
+    expect(rig.ask(FIRST, 'open')).toMatchObject({ ok: true });
+  });
+
+  it('leave the adapter open when nobody is left and it is to be kept', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.pass(60_000);
+    expect(rig.states[0]).toBe('open');
+    expect(rig.service.control(0)).toEqual({ openedBy: null, leaseSeconds: null });
+    expect(rig.ask(THIRD, 'close'), 'anybody listed may close it then').toMatchObject({ ok: true });
+  });
+
+  it('close the adapter when nobody is left and that is wanted', () => {
+    const rig = new Rig(uplink({ onControllerLoss: 'close' }));
+    rig.take(FIRST);
+    rig.pass(9999);
+    expect(rig.states[0]).toBe('open');
+    rig.pass(1);
+    expect(rig.states[0]).toBe('closed');
+    expect(rig.closed).toEqual(['no controller is left']);
+    rig.take(SECOND);
+  });
+
+  it('wait for a stand-by before they close it', () => {
+    const rig = new Rig(uplink({ onControllerLoss: 'close' }));
+    rig.take(FIRST);
+    rig.pass(8000);
+    rig.ask(SECOND, 'open');
+    rig.pass(9999);
+    expect(rig.states[0]).toBe('open');
+    rig.pass(1);
+    expect(rig.states[0]).toBe('closed');
+
+    rig.take(FIRST);
+    rig.pass(8000);
+    rig.ask(SECOND, 'open');
+    rig.pass(3000);
+    expect(rig.ask(SECOND, 'open')).toMatchObject({ ok: true });
+    rig.pass(9000);
+    expect(rig.states[0]).toBe('open');
+    expect(rig.closed.length).toBe(1);
+  });
+
+  it('stay with their holder while the interface is gone', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.states[0] = 'gone';
+    expect(rig.ask(FIRST, 'renew')).toMatchObject({ ok: true, state: 'gone', mac: null });
+    expect(rig.ask(FIRST, 'open')).toBeUndefined();
+    rig.refused('ENODEV');
+    expect(rig.replies.at(-1)).toMatchObject({ error: 'unavailable', message: 'ENODEV' });
+    expect(rig.holder).toBe('first');
+    rig.opened();
+    expect(rig.ask(FIRST, 'open')).toMatchObject(OPEN);
+  });
+
+  it('that ended while the adapter was being opened go to nobody', () => {
+    const rig = new Rig(uplink({ leaseSeconds: 2, onControllerLoss: 'close' }));
+    rig.ask(FIRST, 'open');
+    rig.pass(2000);
+    expect(rig.replies).toMatchObject([{ error: 'unavailable' }]);
+    expect(rig.opening.size).toBe(0);
+
+    const keeping = new Rig(uplink({ leaseSeconds: 2 }));
+    keeping.ask(FIRST, 'open');
+    keeping.pass(2500);
+    expect(keeping.ask(SECOND, 'open')).toBeUndefined();
+    keeping.opened();
+    expect(keeping.replies).toMatchObject([
+      { vm: FIRST, ok: false, error: 'held' },
+      { vm: SECOND, ok: true, lease: 2 },
+    ]);
+  });
+});
+
+describe('a snapshot', () => {
+  it('brings a lease over a restart', () => {
+    const before = new Rig();
+    before.take(SECOND);
+    before.pass(4000);
+    const text = JSON.stringify(before.service.snapshot());
+    expect(JSON.parse(text)).toEqual({
+      version: 1,
+      adapters: [{ adapter: 'uplink', holder: 'second', secondsLeft: 6 }],
+    });
+    const after = new Rig();
+    after.service.restore(JSON.parse(text));
+    expect([...after.opening]).toEqual([0]);
+    after.opened();
+    expect(after.service.control(0)).toEqual({ openedBy: 'second', leaseSeconds: 6 });
+    expect(after.ask(FIRST, 'open')).toMatchObject({ error: 'held' });
+    expect(after.ask(SECOND, 'renew')).toMatchObject({ ok: true, lease: 10 });
+  });
+
+  it.each<[string, unknown]>([
+    ['nothing', undefined],
+    ['null', null],
+    ['a number', 7],
+    ['another version', { version: 2, adapters: [] }],
+    ['no list', { version: 1, adapters: {} }],
+    ['rubbish in the list', { version: 1, adapters: [null, 7, 'x', [], {}, { adapter: 'uplink' }] }],
+    ['an unknown adapter', { version: 1, adapters: [{ adapter: 'x', holder: 'first', secondsLeft: 5 }] }],
+    ['an unknown VM', { version: 1, adapters: [{ adapter: 'uplink', holder: 'x', secondsLeft: 5 }] }],
+    ['an ordinary VM', { version: 1, adapters: [{ adapter: 'uplink', holder: 'web', secondsLeft: 5 }] }],
+    ['no time left', { version: 1, adapters: [{ adapter: 'uplink', holder: 'first', secondsLeft: -1 }] }],
+    ['no number', { version: 1, adapters: [{ adapter: 'uplink', holder: 'first', secondsLeft: NaN }] }],
+  ])('of %s changes nothing', (_, from) => {
+    const rig = new Rig();
+    rig.service.restore(from);
+    expect(rig.holder).toBeNull();
+    expect(rig.opening.size).toBe(0);
+  });
+
+  it('gives nobody more than a lease', () => {
+    const rig = new Rig();
+    const entry = { adapter: 'uplink', holder: 'first', secondsLeft: Number.POSITIVE_INFINITY };
+    rig.service.restore({ version: 1, adapters: [entry, { ...entry, holder: 'second' }] });
+    expect(rig.service.control(0)).toEqual({ openedBy: 'first', leaseSeconds: 10 });
+  });
+});
