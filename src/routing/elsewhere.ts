@@ -153,7 +153,9 @@ export class Elsewhere {
     const target = arp.targetIp(bytes, packet);
     if (sender === 0) return CONSUMED; // a probe
     if (!this.owns(port, network, sender)) return SPOOFED;
-    if (arp.operation(bytes, packet) !== arp.REQUEST) return CONSUMED; // tells us the MAC, which we know by now
+    const operation = arp.operation(bytes, packet);
+    if (operation === arp.REPLY) return CONSUMED; // tells us the MAC, which we know by now
+    if (operation !== arp.REQUEST) return ARP_INVALID;
     if (target === sender || this.owns(port, network, target)) return CONSUMED;
     if (!this.arpReplies.take(port.number, this.router.now)) return ARP_LIMITED;
     return this.answer(arpReply(storage, slot, network.mac, false), port.number);
