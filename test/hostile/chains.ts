@@ -18,6 +18,7 @@ export function honest(a: Vm, pieces = 2): Chain {
   const parts = Array.from({ length: pieces }, (_, i) => ({
     data: bytes.subarray(i * step, (i + 1) * step),
   }));
+  a.reapTransmitted();
   return a.transmitQueue().add(parts)!;
 }
 
@@ -31,6 +32,7 @@ export function honestIndirect(a: Vm, pieces = 2): { chain: Chain; table: number
   const parts = Array.from({ length: pieces }, (_, i) => ({
     data: bytes.subarray(i * step, (i + 1) * step),
   }));
+  a.reapTransmitted();
   const queue = a.transmitQueue();
   const chain = queue.add(parts, { indirect: true })!;
   return { chain, table: queue.slot(chain.head) };
@@ -316,7 +318,7 @@ export const OVERSIZE: Lie[] = [
     reason: ['oversize', 'chainBadAddress'],
     tell(a) {
       const queue = a.transmitQueue();
-      const pieces = Math.min(queue.size, 100);
+      const pieces = Math.min(queue.size - 4, 100);
       const chain = honest(a, pieces);
       const { at, length } = a.memory.regions.at(-1)!;
       chain.descriptors.forEach((descriptor, i) => {

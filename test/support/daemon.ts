@@ -183,7 +183,7 @@ export class Daemon {
   get(path: string): Promise<string> {
     return new Promise((resolve, reject) => {
       const call = request(
-        { socketPath: join(this.folder, 'admin.sock'), path, timeout: 12000 },
+        { socketPath: join(this.folder, 'admin.sock'), path, timeout: 12000, agent: false },
         (response) => {
           let body = '';
           response.setEncoding('utf8');
