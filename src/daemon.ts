@@ -4,6 +4,7 @@
  */
 import { chownSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { AdminServer } from './admin/server.ts';
 import { Traces } from './admin/traces.ts';
 import { BaseState } from './base-state.ts';
@@ -19,6 +20,7 @@ import { native } from './native.ts';
 /** SIGTERM to exit takes under two seconds; most of it is the worker's. */
 const WORKER_STOP_MS = 1300;
 const LOG_FLUSH_MS = 200;
+const STUCK_MS = 5000;
 
 export interface DaemonOptions {
   plan: BasePlan;
@@ -112,6 +114,14 @@ export class Daemon {
     this.#admin.close();
     this.#log.logger.info('stopped');
     await this.#log.close(LOG_FLUSH_MS);
+    await this.#endStuckThread();
+  }
+
+  /** An exit waits for all threads: one that is stuck in the kernel would keep it for ever. */
+  async #endStuckThread(): Promise<void> {
+    const deadline = performance.now() + STUCK_MS;
+    while (this.#worker.alive && performance.now() < deadline) await setTimeout(20);
+    if (this.#worker.alive) process.kill(process.pid, 'SIGKILL');
   }
 
   #serverSockets() {

@@ -71,6 +71,11 @@ export class TurnWorker {
     return this.#phase;
   }
 
+  /** Whether a thread runs: after stop() that means it is stuck inside a system call. */
+  get alive(): boolean {
+    return this.#worker !== null;
+  }
+
   /** Starts the first worker. All long-lived descriptors of the main thread must be open already. */
   start(): void {
     this.#descriptors = openDescriptors();

@@ -15,7 +15,7 @@ const COMMAND = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 function basewire(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [COMMAND, ...args], {
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: 60_000,
   });
   return { status, stdout, stderr };
 }
@@ -65,6 +65,8 @@ function start(args: string[], stdio: ('ignore' | 'pipe')[] = ['ignore', 'pipe',
   return { child, stdout: () => text[0]!, stderr: () => text[1]!, exit: () => exit };
 }
 
+const ended = (running: Running) => until('the end', () => running.exit(), 20_000);
+
 const ready = (running: Running) =>
   until(
     'ready',
@@ -75,184 +77,193 @@ const ready = (running: Running) =>
     20_000,
   );
 
-describe.skipIf(!BUILT)(`the command${BUILT ? '' : ' (skipped: dist/ is not built)'}`, () => {
-  it('check: 0 and a description, or 78 and every complaint on stderr', () => {
-    const good = write(EXAMPLE);
-    const description = basewire('check', '--config', good);
-    expect(description).toMatchObject({ status: 0 });
-    expect(description.stdout).toMatch(/: ok\n/);
-    expect(description.stdout).toMatch(/uplink +eth1 +lan +controller/);
-    const bad = write(
-      EXAMPLE.replace('10.77.0.11]', '10.78.0.11]').replace('burst: 256', 'burst: 0'),
-    );
-    const refused = basewire('check', '--config', bad);
-    expect(refused).toMatchObject({ status: 78, stdout: '' });
-    expect(refused.stderr.trim().split('\n')).toEqual([
-      `${bad}:9:17: vms.web.addresses[0]: 10.78.0.11 is outside the subnet 10.77.0.0/24 of network lan`,
-      expect.stringMatching(
-        /:23:45: datapath\.burst: must be a whole number from 1 to 4096 datagrams, not 0$/,
-      ),
-    ]);
-  });
-
-  it('run: 78, and nothing is created', () => {
-    const folder = testFolder();
-    const text = EXAMPLE.replaceAll('/run/basewire', join(folder, 'run')).replace(
-      'lease: 10',
-      'lease: 0',
-    );
-    expect(basewire('run', '--config', write(text))).toMatchObject({ status: 78, stdout: '' });
-    expect(existsSync(join(folder, 'run'))).toBe(false);
-    expect(basewire('run', '--config', join(folder, 'none')).status).toBe(78);
-  });
-
-  it.each([
-    [['chekc'], /unknown command "chekc" \(did you mean "check"\?\)/],
-    [['check'], /required option '-c, --config <file>' not specified/],
-    [['run', '--config'], /argument missing/],
-    [['run', '--daemonize', '--config', 'x'], /unknown option '--daemonize'/],
-    [['qemu-args', '--config', 'x'], /missing required argument 'vm'/],
-    [['--socket-path=/x', '--fd=3'], /not both/],
-    [['--fd=1'], /3 or more/],
-    [
-      ['--socket-path=/tmp/x.sock', '--address', '10.0.0.1/24'],
-      /is already the base’s own address/,
-    ],
-    [[], /Usage: basewire/],
-  ])('%j is a usage error', (args, message) => {
-    const result = basewire(...args);
-    expect(result).toMatchObject({ status: 2, stdout: '' });
-    expect(result.stderr).toMatch(message);
-  });
-
-  it('--help, --version and --print-capabilities go to stdout', () => {
-    expect(basewire('--help')).toMatchObject({
-      status: 0,
-      stderr: '',
-      stdout: expect.stringContaining('Usage: basewire'),
-    });
-    expect(basewire('--version').stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
-    const capabilities = basewire('--fd=99', '--bogus', '--print-capabilities', '--socket-path=/x');
-    expect(capabilities).toMatchObject({ status: 0, stderr: '' });
-    expect(JSON.parse(capabilities.stdout)).toEqual({ type: 'net' });
-  });
-
-  it('qemu-args: only arguments on stdout', () => {
-    const file = write(EXAMPLE);
-    const result = basewire('qemu-args', 'web', '--config', file, '--qemu-version', '7.2');
-    expect(result.status).toBe(0);
-    for (const line of result.stdout.trim().split('\n')) expect(line).toMatch(/^-[a-z]+ \S+$/);
-    expect(result.stderr).toContain('ip address add 10.77.0.11/24');
-    expect(basewire('qemu-args', 'wbe', '--config', file)).toMatchObject({
-      status: 2,
-      stderr: expect.stringContaining('did you mean "web"?'),
-    });
-  });
-
-  it('status: 69 when nothing runs', () => {
-    expect(basewire('status', '--admin-socket', '/nonexistent/a.sock')).toMatchObject({
-      status: 69,
-      stdout: '',
-    });
-  });
-
-  it('run: ready, status, SIGTERM, socket files gone, 0', async () => {
-    const folder = testFolder();
-    const file = configIn(folder);
-    const daemon = start(['run', '--config', file]);
-    await ready(daemon);
-    expect(lstatSync(join(folder, 'web.sock')).mode & 0o777).toBe(0o660);
-    expect(lstatSync(join(folder, 'admin.sock')).mode & 0o777).toBe(0o600);
-    const json = basewire('status', '--json', '--config', file);
-    expect(JSON.parse(json.stdout).vms.web).toMatchObject({
-      state: 'waiting',
-      output: { datagrams: 0, bytes: 0 },
-    });
-    expect(basewire('status', '--config', file).stdout).toMatch(/^web +waiting/m);
-    // A second one takes nothing away from the first.
-    const second = basewire('run', '--config', file);
-    expect(second.status).toBe(1);
-    expect(second.stderr).toMatch(/another process accepts connections/);
-    expect(existsSync(join(folder, 'web.sock'))).toBe(true);
-    daemon.child.kill('SIGTERM');
-    await until('the end', () => daemon.exit());
-    expect(daemon.exit()).toEqual({ code: 0, signal: null });
-    expect(existsSync(join(folder, 'web.sock')) || existsSync(join(folder, 'admin.sock'))).toBe(
-      false,
-    );
-  });
-
-  it('run: takes over what a killed one left, not what is no socket', async () => {
-    const folder = testFolder();
-    const file = configIn(folder);
-    const first = start(['run', '--config', file]);
-    await ready(first);
-    first.child.kill('SIGKILL');
-    await until('the end', () => first.exit());
-    expect(existsSync(join(folder, 'web.sock'))).toBe(true);
-    const second = start(['run', '--config', file]);
-    await ready(second);
-    second.child.kill('SIGINT');
-    await until('the end', () => second.exit());
-    expect(second.exit()!.code).toBe(0);
-    mkdirSync(join(folder, 'web.sock'));
-    const third = basewire('run', '--config', file);
-    expect(third.status).toBe(1);
-    expect(third.stderr).toMatch(/web\.sock .*is not a socket/);
-    expect(existsSync(join(folder, 'admin.sock'))).toBe(false);
-  });
-
-  it('run: a stdout that nobody reads, or that is closed, does not hold it up', async () => {
-    for (const close of [false, true]) {
-      const folder = testFolder();
-      const daemon = start(['run', '--config', configIn(folder)], ['ignore', 'pipe', 'ignore']);
-      await ready(daemon);
-      if (close) daemon.child.stdout!.destroy();
-      else daemon.child.stdout!.pause();
-      // Each of these is logged.
-      for (let i = 0; i < 200; i++) daemon.child.kill('SIGHUP');
-      const json = JSON.parse(
-        basewire('status', '--json', '--config', join(folder, 'c.yaml')).stdout,
+describe.skipIf(!BUILT)(
+  `the command${BUILT ? '' : ' (skipped: dist/ is not built)'}`,
+  { timeout: 120_000 },
+  () => {
+    it('check: 0 and a description, or 78 and every complaint on stderr', () => {
+      const good = write(EXAMPLE);
+      const description = basewire('check', '--config', good);
+      expect(description).toMatchObject({ status: 0 });
+      expect(description.stdout).toMatch(/: ok\n/);
+      expect(description.stdout).toMatch(/uplink +eth1 +lan +controller/);
+      const bad = write(
+        EXAMPLE.replace('10.77.0.11]', '10.78.0.11]').replace('burst: 256', 'burst: 0'),
       );
-      expect(json.ready).toBe(true);
-      daemon.child.kill('SIGTERM');
-      await until('the end', () => daemon.exit());
-      expect(daemon.exit()).toEqual({ code: 0, signal: null });
-    }
-  });
-
-  it('--socket-path: one port on a socket of its own', async () => {
-    const folder = testFolder();
-    const path = join(folder, 'port.sock');
-    const daemon = start([`--socket-path=${path}`, '--admin-socket', join(folder, 'a.sock')]);
-    await ready(daemon);
-    expect(lstatSync(path).isSocket()).toBe(true);
-    const status = JSON.parse(
-      basewire('status', '--json', '--admin-socket', join(folder, 'a.sock')).stdout,
-    );
-    expect(status.networks.net).toMatchObject({ subnet: '10.77.0.0/24', address: '10.77.0.1' });
-    expect(status.vms.vm).toMatchObject({ state: 'waiting', addresses: ['10.77.0.2'] });
-    const frontEnd = connect(path);
-    onTestFinished(() => void frontEnd.destroy());
-    await new Promise((resolve) => frontEnd.once('connect', resolve));
-    daemon.child.kill('SIGTERM');
-    await until('the end', () => daemon.exit());
-    expect(daemon.exit()!.code).toBe(0);
-    expect(existsSync(path)).toBe(false);
-  });
-
-  it('--fd: serves the inherited socket and ends with its front-end', async () => {
-    // Node's own "pipe" for a child is a pair of Unix stream sockets.
-    const daemon = start(['--fd=3'], ['ignore', 'pipe', 'pipe', 'pipe']);
-    await ready(daemon);
-    const frontEnd = daemon.child.stdio[3] as import('node:net').Socket;
-    frontEnd.destroy();
-    await until('the end', () => daemon.exit());
-    expect(daemon.exit()!.code).toBe(0);
-    expect(daemon.stdout()).toContain('the front-end ended');
-    expect(basewire('--fd=77')).toMatchObject({
-      status: 1,
-      stderr: expect.stringContaining('no such descriptor'),
+      const refused = basewire('check', '--config', bad);
+      expect(refused).toMatchObject({ status: 78, stdout: '' });
+      expect(refused.stderr.trim().split('\n')).toEqual([
+        `${bad}:9:17: vms.web.addresses[0]: 10.78.0.11 is outside the subnet 10.77.0.0/24 of network lan`,
+        expect.stringMatching(
+          /:23:45: datapath\.burst: must be a whole number from 1 to 4096 datagrams, not 0$/,
+        ),
+      ]);
     });
-  });
-});
+
+    it('run: 78, and nothing is created', () => {
+      const folder = testFolder();
+      const text = EXAMPLE.replaceAll('/run/basewire', join(folder, 'run')).replace(
+        'lease: 10',
+        'lease: 0',
+      );
+      expect(basewire('run', '--config', write(text))).toMatchObject({ status: 78, stdout: '' });
+      expect(existsSync(join(folder, 'run'))).toBe(false);
+      expect(basewire('run', '--config', join(folder, 'none')).status).toBe(78);
+    });
+
+    it.each([
+      [['chekc'], /unknown command "chekc" \(did you mean "check"\?\)/],
+      [['check'], /required option '-c, --config <file>' not specified/],
+      [['run', '--config'], /argument missing/],
+      [['run', '--daemonize', '--config', 'x'], /unknown option '--daemonize'/],
+      [['qemu-args', '--config', 'x'], /missing required argument 'vm'/],
+      [['--socket-path=/x', '--fd=3'], /not both/],
+      [['--fd=1'], /3 or more/],
+      [
+        ['--socket-path=/tmp/x.sock', '--address', '10.0.0.1/24'],
+        /is already the base’s own address/,
+      ],
+      [[], /Usage: basewire/],
+    ])('%j is a usage error', (args, message) => {
+      const result = basewire(...args);
+      expect(result).toMatchObject({ status: 2, stdout: '' });
+      expect(result.stderr).toMatch(message);
+    });
+
+    it('--help, --version and --print-capabilities go to stdout', () => {
+      expect(basewire('--help')).toMatchObject({
+        status: 0,
+        stderr: '',
+        stdout: expect.stringContaining('Usage: basewire'),
+      });
+      expect(basewire('--version').stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+      const capabilities = basewire(
+        '--fd=99',
+        '--bogus',
+        '--print-capabilities',
+        '--socket-path=/x',
+      );
+      expect(capabilities).toMatchObject({ status: 0, stderr: '' });
+      expect(JSON.parse(capabilities.stdout)).toEqual({ type: 'net' });
+    });
+
+    it('qemu-args: only arguments on stdout', () => {
+      const file = write(EXAMPLE);
+      const result = basewire('qemu-args', 'web', '--config', file, '--qemu-version', '7.2');
+      expect(result.status).toBe(0);
+      for (const line of result.stdout.trim().split('\n')) expect(line).toMatch(/^-[a-z]+ \S+$/);
+      expect(result.stderr).toContain('ip address add 10.77.0.11/24');
+      expect(basewire('qemu-args', 'wbe', '--config', file)).toMatchObject({
+        status: 2,
+        stderr: expect.stringContaining('did you mean "web"?'),
+      });
+    });
+
+    it('status: 69 when nothing runs', () => {
+      expect(basewire('status', '--admin-socket', '/nonexistent/a.sock')).toMatchObject({
+        status: 69,
+        stdout: '',
+      });
+    });
+
+    it('run: ready, status, SIGTERM, socket files gone, 0', async () => {
+      const folder = testFolder();
+      const file = configIn(folder);
+      const daemon = start(['run', '--config', file]);
+      await ready(daemon);
+      expect(lstatSync(join(folder, 'web.sock')).mode & 0o777).toBe(0o660);
+      expect(lstatSync(join(folder, 'admin.sock')).mode & 0o777).toBe(0o600);
+      const json = basewire('status', '--json', '--config', file);
+      expect(JSON.parse(json.stdout).vms.web).toMatchObject({
+        state: 'waiting',
+        output: { datagrams: 0, bytes: 0 },
+      });
+      expect(basewire('status', '--config', file).stdout).toMatch(/^web +waiting/m);
+      // A second one takes nothing away from the first.
+      const second = basewire('run', '--config', file);
+      expect(second.status).toBe(1);
+      expect(second.stderr).toMatch(/another process accepts connections/);
+      expect(existsSync(join(folder, 'web.sock'))).toBe(true);
+      daemon.child.kill('SIGTERM');
+      await ended(daemon);
+      expect(daemon.exit()).toEqual({ code: 0, signal: null });
+      expect(existsSync(join(folder, 'web.sock')) || existsSync(join(folder, 'admin.sock'))).toBe(
+        false,
+      );
+    });
+
+    it('run: takes over what a killed one left, not what is no socket', async () => {
+      const folder = testFolder();
+      const file = configIn(folder);
+      const first = start(['run', '--config', file]);
+      await ready(first);
+      first.child.kill('SIGKILL');
+      await ended(first);
+      expect(existsSync(join(folder, 'web.sock'))).toBe(true);
+      const second = start(['run', '--config', file]);
+      await ready(second);
+      second.child.kill('SIGINT');
+      await ended(second);
+      expect(second.exit()!.code).toBe(0);
+      mkdirSync(join(folder, 'web.sock'));
+      const third = basewire('run', '--config', file);
+      expect(third.status).toBe(1);
+      expect(third.stderr).toMatch(/web\.sock .*is not a socket/);
+      expect(existsSync(join(folder, 'admin.sock'))).toBe(false);
+    });
+
+    it('run: a stdout that nobody reads, or that is closed, does not hold it up', async () => {
+      for (const close of [false, true]) {
+        const folder = testFolder();
+        const daemon = start(['run', '--config', configIn(folder)], ['ignore', 'pipe', 'ignore']);
+        await ready(daemon);
+        if (close) daemon.child.stdout!.destroy();
+        else daemon.child.stdout!.pause();
+        // Each of these is logged.
+        for (let i = 0; i < 200; i++) daemon.child.kill('SIGHUP');
+        const json = JSON.parse(
+          basewire('status', '--json', '--config', join(folder, 'c.yaml')).stdout,
+        );
+        expect(json.ready).toBe(true);
+        daemon.child.kill('SIGTERM');
+        await ended(daemon);
+        expect(daemon.exit()).toEqual({ code: 0, signal: null });
+      }
+    });
+
+    it('--socket-path: one port on a socket of its own', async () => {
+      const folder = testFolder();
+      const path = join(folder, 'port.sock');
+      const daemon = start([`--socket-path=${path}`, '--admin-socket', join(folder, 'a.sock')]);
+      await ready(daemon);
+      expect(lstatSync(path).isSocket()).toBe(true);
+      const status = JSON.parse(
+        basewire('status', '--json', '--admin-socket', join(folder, 'a.sock')).stdout,
+      );
+      expect(status.networks.net).toMatchObject({ subnet: '10.77.0.0/24', address: '10.77.0.1' });
+      expect(status.vms.vm).toMatchObject({ state: 'waiting', addresses: ['10.77.0.2'] });
+      const frontEnd = connect(path);
+      onTestFinished(() => void frontEnd.destroy());
+      await new Promise((resolve) => frontEnd.once('connect', resolve));
+      daemon.child.kill('SIGTERM');
+      await ended(daemon);
+      expect(daemon.exit()!.code).toBe(0);
+      expect(existsSync(path)).toBe(false);
+    });
+
+    it('--fd: serves the inherited socket and ends with its front-end', async () => {
+      // Node's own "pipe" for a child is a pair of Unix stream sockets.
+      const daemon = start(['--fd=3'], ['ignore', 'pipe', 'pipe', 'pipe']);
+      await ready(daemon);
+      const frontEnd = daemon.child.stdio[3] as import('node:net').Socket;
+      frontEnd.destroy();
+      await ended(daemon);
+      expect(daemon.exit()!.code).toBe(0);
+      expect(daemon.stdout()).toContain('the front-end ended');
+      expect(basewire('--fd=77')).toMatchObject({
+        status: 1,
+        stderr: expect.stringContaining('no such descriptor'),
+      });
+    });
+  },
+);

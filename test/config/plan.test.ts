@@ -11,6 +11,7 @@ import {
   unusableMac,
 } from '../../src/config/addresses.ts';
 import { baseMac, proposedVmMac } from '../../src/config/derived-mac.ts';
+import { environmentWarnings } from '../../src/config/environment.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import { buildPlan } from '../../src/config/plan.ts';
 import { ConfigSource } from '../../src/config/source.ts';
@@ -119,6 +120,20 @@ adapters: {}
       { path: '/run/x2', mode: 'client' },
     ],
   });
+});
+
+it('warns of what may be meant otherwise, or is not there yet', () => {
+  const plan = planOf(
+    EXAMPLE.replace(
+      'adapters:',
+      'adapters:\n  second: {interface: lo, controllers: [controller]}',
+    ).replace('eth1', 'bw-none'),
+  );
+  expect(environmentWarnings(plan)).toEqual([
+    'network lan has the adapters second, uplink: what is sent leaves through uplink only',
+    'adapter second: lo is no Ethernet interface: it can’t be opened',
+    expect.stringMatching(/adapter uplink: there is no interface bw-none on this host now/),
+  ]);
 });
 
 describe('derived MACs', () => {

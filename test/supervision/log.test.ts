@@ -84,6 +84,15 @@ it('a reader that is gone costs lines only', async () => {
   closeSync(writer);
 });
 
+it('a full disk costs lines only', async () => {
+  const fd = openSync('/dev/full', 'w');
+  const log = new Log({ level: 'info', format: 'json', fd });
+  log.logger.info('no room for this');
+  await until('the loss to be noticed', () => log.dropped > 0);
+  await log.close(100);
+  closeSync(fd);
+});
+
 it('text for people has no control characters', () => {
   const line = JSON.stringify({
     level: 'info',
