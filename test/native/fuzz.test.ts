@@ -61,7 +61,7 @@ describe('the copy core, with AddressSanitizer and UndefinedBehaviorSanitizer', 
     const seeds = long ? Array.from({ length: 20 }, () => (Math.random() * 2 ** 32) >>> 0) : [1];
     seeds.push((Math.random() * 2 ** 32) >>> 0);
     for (const seed of seeds) {
-      const result = run(join(folder, 'copies'), [`${seed}`, long ? '20000' : '500'], 300_000);
+      const result = run(join(folder, 'copies'), [`${seed}`, long ? '200000' : '5000'], 300_000);
       expect(result.stderr).toBe('');
       expect(result.status, `seed ${seed}`).toBe(0);
       const counts = /(\d+) rows refused, (\d+) files shrunk, (\d+) regions faulted/.exec(result.stdout);
