@@ -9,7 +9,7 @@
  * Until it is open every datagram that would leave is dropped with the state's reason. The four calls of a turn are
  * `gather`/`release` on the way in, `resolve` then `put`/`publish` on the way out; none allocates when a neighbour is known.
  */
-import { EPOLLIN } from '../base/watcher.ts';
+import { EPOLLIN, EPOLLOUT } from '../base/watcher.ts';
 import type { AdapterDetail, AdapterPlan, ToWorker } from '../base/plan.ts';
 import { type AdapterState, CELL } from '../counters.ts';
 import { longestDatagram } from '../routing/offload.ts';
@@ -29,8 +29,11 @@ const STATISTICS_INTERVAL: Milliseconds = 1000;
 /** The interface is there again but could not be opened: how often and how long apart to try. */
 const REOPEN_TRIES = 5;
 const REOPEN_INTERVAL: Milliseconds = 1000;
-/** When frames wait in the ring for the driver. */
-const KICK_INTERVAL: Milliseconds = 1;
+
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const SENT_BYTES = CELL.sentBytes;
+const SENT_DATAGRAMS = CELL.sentDatagrams;
+const TOO_BIG = CELL.tooBig;
 
 export class Adapter {
   readonly plan: AdapterPlan;
@@ -64,6 +67,8 @@ export class Adapter {
   private reopenAt: Milliseconds = Number.POSITIVE_INFINITY;
   private statisticsAt: Milliseconds = 0;
   private refusedBefore = 0;
+  /** The wait ends when the socket has room to send. */
+  private watchesRoom = false;
   private readonly scratch = new Uint8Array(1);
   private readonly noFds = new Int32Array(2);
 
@@ -121,12 +126,12 @@ export class Adapter {
   put(slot: number): number {
     if (this.refusal !== 0) return this.refusal;
     const storage = this.context.storage;
-    if (longestDatagram(storage, slot) > this.mtu) return CELL.tooBig;
+    if (longestDatagram(storage, slot) > this.mtu) return TOO_BIG;
     const refused = this.transmitRing!.put(slot);
     if (refused !== 0) return refused;
     const cells = this.context.counters.cells;
-    cells[this.record + CELL.sentDatagrams]++;
-    cells[this.record + CELL.sentBytes] += storage.length[slot];
+    cells[this.record + SENT_DATAGRAMS]++;
+    cells[this.record + SENT_BYTES] += storage.length[slot];
     return 0;
   }
 
@@ -134,13 +139,14 @@ export class Adapter {
   publish(): void {
     if (this.transmitRing === null) return;
     const result = this.transmitRing.publish();
+    if (this.transmitRing.needsKick !== this.watchesRoom) this.watchRoom();
     if (result === 0) return;
     // ENETDOWN may be an error of the past that nobody read; what is marked then stays in the ring for the next turn.
     if (result === ENETDOWN) this.refreshLink();
     else this.lost(`interface ${this.plan.interface} is gone`);
   }
 
-  /** Frames wait in the transmit ring: `publish` again soon, also without anything new. */
+  /** Frames wait in the transmit ring until the socket has room for them: `publish` again when it wakes us. */
   get needsKick(): boolean {
     return this.transmitRing?.needsKick ?? false;
   }
@@ -204,10 +210,9 @@ export class Adapter {
       copies,
     );
     this.refusedBefore = 0;
+    this.watchesRoom = false;
     if (!this.fixedMac) this.mac.set(parseMac(opened.mac));
-    else if (macText(this.mac) !== opened.mac) {
-      this.receiveRing.setOwnMac(new Uint16Array(this.mac.buffer));
-    }
+    else this.receiveRing.setOwnMac(new Uint16Array(this.mac.buffer));
     this.mtu = opened.mtu;
     this.reopenAt = Number.POSITIVE_INFINITY;
     this.statisticsAt = 0;
@@ -293,7 +298,6 @@ export class Adapter {
     if (now >= this.statisticsAt) this.readStatistics(now);
     let next = this.statisticsAt;
     next = Math.min(next, this.neighbours.tick(now), this.arp.tick(now));
-    if (this.needsKick) next = Math.min(next, now + KICK_INTERVAL);
     return Math.max(0, next - now);
   }
 
@@ -309,11 +313,17 @@ export class Adapter {
     };
   }
 
-  /** Events on the packet socket. Frames are gathered by the turn; an error must be read, or it is reported for ever. */
+  /** Events on the packet socket. The turn gathers and publishes; an error must be read, or it is reported for ever. */
   private ready(events: number): void {
-    if ((events & ~EPOLLIN) === 0) return;
+    if ((events & ~(EPOLLIN | EPOLLOUT)) === 0) return;
     this.context.native.receive(this.fd, this.scratch, 0, 1, this.noFds);
     this.refreshLink();
+  }
+
+  /** Has the worker's wait end when the kernel has room for the frames that wait in the ring; or no longer. */
+  private watchRoom(): void {
+    this.watchesRoom = this.needsKick;
+    this.context.watcher.change(this.fd, this.watchesRoom ? EPOLLIN | EPOLLOUT : EPOLLIN);
   }
 
   private askToOpen(): void {
@@ -347,6 +357,7 @@ export class Adapter {
 
   private goDown(): void {
     this.transmitRing?.rewind();
+    if (this.watchesRoom) this.watchRoom();
     this.arp.stop();
     this.become('down', CELL.adapterDown, `interface ${this.plan.interface} is down`);
     this.neighbours.clear(CELL.adapterDown);

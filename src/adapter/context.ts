@@ -36,7 +36,7 @@ export interface AdapterContext {
   /** Asks the main thread for the packet socket; it answers with adapterOpened or adapterRefused. */
   requestOpen(): void;
   /** The worker's wait. */
-  watcher: Pick<Watcher, 'watch' | 'unwatch'>;
+  watcher: Pick<Watcher, 'watch' | 'change' | 'unwatch'>;
   /** Milliseconds of the monotonic clock whose time `tick` gets. */
   now(): Milliseconds;
   /** State, MAC, MTU or reason changed. */

@@ -27,6 +27,10 @@ import {
 /** Frames that one `publish` gives up at most before it leaves the rest to the next turn. */
 const REFUSALS_A_KICK = 8;
 
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const ADAPTER_FULL = CELL.adapterFull;
+const TOO_BIG = CELL.tooBig;
+
 export class TransmitRing {
   private readonly words: Int32Array;
   private readonly bytes: Uint8Array;
@@ -82,15 +86,15 @@ export class TransmitRing {
   /** Reserves a frame for the datagram and adds its copy; 0, or the drop cell (adapterFull, tooBig). */
   put(slot: number): number {
     const length = this.storage.length[slot] + this.headerBytes;
-    if (length > this.frameBytes - PACKET.headerBytes) return CELL.tooBig;
+    if (length > this.frameBytes - PACKET.headerBytes) return TOO_BIG;
     const used = this.pending + this.reserved;
-    if (used === this.frames) return CELL.adapterFull;
+    if (used === this.frames) return ADAPTER_FULL;
     let index = this.head + used;
     if (index >= this.frames) index -= this.frames;
     const frame = this.start + index * this.frameBytes;
     const words = this.words;
     if ((words[(frame + PACKET.status) >> 2] & TP_STATUS_TRANSMIT) !== TP_STATUS_AVAILABLE) {
-      return CELL.adapterFull; // the driver still holds it
+      return ADAPTER_FULL; // the driver still holds it
     }
     words[(frame + PACKET.nextOffset) >> 2] = 0;
     words[(frame + PACKET.length) >> 2] = length;

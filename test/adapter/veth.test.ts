@@ -39,6 +39,7 @@ const NAMES = [
   'drops what carries a VLAN tag',
   'drops when its ring is full, and sends all that it took',
   'is not held up by frames that its interface refuses',
+  'sleeps until a slow interface has room',
   'takes a header that the kernel refuses out of the ring',
   'counts what the kernel could not put into the receive ring',
   'goes on in the middle of a block',

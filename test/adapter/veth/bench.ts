@@ -56,6 +56,10 @@ export function ip(...words: string[]): void {
   execFileSync('ip', words, { stdio: 'pipe' });
 }
 
+export function tc(...words: string[]): void {
+  execFileSync('tc', words, { stdio: 'pipe' });
+}
+
 /** A veth pair, bw0 the adapter's interface and bw1 the LAN's end, both up, on which nobody else speaks. */
 export function plug(): void {
   for (const which of ['all', 'default']) {
@@ -155,7 +159,7 @@ export class Bench {
         adapter: 0,
         ...native.packetOpen(options),
         interfaceIndex: info.index,
-        mac: macText(info.mac),
+        mac: this.options.mac ?? macText(info.mac),
         mtu: info.mtu,
         up: isUp(info.flags),
       });

@@ -22,6 +22,7 @@ import {
   NEIGHBOUR,
   NEIGHBOUR_MAC,
   plug,
+  tc,
   unplug,
   VM,
   VM_PORT,
@@ -367,6 +368,30 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       bench.skew += 1000;
       bench.turn();
       assert.equal(bench.counters.get(ADAPTER_PORT, 'transmitRefused'), 15);
+    },
+  },
+
+  'sleeps until a slow interface has room': {
+    async run(bench) {
+      await bench.open();
+      await bench.meet(datagram(10));
+      tc('qdisc', 'add', 'dev', 'bw0', 'root', 'tbf', 'rate', '100mbit', 'burst', '100kb', 'limit', '8mb');
+      const { bytes, header } = large(60_000, VM, NEIGHBOUR);
+      const frames = Array.from({ length: 30 }, () => bytes);
+      assert.ok(bench.send(frames, NEIGHBOUR, header).every((result) => result === 0));
+      assert.equal(bench.adapter.needsKick, true);
+      // Only the socket wakes us, and not for ever.
+      let wakes = 0;
+      for (; bench.adapter.needsKick && wakes < 200; wakes++) {
+        assert.ok(bench.watcher.wait(5_000_000) > 0, 'woken');
+        bench.adapter.publish();
+        bench.lan.poll();
+      }
+      assert.equal(bench.adapter.needsKick, false);
+      const payload = () =>
+        bench.lan.seen.reduce((sum, { parsed }) => sum + (parsed.tcp?.payload.length ?? 0), 0);
+      await bench.lan.until('every byte', () => payload() === 30 * 60_000);
+      assert.equal(bench.watcher.wait(0), 0, 'and no longer');
     },
   },
 
