@@ -204,7 +204,7 @@ export class Daemon {
       {
         ...(vm !== undefined && { vm }),
         ...(adapter !== undefined && { adapter }),
-        ...fields,
+        ...peerFields(fields),
         ...(keptBack > 0 && { keptBack }),
       },
       text,
@@ -264,4 +264,14 @@ export class Daemon {
       process.off('uncaughtException', stray).off('unhandledRejection', stray);
     };
   }
+}
+
+/** A front-end's pid and uid under names of their own: `pid` in a log line is ours. */
+function peerFields(fields: Record<string, unknown> = {}): Record<string, unknown> {
+  const { pid, uid, ...others } = fields;
+  return {
+    ...others,
+    ...(pid !== undefined && { peerPid: pid }),
+    ...(uid !== undefined && { peerUid: uid }),
+  };
 }

@@ -104,6 +104,7 @@ function vmNotes(name: string, vm: VmStatus): string[] {
 /** What the operator can do, in QEMU's own words. */
 function hints(name: string, vm: VmStatus): string[] {
   const trouble = `${vm.missing} ${vm.lastError}`;
+  if (/memory-backend/.test(trouble)) return []; // said already
   if (/memory/i.test(trouble)) {
     return [
       '  QEMU must share the guest’s memory: -object memory-backend-memfd,id=mem,size=SIZE,share=on -machine memory-backend=mem',

@@ -68,6 +68,8 @@ it('is ready, answers, and stops with 0 and without a trace', async () => {
   expect(lines().find((line) => line.msg === 'generation 1')).toMatchObject({
     vm: 'web',
     level: 'info',
+    pid: process.pid,
+    peerPid: 1,
   });
 });
 

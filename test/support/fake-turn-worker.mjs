@@ -36,7 +36,13 @@ if (mode === 'failed') {
   native.eventfd();
   native.createWaiter(4);
   say({ kind: 'ready' });
-  say({ kind: 'log', level: 'info', vm: plan.vms[0].name, message: `generation ${generation}` });
+  say({
+    kind: 'log',
+    level: 'info',
+    vm: plan.vms[0].name,
+    message: `generation ${generation}`,
+    fields: { pid: 1 },
+  });
 }
 
 let rounds = 0;
