@@ -146,13 +146,24 @@ export class AdminServer {
     const count = Number(query.get('count') ?? 1);
     const seconds = Number(query.get('seconds') ?? 5);
     if (vm < 0) return json(400, { error: 'badRequest', message: 'vm= must name a VM' });
-    if (!(Number.isInteger(count) && count >= 1 && count <= MAX_COUNT && seconds > 0 && seconds <= MAX_SECONDS)) {
+    if (
+      !(
+        Number.isInteger(count) &&
+        count >= 1 &&
+        count <= MAX_COUNT &&
+        seconds > 0 &&
+        seconds <= MAX_SECONDS
+      )
+    ) {
       const message = `count= is 1 to ${MAX_COUNT}, seconds= more than 0 and up to ${MAX_SECONDS}`;
       return json(400, { error: 'badRequest', message });
     }
     const datagrams = await this.#traces.request(vm, count, seconds);
     if (datagrams === null) {
-      return json(503, { error: 'unavailable', message: 'too many traces at once, or no turn worker' });
+      return json(503, {
+        error: 'unavailable',
+        message: 'too many traces at once, or no turn worker',
+      });
     }
     return json(200, { vm: name, datagrams });
   }
