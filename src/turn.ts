@@ -17,6 +17,8 @@ import type { Attachment, Ring } from './port/attachment.ts';
 import { Backlog } from './port/backlog.ts';
 import { FULL, putInput } from './port/input.ts';
 import { type Budget, discardOutput, gatherOutput } from './port/output.ts';
+import { putPacked } from './port/packed-input.ts';
+import { discardPacked, gatherPacked } from './port/packed-output.ts';
 import type { Port } from './port/port.ts';
 import type { Network } from './routing/network.ts';
 import type { Router } from './routing/router.ts';
@@ -24,6 +26,8 @@ import { BROADCAST, cellOf, CONSUMED, isDrop } from './routing/verdict.ts';
 import type { BaseStorage } from './storage/base-storage.ts';
 import type { CopyList } from './storage/copy-list.ts';
 import type { Chain } from './virtio/chain.ts';
+import type { PackedChain } from './virtio/packed-chain.ts';
+import type { PackedQueue } from './virtio/packed-queue.ts';
 import { BROKEN } from './virtio/split-queue.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
@@ -41,6 +45,7 @@ export interface TurnContext {
   storage: BaseStorage;
   copies: CopyList;
   chain: Chain;
+  packedChain: PackedChain;
   counters: Counters;
   ports: Port[];
   adapters: Adapter[];
@@ -121,7 +126,8 @@ export class Turn {
       }
     }
     for (const adapter of this.adapters) {
-      if (adapter.hasWork()) found += adapter.gather(context.budget.datagrams, context.budget.bytes);
+      if (adapter.hasWork())
+        found += adapter.gather(context.budget.datagrams, context.budget.bytes);
     }
     if (found > 0) {
       copies.gather();
@@ -138,20 +144,23 @@ export class Turn {
       const ring = outputs[index];
       const { queue } = ring;
       if (!queue.mayHaveWork()) continue;
-      const taken = ring.enabled
-        ? gatherOutput(
-            queue,
-            port.record,
-            attachment.headerBytes,
-            attachment.memory,
-            this.storage,
-            this.copies,
-            this.context.chain,
-            this.context.budget,
-            port.number,
-            this.cells,
-          )
-        : discardOutput(queue, port.record, this.context.budget, this.cells);
+      const taken =
+        queue.format === 'packed'
+          ? this.gatherPacked(ring, queue, port, attachment)
+          : ring.enabled
+            ? gatherOutput(
+                queue,
+                port.record,
+                attachment.headerBytes,
+                attachment.memory,
+                this.storage,
+                this.copies,
+                this.context.chain,
+                this.context.budget,
+                port.number,
+                this.cells,
+              )
+            : discardOutput(queue, port.record, this.context.budget, this.cells);
       queue.disarm();
       this.markDirty(ring);
       if (taken > 0) found += taken;
@@ -162,6 +171,26 @@ export class Turn {
       }
     }
     return found;
+  }
+
+  private gatherPacked(ring: Ring, queue: PackedQueue, port: Port, attachment: Attachment): number {
+    const { chain, packedChain, budget } = this.context;
+    const { memory, headerBytes } = attachment;
+    if (!ring.enabled)
+      return discardPacked(queue, port.record, memory, chain, packedChain, budget, this.cells);
+    return gatherPacked(
+      queue,
+      port.record,
+      headerBytes,
+      memory,
+      this.storage,
+      this.copies,
+      chain,
+      packedChain,
+      budget,
+      port.number,
+      this.cells,
+    );
   }
 
   // --- deliver ----------------------------------------------------------------------------------
@@ -223,19 +252,38 @@ export class Turn {
   /** 0, FULL, or a drop cell. */
   private put(port: Port, attachment: Attachment, ring: Ring, at: number, length: number): number {
     const { queue } = ring;
-    const outcome = putInput(
-      queue,
-      port.record,
-      attachment.headerBytes,
-      attachment.mergeable,
-      attachment.memory,
-      this.storage,
-      at,
-      length,
-      this.copies,
-      this.context.chain,
-      this.cells,
-    );
+    const { chain, packedChain } = this.context;
+    const { headerBytes, mergeable, memory } = attachment;
+    const { storage, copies, cells } = this;
+    const outcome =
+      queue.format === 'split'
+        ? putInput(
+            queue,
+            port.record,
+            headerBytes,
+            mergeable,
+            memory,
+            storage,
+            at,
+            length,
+            copies,
+            chain,
+            cells,
+          )
+        : putPacked(
+            queue,
+            port.record,
+            headerBytes,
+            mergeable,
+            memory,
+            storage,
+            at,
+            length,
+            copies,
+            chain,
+            packedChain,
+            cells,
+          );
     this.markDirty(ring);
     if (outcome === BROKEN) {
       this.context.ringBroke(port, ring);
@@ -255,7 +303,8 @@ export class Turn {
     const { words } = this.storage;
     // Addresses, and the first word behind a header without options: the ports of TCP and UDP. A fragment has none.
     let mix = words[(at + 26) >> 2] ^ words[(at + 30) >> 2];
-    if ((words[(at + 18) >> 2] & 0xffbf0000) === 0 && (this.storage.bytes[at + 14] & 0x0f) === 5) mix ^= words[(at + 34) >> 2];
+    if ((words[(at + 18) >> 2] & 0xffbf0000) === 0 && (this.storage.bytes[at + 14] & 0x0f) === 5)
+      mix ^= words[(at + 34) >> 2];
     mix = Math.imul(mix, 0x9e3779b1);
     return inputs[((mix ^ (mix >>> 15)) >>> 0) % inputs.length];
   }
@@ -271,7 +320,13 @@ export class Turn {
         const outcome =
           current === null || !current.receives
             ? RECEIVER_NOT_RUNNING
-            : this.put(port, current, this.inputFor(current, backlog.at), backlog.at, backlog.length);
+            : this.put(
+                port,
+                current,
+                this.inputFor(current, backlog.at),
+                backlog.at,
+                backlog.length,
+              );
         if (outcome === FULL) break;
         backlog.shift();
         if (from >= 0) this.cells[this.recordOf(from) + WAITING]--;

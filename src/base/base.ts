@@ -16,6 +16,7 @@ import { BaseStorage } from '../storage/base-storage.ts';
 import { CopyList } from '../storage/copy-list.ts';
 import { Turn } from '../turn.ts';
 import { Chain } from '../virtio/chain.ts';
+import { PackedChain } from '../virtio/packed-chain.ts';
 import { dotted, keyOf } from '../wire/ipv4-address.ts';
 import { parseMac } from '../wire/mac.ts';
 import { Outbox, BASE } from './outbox.ts';
@@ -81,7 +82,8 @@ export class Base {
       return port;
     });
     this.adapters = plan.adapters.map((_, index) => this.makeAdapter(index, storage));
-    this.links = this.adapters.length > 0 ? new LinkWatch(native, this.watcher, this.adapters) : null;
+    this.links =
+      this.adapters.length > 0 ? new LinkWatch(native, this.watcher, this.adapters) : null;
     this.control = new ControlService({
       plan,
       counters: this.counters,
@@ -112,6 +114,7 @@ export class Base {
       storage,
       copies: this.copies,
       chain,
+      packedChain: new PackedChain(),
       counters: this.counters,
       ports: this.ports,
       adapters: this.adapters,
@@ -264,7 +267,11 @@ export class Base {
     for (const address of port.vm.addresses) adapter.announce(keyOf(address));
   }
 
-  private log(level: 'info' | 'warn' | 'error', message: string, fields?: Record<string, unknown>): void {
+  private log(
+    level: 'info' | 'warn' | 'error',
+    message: string,
+    fields?: Record<string, unknown>,
+  ): void {
     this.post({ kind: 'log', level, message, ...(fields && { fields }) });
   }
 }

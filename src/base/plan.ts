@@ -155,7 +155,14 @@ export interface VmDetail {
   mac: string | null;
   queuePairs: number;
   memory: { regions: number; bytes: number };
-  rings: { index: number; format: 'split' | 'packed'; size: number; started: boolean; enabled: boolean; broken: string }[];
+  rings: {
+    index: number;
+    format: 'split' | 'packed';
+    size: number;
+    started: boolean;
+    enabled: boolean;
+    broken: string;
+  }[];
   lastError: string;
 }
 
@@ -175,7 +182,14 @@ export type FromWorker =
   | { kind: 'ready' }
   /** A configured thing could not be set up; the daemon says so and ends with exit code 1 (before ready). */
   | { kind: 'failed'; message: string }
-  | { kind: 'log'; level: 'debug' | 'info' | 'warn' | 'error'; vm?: string; adapter?: string; message: string; fields?: Record<string, unknown> }
+  | {
+      kind: 'log';
+      level: 'debug' | 'info' | 'warn' | 'error';
+      vm?: string;
+      adapter?: string;
+      message: string;
+      fields?: Record<string, unknown>;
+    }
   | { kind: 'vm'; vm: number; detail: VmDetail }
   | { kind: 'adapter'; adapter: number; detail: AdapterDetail }
   /** Please open the packet socket (the main thread has the capability and the time). */

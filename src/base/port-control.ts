@@ -59,7 +59,8 @@ export class PortControl implements SessionHost, ListenerHost {
   tick(now: number): number {
     for (const listener of this.listeners) listener.tick(now);
     for (const session of this.sessions.keys()) session.tick(now);
-    if (now - this.logFrom >= LOG_INTERVAL && this.suppressed > 0) this.log('debug', 'log lines resume');
+    if (now - this.logFrom >= LOG_INTERVAL && this.suppressed > 0)
+      this.log('debug', 'log lines resume');
     const connecting = this.listeners.some(({ plan }) => plan.mode === 'client');
     return this.sessions.size === 0 ? (connecting ? 100 : Number.POSITIVE_INFINITY) : TICK;
   }
@@ -73,7 +74,11 @@ export class PortControl implements SessionHost, ListenerHost {
   memoryFault(region: number): void {
     for (const session of this.sessions.keys()) {
       const { attachment } = session;
-      if (!attachment.memory.regions.some(({ handle }) => handle === region) && attachment.log?.region !== region) continue;
+      if (
+        !attachment.memory.regions.some(({ handle }) => handle === region) &&
+        attachment.log?.region !== region
+      )
+        continue;
       this.count('memoryFaults');
       session.close('the memory it shared was truncated');
     }
@@ -189,10 +194,12 @@ export class PortControl implements SessionHost, ListenerHost {
     const { port } = this.context;
     const attachment = port.current;
     let session: Session | undefined;
-    for (const candidate of this.sessions.keys()) if (candidate.attachment === attachment) session = candidate;
+    for (const candidate of this.sessions.keys())
+      if (candidate.attachment === attachment) session = candidate;
     const detail = {
       state: port.state,
-      missing: attachment === null ? 'no front-end is connected to the socket' : attachment.missing(),
+      missing:
+        attachment === null ? 'no front-end is connected to the socket' : attachment.missing(),
       frontend: session === undefined ? null : session.peer,
       features: attachment === null ? [] : featureNames(attachment.features),
       mac: port.mac,
@@ -200,7 +207,7 @@ export class PortControl implements SessionHost, ListenerHost {
       memory: { regions: attachment?.memory.count ?? 0, bytes: attachment?.memory.bytes ?? 0 },
       rings: (attachment?.rings ?? []).map((ring) => ({
         index: ring.index,
-        format: 'split' as const,
+        format: ring.queue.format as 'split' | 'packed',
         size: ring.size,
         started: ring.started,
         enabled: ring.enabled,

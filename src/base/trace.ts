@@ -74,7 +74,8 @@ export class Tracer {
       if (!this.wishes.some(({ vm }) => vm === from || vm === to)) continue;
       const at = storage.at[slot];
       this.open.set(slot, {
-        from: slot < gathered ? this.place(from, 'output', this.rowTo(at, rows)) : this.origin(from),
+        from:
+          slot < gathered ? this.place(from, 'output', this.rowTo(at, rows)) : this.origin(from),
         storage: { slot, offset: at, bytes: storage.length[slot] },
         datagram: this.describe(at, storage.length[slot]),
         decision: this.decision(to),
@@ -109,7 +110,8 @@ export class Tracer {
   }
 
   private origin(from: number): TracedPlace {
-    if (from < 0) return { port: 'base', kind: 'the base itself', ring: null, address: null, bytes: null };
+    if (from < 0)
+      return { port: 'base', kind: 'the base itself', ring: null, address: null, bytes: null };
     return { ...this.place(from, 'output', -1), kind: 'waited for its neighbour or for buffers' };
   }
 
@@ -127,7 +129,9 @@ export class Tracer {
     }
     const port = this.ports[number];
     const rings = direction === 'output' ? port.current?.outputs : port.current?.inputs;
-    const region = port.current?.memory.regions.find(({ handle }) => row >= 0 && handle === this.copies.cells[row * 6 + 2]);
+    const region = port.current?.memory.regions.find(
+      ({ handle }) => row >= 0 && handle === this.copies.cells[row * 6 + 2],
+    );
     return {
       port: port.vm.name,
       kind: direction === 'output' ? 'output buffer' : 'input buffer',
@@ -138,7 +142,8 @@ export class Tracer {
   }
 
   private decision(to: number): string {
-    if (to >= this.ports.length) return `to adapter ${this.adapters[to - this.ports.length].plan.name}`;
+    if (to >= this.ports.length)
+      return `to adapter ${this.adapters[to - this.ports.length].plan.name}`;
     if (to >= 0) return `to VM ${this.ports[to].vm.name}`;
     if (to === CONSUMED) return 'answered or taken by the base';
     if (to === HELD) return 'waits for a neighbour’s address';

@@ -10,6 +10,7 @@ import type { Native } from '../native.ts';
 import { type Bits, FEATURE, has } from '../virtio/features.ts';
 import { GuestMemory } from '../virtio/guest-memory.ts';
 import type { DirtyLog } from '../virtio/dirty-log.ts';
+import { PackedQueue } from '../virtio/packed-queue.ts';
 import { type RingAddress, SplitQueue } from '../virtio/split-queue.ts';
 
 /** Queue pairs a port can have. */
@@ -18,7 +19,8 @@ export const MAX_PAIRS = 8;
 /** What the front-end said about one ring, kept as it said it until the ring starts. */
 export class Ring {
   readonly index: number;
-  readonly queue = new SplitQueue();
+  /** The ring itself, in the format that was negotiated. */
+  queue: SplitQueue | PackedQueue = new SplitQueue();
   size = 0;
   base = 0;
   address: RingAddress | null = null;
@@ -112,6 +114,10 @@ export class Attachment {
 
   /** Sets what of the features matters to one ring. */
   applyFeatures(ring: Ring): void {
+    const packed = has(this.features, FEATURE.RING_PACKED);
+    if (!ring.started && packed !== (ring.queue.format === 'packed')) {
+      ring.queue = packed ? new PackedQueue() : new SplitQueue();
+    }
     ring.queue.eventIndex = has(this.features, FEATURE.EVENT_IDX);
     ring.queue.indirect = has(this.features, FEATURE.INDIRECT_DESC);
     ring.queue.log = has(this.features, FEATURE.LOG_ALL) ? this.log : null;
@@ -143,7 +149,8 @@ export class Attachment {
     if (this.memory.count === 0) {
       return 'the front-end has shared no memory: either the guest’s driver has not started, or QEMU lacks "-object memory-backend-memfd,...,share=on"';
     }
-    if (!this.rings.some((ring) => ring.started)) return 'the guest’s driver has not started its rings';
+    if (!this.rings.some((ring) => ring.started))
+      return 'the guest’s driver has not started its rings';
     return 'not all rings are started and enabled';
   }
 }

@@ -3,7 +3,12 @@
  * datagrams and bytes, in a part of the arena of its own, so that a waiting datagram is delivered by the same rows as
  * any other. A ring of bytes; a datagram lies contiguous, so one that doesn't fit before the end starts again at the front.
  */
-import { FRAME_OFFSET, HEADER_BYTES, SLOT_ALIGN, type BaseStorage } from '../storage/base-storage.ts';
+import {
+  FRAME_OFFSET,
+  HEADER_BYTES,
+  SLOT_ALIGN,
+  type BaseStorage,
+} from '../storage/base-storage.ts';
 
 export const BACKLOG_BYTES = 512 * 1024;
 export const BACKLOG_DATAGRAMS = 512;

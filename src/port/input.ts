@@ -75,7 +75,12 @@ export function putInput(
       }
       if (region >= 0) {
         storage.halves[(at - 2) >> 1] = 1; // num_buffers
-        copies.add(memory.handles[region], address - memory.starts[region], at - HEADER_BYTES, needed);
+        copies.add(
+          memory.handles[region],
+          address - memory.starts[region],
+          at - HEADER_BYTES,
+          needed,
+        );
         queue.giveBack(head, needed);
         queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
         queue.ready--;
@@ -84,7 +89,19 @@ export function putInput(
       }
     }
   }
-  return putChains(queue, record, headerBytes, mergeable, memory, storage, at, length, copies, chain, cells);
+  return putChains(
+    queue,
+    record,
+    headerBytes,
+    mergeable,
+    memory,
+    storage,
+    at,
+    length,
+    copies,
+    chain,
+    cells,
+  );
 }
 
 /** The careful way: several descriptors, several merged buffers, or something wrong. */

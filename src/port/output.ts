@@ -76,7 +76,8 @@ export function gatherOutput(
     const address = high * 4294967296 + low;
     if ((flags & NOT_PLAIN) === 0) {
       region = memory.last;
-      if (!(address >= starts[region] && address + length <= ends[region])) region = memory.find(address, length);
+      if (!(address >= starts[region] && address + length <= ends[region]))
+        region = memory.find(address, length);
     }
     let fault = 0;
     if (region < 0) {
@@ -123,7 +124,12 @@ export function gatherOutput(
  * Empties a ring that is started but disabled: processed without effect (vhost-user.rst, "Ring states"). Returns the chains
  * taken, or BROKEN.
  */
-export function discardOutput(queue: SplitQueue, record: number, budget: Budget, cells: Float64Array): number {
+export function discardOutput(
+  queue: SplitQueue,
+  record: number,
+  budget: Budget,
+  cells: Float64Array,
+): number {
   const available = queue.available();
   if (available <= 0) {
     if (available === BROKEN) queue.broken = 'the avail index moved further than the ring is long';

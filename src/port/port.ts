@@ -95,7 +95,8 @@ export class Port {
     const index = this.attachments.indexOf(attachment);
     if (index >= 0) this.attachments.splice(index, 1);
     if (this.current === attachment) {
-      this.current = this.attachments.find((other) => other.runs) ?? this.attachments.at(-1) ?? null;
+      this.current =
+        this.attachments.find((other) => other.runs) ?? this.attachments.at(-1) ?? null;
     }
   }
 }

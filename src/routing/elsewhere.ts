@@ -26,7 +26,8 @@ import { echoReply, isEchoRequest } from './answers/echo-reply.ts';
 import { icmpError } from './answers/icmp-error.ts';
 import { TokenBuckets } from './answers/rate-limit.ts';
 import type { Network } from './network.ts';
-import { checkOffload, clearOffload } from './offload.ts';
+import { clearOffload } from './offload.ts';
+import { checkReceivedOffload } from './offload-received.ts';
 import type { Router } from './router.ts';
 import { BROADCAST, CONSUMED, drop, dropCell } from './verdict.ts';
 
@@ -109,7 +110,8 @@ export class Elsewhere {
     const source = this.storage.at[slot] + 6;
     const { bytes } = this.storage;
     const network = this.context.networks[port.network];
-    if (isGroup(bytes, source) || isZero(bytes, source) || same(bytes, source, network.mac, 0)) return false;
+    if (isGroup(bytes, source) || isZero(bytes, source) || same(bytes, source, network.mac, 0))
+      return false;
     port.setMac(bytes, source);
     return true;
   }
@@ -118,7 +120,11 @@ export class Elsewhere {
   askMac(target: Port, network: Network): void {
     if (this.router.now - target.macAsked < MAC_ASK_INTERVAL) return;
     target.macAsked = this.router.now;
-    this.context.outbox.add(BASE, target.number, arpRequest(network.mac, network.address, target.address));
+    this.context.outbox.add(
+      BASE,
+      target.number,
+      arpRequest(network.mac, network.address, target.address),
+    );
   }
 
   /** True when the address is one of the port's, or behind it. */
@@ -169,11 +175,16 @@ export class Elsewhere {
     if (owner === port.number) return MARTIAN; // to itself: never leaves a sane host
     if (owner >= 0) {
       // For a VM, but longer than the network takes, unless segmentation makes it fit.
-      if (this.router.longest(slot) > network.mtu) return this.tooBig(slot, port, network, network.mtu);
+      if (this.router.longest(slot) > network.mtu)
+        return this.tooBig(slot, port, network, network.mtu);
       return this.router.toVm(slot, this.context.ports[owner], network);
     }
     if (destination === network.address) return this.toBase(slot, port, network);
-    if (destination === network.broadcast || destination === BROADCAST_KEY || isMulticast(destination)) {
+    if (
+      destination === network.broadcast ||
+      destination === BROADCAST_KEY ||
+      isMulticast(destination)
+    ) {
       if (!this.broadcasts.take(port.number, this.router.now)) return BROADCAST_LIMITED;
       return BROADCAST;
     }
@@ -184,25 +195,39 @@ export class Elsewhere {
       if (behind === port.number) return MARTIAN;
       if (behind >= 0) {
         if (!this.hop(slot, port, network)) return TTL_EXPIRED;
-        if (this.router.longest(slot) > network.mtu) return this.tooBig(slot, port, network, network.mtu);
+        if (this.router.longest(slot) > network.mtu)
+          return this.tooBig(slot, port, network, network.mtu);
         return this.router.toVm(slot, this.context.ports[behind], network);
       }
     }
     const { adapter } = network;
     if (adapter === null) {
-      return this.unreachable(slot, port, network, inside ? icmp.HOST_UNREACHABLE : icmp.NET_UNREACHABLE, NO_ROUTE);
+      return this.unreachable(
+        slot,
+        port,
+        network,
+        inside ? icmp.HOST_UNREACHABLE : icmp.NET_UNREACHABLE,
+        NO_ROUTE,
+      );
     }
     if (adapter.state !== 'open') {
-      const reason = adapter.state === 'closed' ? ADAPTER_CLOSED : adapter.state === 'down' ? ADAPTER_DOWN : ADAPTER_GONE;
+      const reason =
+        adapter.state === 'closed'
+          ? ADAPTER_CLOSED
+          : adapter.state === 'down'
+            ? ADAPTER_DOWN
+            : ADAPTER_GONE;
       return this.unreachable(slot, port, network, icmp.NET_UNREACHABLE, reason);
     }
     let nextHop = destination;
     if (!inside) {
-      if (network.nextHop === 0) return this.unreachable(slot, port, network, icmp.NET_UNREACHABLE, NO_ROUTE);
+      if (network.nextHop === 0)
+        return this.unreachable(slot, port, network, icmp.NET_UNREACHABLE, NO_ROUTE);
       if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1) return this.expired(slot, port, network);
       nextHop = network.nextHop;
     }
-    if (this.router.longest(slot) > adapter.mtu) return this.tooBig(slot, port, network, adapter.mtu);
+    if (this.router.longest(slot) > adapter.mtu)
+      return this.tooBig(slot, port, network, adapter.mtu);
     if (!inside) ipv4.decrementTimeToLive(bytes, at + IP);
     const outcome = adapter.resolve(slot, nextHop);
     if (outcome === 0) return adapter.port;
@@ -249,7 +274,9 @@ export class Elsewhere {
       }
     }
     const code =
-      protocol === ipv4.PROTOCOL_UDP || protocol === ipv4.PROTOCOL_TCP ? PORT_UNREACHABLE : PROTOCOL_UNREACHABLE;
+      protocol === ipv4.PROTOCOL_UDP || protocol === ipv4.PROTOCOL_TCP
+        ? PORT_UNREACHABLE
+        : PROTOCOL_UNREACHABLE;
     this.error(slot, port, network, icmp.UNREACHABLE, code, 0);
     return CONSUMED;
   }
@@ -267,7 +294,13 @@ export class Elsewhere {
     return CONSUMED;
   }
 
-  private unreachable(slot: number, port: Port, network: Network, code: number, verdict: number): number {
+  private unreachable(
+    slot: number,
+    port: Port,
+    network: Network,
+    code: number,
+    verdict: number,
+  ): number {
     this.error(slot, port, network, icmp.UNREACHABLE, code, 0);
     return verdict;
   }
@@ -284,7 +317,14 @@ export class Elsewhere {
   }
 
   /** Sends an ICMP error about the slot to its sender, within its rate. */
-  private error(slot: number, port: Port, network: Network, type: number, code: number, rest: number): void {
+  private error(
+    slot: number,
+    port: Port,
+    network: Network,
+    type: number,
+    code: number,
+    rest: number,
+  ): void {
     if (!this.icmpErrors.take(port.number, this.router.now)) return;
     const appended = icmpError(this.storage, slot, type, code, rest, network.address, network.mac);
     if (appended < 0) return;
@@ -314,7 +354,8 @@ export class Elsewhere {
     const ip = (at + IP) >> 2;
     if (!ipv4.checkWords(words, ip, storage.length[slot] - IP)) return BAD_IP;
     storage.length[slot] = IP + ipv4.totalLength(bytes, at + IP);
-    if (ipv4.headerLength(bytes, at + IP) !== 20 && ipv4.sourceRouted(bytes, at + IP)) return drop('ipOptions');
+    if (ipv4.headerLength(bytes, at + IP) !== 20 && ipv4.sourceRouted(bytes, at + IP))
+      return drop('ipOptions');
     const source = words[ip + 3];
     const destination = words[ip + 4];
     if (isMartian(source) || isMulticast(source) || source === BROADCAST_KEY) return MARTIAN;
@@ -322,7 +363,7 @@ export class Elsewhere {
     if (network.addresses.find(source) >= 0 || source === network.address) return SPOOFED;
     if (halves[(at - 12) >> 1] === 0) clearOffload(storage, slot);
     else {
-      const fault = checkOffload(storage, slot, true, true, true);
+      const fault = checkReceivedOffload(storage, slot);
       if (fault !== 0) return dropCell(fault);
     }
     let owner = network.addresses.find(destination);
@@ -342,5 +383,10 @@ export class Elsewhere {
 
 /** Addresses that must not be on a wire (RFC 1812 §5.3.7, RFC 6890); multicast and limited broadcast are not asked here. */
 function isMartian(key: number): boolean {
-  return isThisNetwork(key) || isLoopback(key) || isLinkLocal(key) || (isReserved(key) && key !== BROADCAST_KEY);
+  return (
+    isThisNetwork(key) ||
+    isLoopback(key) ||
+    isLinkLocal(key) ||
+    (isReserved(key) && key !== BROADCAST_KEY)
+  );
 }

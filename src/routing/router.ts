@@ -53,7 +53,9 @@ export class Router {
     this.ports = context.ports;
     this.adapters = context.adapters;
     this.networks = context.networks;
-    this.adapterNetworks = context.adapters.map((adapter) => context.networks[adapter.plan.network]);
+    this.adapterNetworks = context.adapters.map(
+      (adapter) => context.networks[adapter.plan.network],
+    );
     this.cells = context.counters.cells;
     this.elsewhere = new Elsewhere(context, this);
   }
@@ -69,7 +71,12 @@ export class Router {
       const verdict =
         from < vms
           ? this.fromVm(slot, ports[from])
-          : this.elsewhere.fromAdapter(slot, adapters[from - vms], this.adapterNetworks[from - vms], from);
+          : this.elsewhere.fromAdapter(
+              slot,
+              adapters[from - vms],
+              this.adapterNetworks[from - vms],
+              from,
+            );
       storage.to[slot] = verdict;
     }
   }
@@ -96,7 +103,13 @@ export class Router {
     if (halves[(at - 12) >> 1] === 0) {
       clearOffload(this.storage, slot);
     } else {
-      const fault = checkOffload(this.storage, slot, attachment.csum, attachment.hostTso4, attachment.hostEcn);
+      const fault = checkOffload(
+        this.storage,
+        slot,
+        attachment.csum,
+        attachment.hostTso4,
+        attachment.hostEcn,
+      );
       if (fault !== 0) return dropCell(fault);
     }
     const owner = network.addresses.find(words[ip + 4]);

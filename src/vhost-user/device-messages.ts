@@ -13,7 +13,8 @@ export function getFeatures(session: Session): Uint8Array {
 
 export function setFeatures(session: Session, payload: DataView): undefined {
   const features = bits(payload, 0);
-  if (!isSubset(features, session.offered)) throw new Refused('SET_FEATURES with features that were not offered');
+  if (!isSubset(features, session.offered))
+    throw new Refused('SET_FEATURES with features that were not offered');
   session.attachment.setFeatures(features);
   session.host.changed(session);
 }

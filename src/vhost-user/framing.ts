@@ -64,9 +64,12 @@ export class Framing {
       this.flags = this.headerView.getUint32(4, true);
       this.size = this.headerView.getUint32(8, true);
       if ((this.flags & (VERSION_MASK | REPLY)) !== VERSION || this.flags >>> 4 !== 0) {
-        return this.malformed(`message flags 0x${this.flags.toString(16)}: not a request of version 1`);
+        return this.malformed(
+          `message flags 0x${this.flags.toString(16)}: not a request of version 1`,
+        );
       }
-      if (this.size > MAX_PAYLOAD) return this.malformed(`message size ${this.size} is more than ${MAX_PAYLOAD}`);
+      if (this.size > MAX_PAYLOAD)
+        return this.malformed(`message size ${this.size} is more than ${MAX_PAYLOAD}`);
     }
     while (this.have < HEADER_BYTES + this.size) {
       const at = this.have - HEADER_BYTES;
@@ -91,8 +94,10 @@ export class Framing {
       return ENDED;
     }
     const first = this.have === 0;
-    for (let index = 1; index <= this.received[0]; index++) this.descriptors.push(this.received[index]);
-    if (!first && this.received[0] > 0) return this.malformed('descriptors came in the middle of a message');
+    for (let index = 1; index <= this.received[0]; index++)
+      this.descriptors.push(this.received[index]);
+    if (!first && this.received[0] > 0)
+      return this.malformed('descriptors came in the middle of a message');
     this.have += count;
     this.partial = true;
     return MESSAGE;

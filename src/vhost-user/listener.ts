@@ -96,7 +96,8 @@ export class Listener {
       this.retry = Math.min(this.retry * 2, LAST_RETRY);
       this.retryAt = now + this.retry;
       const reason = `can't connect to ${this.plan.path}: ${code ?? (error as Error).message}; trying on`;
-      if (reason !== this.complained) this.host.log(code === 'ENOENT' || code === 'ECONNREFUSED' ? 'debug' : 'warn', reason);
+      if (reason !== this.complained)
+        this.host.log(code === 'ENOENT' || code === 'ECONNREFUSED' ? 'debug' : 'warn', reason);
       this.complained = reason;
     }
   }
@@ -105,7 +106,8 @@ export class Listener {
     for (let count = 0; count < ACCEPTS_PER_ROUND; count++) {
       const fd = this.native.unixAccept(this.fd);
       if (fd < 0) {
-        if (fd !== NONE_WAITS) this.host.refused(`a connection could not be accepted (errno ${-fd})`);
+        if (fd !== NONE_WAITS)
+          this.host.refused(`a connection could not be accepted (errno ${-fd})`);
         return;
       }
       this.take(fd);
@@ -120,7 +122,12 @@ export class Listener {
     }
     const { uid, pid } = this.native.peerCredentials(fd);
     const { allowUids } = this.plan;
-    if (allowUids.length > 0 && uid !== 0 && uid !== process.getuid!() && !allowUids.includes(uid)) {
+    if (
+      allowUids.length > 0 &&
+      uid !== 0 &&
+      uid !== process.getuid!() &&
+      !allowUids.includes(uid)
+    ) {
       this.native.closeDescriptor(fd);
       this.host.refused(`process ${pid} of user ${uid} is not allowed to connect`);
       return;

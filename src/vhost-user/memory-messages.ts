@@ -28,7 +28,11 @@ function readRegion(payload: DataView, at: number): Description {
   const user = userAddress(payload, at + 16);
   const offset = u64(payload, at + 24, 'mmap offset');
   if (bytes === 0) throw new Refused('region of size 0');
-  if (guest + bytes > Number.MAX_SAFE_INTEGER || user + bytes > Number.MAX_SAFE_INTEGER || offset + bytes > Number.MAX_SAFE_INTEGER) {
+  if (
+    guest + bytes > Number.MAX_SAFE_INTEGER ||
+    user + bytes > Number.MAX_SAFE_INTEGER ||
+    offset + bytes > Number.MAX_SAFE_INTEGER
+  ) {
     throw new Refused('region whose end is 2^53 or more');
   }
   if (guest % PAGE !== 0 || bytes % PAGE !== 0 || offset % PAGE !== 0) {
@@ -57,20 +61,29 @@ function map(session: Session, description: Description, fd: number): Region {
   }
 }
 
-export function setMemoryTable(session: Session, payload: DataView, descriptors: number[]): undefined {
+export function setMemoryTable(
+  session: Session,
+  payload: DataView,
+  descriptors: number[],
+): undefined {
   const size = session.framing.size;
   if (size < 8) throw new Refused('SET_MEM_TABLE shorter than its header');
   const count = payload.getUint32(0, true);
-  if (count > MAX_TABLE) throw new Refused(`SET_MEM_TABLE with ${count} regions (at most ${MAX_TABLE})`);
-  if (size !== 8 + 32 * count) throw new Refused(`SET_MEM_TABLE of ${size} bytes for ${count} regions`);
+  if (count > MAX_TABLE)
+    throw new Refused(`SET_MEM_TABLE with ${count} regions (at most ${MAX_TABLE})`);
+  if (size !== 8 + 32 * count)
+    throw new Refused(`SET_MEM_TABLE of ${size} bytes for ${count} regions`);
   if (descriptors.length !== count) {
     throw new Refused(`SET_MEM_TABLE with ${descriptors.length} descriptors for ${count} regions`);
   }
   if (count === 0) throw new Refused('SET_MEM_TABLE without regions');
-  const descriptions = Array.from({ length: count }, (_, index) => readRegion(payload, 8 + 32 * index));
+  const descriptions = Array.from({ length: count }, (_, index) =>
+    readRegion(payload, 8 + 32 * index),
+  );
   for (let a = 0; a < count; a++) {
     for (let b = a + 1; b < count; b++) {
-      if (overlaps(descriptions[a], descriptions[b])) throw new Refused('SET_MEM_TABLE with overlapping regions');
+      if (overlaps(descriptions[a], descriptions[b]))
+        throw new Refused('SET_MEM_TABLE with overlapping regions');
     }
   }
   const regions: Region[] = [];
@@ -121,9 +134,14 @@ export function removeRegion(session: Session, payload: DataView): undefined {
 export function setLogBase(session: Session, payload: DataView, descriptors: number[]): Uint8Array {
   const bytes = u64(payload, 0, 'log size');
   const offset = u64(payload, 8, 'log offset');
-  if (bytes === 0 || bytes + offset > Number.MAX_SAFE_INTEGER) throw new Refused('SET_LOG_BASE with an impossible size');
-  const end = session.attachment.memory.regions.reduce((max, region) => Math.max(max, region.guest + region.bytes), 0);
-  if (bytes * 8 * PAGE < end) throw new Refused('SET_LOG_BASE with a log that does not cover the memory');
+  if (bytes === 0 || bytes + offset > Number.MAX_SAFE_INTEGER)
+    throw new Refused('SET_LOG_BASE with an impossible size');
+  const end = session.attachment.memory.regions.reduce(
+    (max, region) => Math.max(max, region.guest + region.bytes),
+    0,
+  );
+  if (bytes * 8 * PAGE < end)
+    throw new Refused('SET_LOG_BASE with a log that does not cover the memory');
   const region = map(session, { guest: 0, user: 0, bytes, offset }, descriptors[0]);
   const old = session.attachment.log;
   session.attachment.log = new DirtyLog(session.native, region.handle, bytes);

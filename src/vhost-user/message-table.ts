@@ -12,7 +12,11 @@ import type { Session } from './session.ts';
  * Serves one request. Returns the payload of its reply, or nothing. Throws `Refused` to refuse it with the state unchanged. Keeps
  * a descriptor by taking it out of `descriptors` (see `takeDescriptor`); all others are closed afterwards.
  */
-export type Handler = (session: Session, payload: DataView, descriptors: number[]) => Uint8Array | undefined;
+export type Handler = (
+  session: Session,
+  payload: DataView,
+  descriptors: number[],
+) => Uint8Array | undefined;
 
 export interface Message {
   name: string;
@@ -56,7 +60,14 @@ export const MESSAGES: ReadonlyMap<number, Message> = new Map([
   [3, message('SET_OWNER', NONE, device.setOwner)],
   [4, message('RESET_OWNER', NONE, device.resetOwner)],
   [5, message('SET_MEM_TABLE', -1, memory.setMemoryTable, { descriptors: [0, 253] })],
-  [6, message('SET_LOG_BASE', LOG, memory.setLogBase, { descriptors: [1, 1], needs: PROTOCOL.LOG_SHMFD, replies: true })],
+  [
+    6,
+    message('SET_LOG_BASE', LOG, memory.setLogBase, {
+      descriptors: [1, 1],
+      needs: PROTOCOL.LOG_SHMFD,
+      replies: true,
+    }),
+  ],
   [7, message('SET_LOG_FD', NONE, memory.setLogFd, { descriptors: [0, 1] })],
   [8, message('SET_VRING_NUM', STATE, rings.setSize)],
   [9, message('SET_VRING_ADDR', ADDRESS, rings.setAddress)],
@@ -72,7 +83,25 @@ export const MESSAGES: ReadonlyMap<number, Message> = new Map([
   [19, message('SEND_RARP', U64, device.sendRarp, { needs: PROTOCOL.RARP })],
   [20, message('NET_SET_MTU', U64, device.setMtu, { needs: PROTOCOL.NET_MTU })],
   [34, message('RESET_DEVICE', NONE, device.resetDevice, { needs: PROTOCOL.RESET_DEVICE })],
-  [36, message('GET_MAX_MEM_SLOTS', NONE, memory.getMaxSlots, { needs: PROTOCOL.CONFIGURE_MEM_SLOTS, replies: true })],
-  [37, message('ADD_MEM_REG', REGION, memory.addRegion, { descriptors: [1, 1], needs: PROTOCOL.CONFIGURE_MEM_SLOTS })],
-  [38, message('REM_MEM_REG', REGION, memory.removeRegion, { descriptors: [0, 1], needs: PROTOCOL.CONFIGURE_MEM_SLOTS })],
+  [
+    36,
+    message('GET_MAX_MEM_SLOTS', NONE, memory.getMaxSlots, {
+      needs: PROTOCOL.CONFIGURE_MEM_SLOTS,
+      replies: true,
+    }),
+  ],
+  [
+    37,
+    message('ADD_MEM_REG', REGION, memory.addRegion, {
+      descriptors: [1, 1],
+      needs: PROTOCOL.CONFIGURE_MEM_SLOTS,
+    }),
+  ],
+  [
+    38,
+    message('REM_MEM_REG', REGION, memory.removeRegion, {
+      descriptors: [0, 1],
+      needs: PROTOCOL.CONFIGURE_MEM_SLOTS,
+    }),
+  ],
 ]);

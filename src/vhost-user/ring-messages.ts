@@ -20,10 +20,12 @@ function ringOf(session: Session, index: number): Ring {
 export function setSize(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const size = payload.getUint32(4, true);
-  if (size === 0 || size > MAX_QUEUE_SIZE || (size & (size - 1)) !== 0) {
+  const packed = ring.queue.format === 'packed'; // whose size may be any (§2.8.10.1)
+  if (size === 0 || size > MAX_QUEUE_SIZE || (!packed && (size & (size - 1)) !== 0)) {
     throw new Refused(`ring size ${size} is not a power of two within 1..${MAX_QUEUE_SIZE}`);
   }
-  if (ring.started && ring.size !== size) throw new Refused(`ring ${ring.index} is started: its size can't change`);
+  if (ring.started && ring.size !== size)
+    throw new Refused(`ring ${ring.index} is started: its size can't change`);
   ring.size = size;
 }
 
@@ -39,7 +41,11 @@ export function setAddress(session: Session, payload: DataView): undefined {
   };
   if (ring.started && ring.address !== null) {
     const old = ring.address;
-    if (old.descriptors !== address.descriptors || old.used !== address.used || old.avail !== address.avail) {
+    if (
+      old.descriptors !== address.descriptors ||
+      old.used !== address.used ||
+      old.avail !== address.avail
+    ) {
       throw new Refused(`ring ${ring.index} is started: its addresses can't change`);
     }
     // A live migration begins or ends: only the logging changes.
@@ -47,16 +53,24 @@ export function setAddress(session: Session, payload: DataView): undefined {
     ring.queue.setLogged(address.logged, address.log);
     return;
   }
-  if (address.descriptors % 16 !== 0 || address.avail % 2 !== 0 || address.used % 4 !== 0) {
-    throw new Refused(`ring ${ring.index}: its parts are not aligned to 16, 2 and 4`);
+  const split = ring.queue.format === 'split';
+  if (
+    address.descriptors % 16 !== 0 ||
+    address.avail % (split ? 2 : 4) !== 0 ||
+    address.used % 4 !== 0
+  ) {
+    throw new Refused(
+      `ring ${ring.index}: its parts are not aligned to 16, ${split ? 2 : 4} and 4`,
+    );
   }
   const { memory } = session.attachment;
   if (memory.count > 0 && ring.size > 0) {
     const inside =
       memory.fromUser(address.descriptors, ring.size * 16) &&
-      memory.fromUser(address.avail, 6 + ring.size * 2) &&
-      memory.fromUser(address.used, 6 + ring.size * 8);
-    if (!inside) throw new Refused(`ring ${ring.index}: its parts are not wholly inside shared memory`);
+      memory.fromUser(address.avail, split ? 6 + ring.size * 2 : 4) &&
+      memory.fromUser(address.used, split ? 6 + ring.size * 8 : 4);
+    if (!inside)
+      throw new Refused(`ring ${ring.index}: its parts are not wholly inside shared memory`);
   }
   ring.address = address;
 }
@@ -64,7 +78,8 @@ export function setAddress(session: Session, payload: DataView): undefined {
 export function setBase(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const base = payload.getUint32(4, true);
-  if (base > 0xffff) throw new Refused(`ring base ${base} is more than 65535`);
+  if (base > 0xffff && ring.queue.format === 'split')
+    throw new Refused(`ring base ${base} is more than 65535`);
   if (ring.started) throw new Refused(`ring ${ring.index} is started: its base can't change`);
   ring.base = base;
 }
@@ -84,7 +99,7 @@ export function getBase(session: Session, payload: DataView): Uint8Array {
 
 /** Ends a ring's work: no access to it and no notification after this. Addresses, size and enabling stay. */
 export function stopRing(session: Session, ring: Ring): void {
-  if (ring.queue.everMapped) ring.base = ring.queue.nextAvail;
+  if (ring.queue.everMapped) ring.base = ring.queue.base;
   ring.started = false;
   ring.queue.stop();
   session.dropDescriptor(ring, 'kickFd');
@@ -174,8 +189,8 @@ export function remapRings(session: Session): void {
     if (!ring.started || ring.address === null) continue;
     const { queue } = ring;
     if (queue.broken !== '' && !queue.stranded) continue;
-    const { nextAvail, nextUsed, everMapped } = queue;
-    if (everMapped) ring.base = nextAvail;
+    const { nextUsed, everMapped } = queue;
+    if (everMapped) ring.base = queue.base;
     const fault = mapRing(session, ring);
     if (fault === '' && everMapped) queue.resume(nextUsed);
     if (fault !== '') session.host.ringBroke(session, ring);

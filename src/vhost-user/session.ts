@@ -87,7 +87,11 @@ export class Session {
   tick(now: number): void {
     if (this.closed || now < this.deadline) return;
     this.host.count('messageTimeouts');
-    this.close(this.heard ? 'a message stayed incomplete for two seconds' : 'the front-end did not speak for ten seconds');
+    this.close(
+      this.heard
+        ? 'a message stayed incomplete for two seconds'
+        : 'the front-end did not speak for ten seconds',
+    );
   }
 
   private ready(events: number): void {
@@ -109,7 +113,8 @@ export class Session {
         case NOTHING:
           if (this.framing.partial) {
             this.heard = true;
-            if (this.deadline === Number.POSITIVE_INFINITY) this.deadline = this.host.now() + MESSAGE_DEADLINE;
+            if (this.deadline === Number.POSITIVE_INFINITY)
+              this.deadline = this.host.now() + MESSAGE_DEADLINE;
           }
           return;
         case MALFORMED:
@@ -139,13 +144,18 @@ export class Session {
       if (message.size >= 0 && framing.size !== message.size) {
         // The length is part of the framing: whoever gets it wrong means another message.
         this.host.count('malformedMessages');
-        this.close(`${message.name} with ${framing.size} bytes of payload instead of ${message.size}`);
+        this.close(
+          `${message.name} with ${framing.size} bytes of payload instead of ${message.size}`,
+        );
         return;
       }
       if (message.needs >= 0 && !has(this.protocol, message.needs)) {
         throw new Refused(`${message.name} without its protocol feature`);
       }
-      if (descriptors.length < message.descriptors[0] || descriptors.length > message.descriptors[1]) {
+      if (
+        descriptors.length < message.descriptors[0] ||
+        descriptors.length > message.descriptors[1]
+      ) {
         throw new Refused(`${message.name} with ${descriptors.length} descriptors`);
       }
       reply = message.handler(this, framing.payload, descriptors);

@@ -43,7 +43,7 @@ export class Chain {
 
   private readonly copies: CopyList;
   /** Where in the arena an indirect table is copied to, as words. */
-  private readonly scratch: Int32Array;
+  readonly scratch: Int32Array;
   private readonly scratchAt: number;
 
   /** `scratchAt`: MAX_TABLE * 16 bytes of the arena that nothing else uses. */
@@ -144,7 +144,7 @@ export class Chain {
   }
 
   /** Adds one buffer, split where it crosses from one region into the next. */
-  private addBuffer(address: number, length: number, memory: GuestMemory): number {
+  addBuffer(address: number, length: number, memory: GuestMemory): number {
     let at = address;
     let left = length;
     while (left > 0) {
@@ -166,7 +166,7 @@ export class Chain {
   }
 
   /** Copies an indirect table into scratch, once; the copy is what gets checked and used. */
-  private fetchTable(address: number, length: number, memory: GuestMemory): number {
+  fetchTable(address: number, length: number, memory: GuestMemory): number {
     let at = address;
     let left = length;
     let to = this.scratchAt;

@@ -78,7 +78,11 @@ export class GuestMemory {
    */
   find(address: number, length: number): number {
     let index = this.last;
-    if (index < this.count && address >= this.starts[index] && address + length <= this.ends[index]) {
+    if (
+      index < this.count &&
+      address >= this.starts[index] &&
+      address + length <= this.ends[index]
+    ) {
       return index;
     }
     index = this.holding(address);
@@ -103,7 +107,8 @@ export class GuestMemory {
   /** Translates a front-end user address: the region and the offset inside it, or undefined if not wholly inside one. */
   fromUser(address: number, length: number): { region: Region; offset: number } | undefined {
     const region = this.regions.find(
-      (candidate) => address >= candidate.user && address + length <= candidate.user + candidate.bytes,
+      (candidate) =>
+        address >= candidate.user && address + length <= candidate.user + candidate.bytes,
     );
     return region && { region, offset: address - region.user };
   }

@@ -39,6 +39,7 @@ export function passed(event: number, now: number, old: number): boolean {
 }
 
 export class SplitQueue {
+  readonly format = 'split' as const;
   size = 0;
   mask = 0;
   /** Next avail entry we read. */
@@ -80,7 +81,13 @@ export class SplitQueue {
    * Maps the parts of a ring of `size` entries. Returns '' or what is wrong. The queue starts at `nextAvail`; the used
    * index is taken over from the driver's memory.
    */
-  map(native: Native, memory: GuestMemory, size: number, address: RingAddress, nextAvail: number): string {
+  map(
+    native: Native,
+    memory: GuestMemory,
+    size: number,
+    address: RingAddress,
+    nextAvail: number,
+  ): string {
     this.unmap();
     if (size === 0) return 'its size was never set';
     if (address.descriptors % 16 !== 0) return 'its descriptor table is not aligned to 16';
@@ -92,8 +99,12 @@ export class SplitQueue {
     if (!table) return 'its descriptor table is not in shared memory';
     if (!avail) return 'its avail ring is not in shared memory';
     if (!used) return 'its used ring is not in shared memory';
-    this.descriptors = new Int32Array(native.viewRegion(table.region.handle, table.offset, size * 16));
-    this.avail = new Uint16Array(native.viewRegion(avail.region.handle, avail.offset, 6 + size * 2));
+    this.descriptors = new Int32Array(
+      native.viewRegion(table.region.handle, table.offset, size * 16),
+    );
+    this.avail = new Uint16Array(
+      native.viewRegion(avail.region.handle, avail.offset, 6 + size * 2),
+    );
     const usedBuffer = native.viewRegion(used.region.handle, used.offset, 6 + size * 8);
     this.used = new Uint16Array(usedBuffer);
     this.elements = new Int32Array(usedBuffer, 4, size * 2);
@@ -130,6 +141,11 @@ export class SplitQueue {
     this.broken = '';
     this.stranded = false;
     this.everMapped = false;
+  }
+
+  /** What GET_VRING_BASE answers. */
+  get base(): number {
+    return this.nextAvail;
   }
 
   /** Forgets the parts; indices stay, for GET_VRING_BASE. */

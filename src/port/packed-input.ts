@@ -1,0 +1,81 @@
+/**
+ * `input.ts` for packed rings: puts a datagram from base storage into a VM's input buffer, all or nothing.
+ */
+import { CELL } from '../counters.ts';
+import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
+import type { CopyList } from '../storage/copy-list.ts';
+import type { Chain } from '../virtio/chain.ts';
+import type { GuestMemory } from '../virtio/guest-memory.ts';
+import { ENDLESS, NONE, type PackedChain } from '../virtio/packed-chain.ts';
+import type { PackedQueue } from '../virtio/packed-queue.ts';
+import { BROKEN } from '../virtio/split-queue.ts';
+import { FULL } from './input.ts';
+
+const INPUT_TOO_SMALL = CELL.inputTooSmall;
+const BAD_INPUT_CHAINS = CELL.badInputChains;
+
+/** Chains one datagram may take: 64 KiB in buffers of 16 bytes. */
+const MAX_CHAINS = 4096;
+const ids = new Int32Array(MAX_CHAINS);
+const counts = new Int32Array(MAX_CHAINS);
+const parts = new Int32Array(MAX_CHAINS);
+
+/** See `putInput`: 0, FULL, BROKEN, or a drop cell. */
+export function putPacked(
+  queue: PackedQueue,
+  record: number,
+  headerBytes: number,
+  mergeable: boolean,
+  memory: GuestMemory,
+  storage: BaseStorage,
+  at: number,
+  length: number,
+  copies: CopyList,
+  chain: Chain,
+  packedChain: PackedChain,
+  cells: Float64Array,
+): number {
+  const needed = headerBytes + length;
+  let position = queue.nextAvail;
+  let wrap = queue.availWrap;
+  let chains = 0;
+  let descriptors = 0;
+  chain.begin();
+  while (chain.total < needed) {
+    const before = chain.total;
+    const fault = chains === MAX_CHAINS ? NONE : packedChain.take(queue, true, chain, memory);
+    if (fault === ENDLESS) return BROKEN;
+    if (fault === NONE) {
+      queue.fullAt = queue.nextAvail;
+      queue.rewind(position, wrap);
+      return descriptors >= queue.size || chains === MAX_CHAINS ? INPUT_TOO_SMALL : FULL;
+    }
+    ids[chains] = packedChain.id;
+    counts[chains] = packedChain.count;
+    descriptors += packedChain.count;
+    if (fault !== 0 || chain.total < headerBytes) {
+      // Unusable: it goes back empty, and so do the buffers before it, so that the ring moves on.
+      for (let index = 0; index <= chains; index++) queue.giveBack(ids[index], counts[index], 0);
+      cells[record + BAD_INPUT_CHAINS] += chains + 1;
+      position = queue.nextAvail;
+      wrap = queue.availWrap;
+      chains = 0;
+      descriptors = 0;
+      chain.begin();
+      continue;
+    }
+    parts[chains] = Math.min(chain.total, needed) - before;
+    if (!mergeable && parts[chains] < needed) {
+      queue.rewind(position, wrap);
+      return INPUT_TOO_SMALL;
+    }
+    chains++;
+  }
+  if (headerBytes === HEADER_BYTES) storage.halves[(at - 2) >> 1] = chains;
+  else storage.bytes.copyWithin(at - headerBytes, at - HEADER_BYTES, at - 2);
+  if (queue.log !== null) chain.mark(queue.log, needed);
+  chain.addCopies(copies, at - headerBytes, needed);
+  for (let index = 0; index < chains; index++)
+    queue.giveBack(ids[index], counts[index], parts[index]);
+  return 0;
+}

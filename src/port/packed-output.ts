@@ -1,0 +1,120 @@
+/**
+ * `output.ts` for packed rings: takes datagrams out of a VM's output buffer into base storage, with the same checks and the
+ * same outcomes.
+ */
+import { CELL } from '../counters.ts';
+import { type BaseStorage, MAX_FRAME_BYTES } from '../storage/base-storage.ts';
+import type { CopyList } from '../storage/copy-list.ts';
+import { type Chain, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
+import type { GuestMemory } from '../virtio/guest-memory.ts';
+import { ENDLESS, NONE, type PackedChain } from '../virtio/packed-chain.ts';
+import { PackedQueue } from '../virtio/packed-queue.ts';
+import { BROKEN } from '../virtio/split-queue.ts';
+import type { Budget } from './output.ts';
+
+const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
+const RECEIVED_BYTES = CELL.receivedBytes;
+const SHORT_CHAIN = CELL.shortChain;
+const RUNT = CELL.runt;
+const OVERSIZE = CELL.oversize;
+const RING_DISABLED = CELL.ringDisabled;
+
+const ETHERNET_HEADER = 14;
+const NOT_PLAIN = (DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT) << 16;
+
+/** See `gatherOutput`: chains taken, or BROKEN with `queue.broken` set. */
+export function gatherPacked(
+  queue: PackedQueue,
+  record: number,
+  headerBytes: number,
+  memory: GuestMemory,
+  storage: BaseStorage,
+  copies: CopyList,
+  chain: Chain,
+  packedChain: PackedChain,
+  budget: Budget,
+  port: number,
+  cells: Float64Array,
+): number {
+  const { descriptors } = queue;
+  let taken = 0;
+  let descriptorsLeft = budget.descriptors;
+  let bytesLeft = budget.bytes;
+  let received = 0;
+  while (taken < budget.datagrams && descriptorsLeft > 0 && bytesLeft > 0) {
+    const position = queue.nextAvail;
+    const wrap = queue.availWrap;
+    const word = position * 4;
+    const last = Atomics.load(descriptors, word + 3);
+    if (!PackedQueue.isAvailable(last, wrap)) break;
+    let fault = 0;
+    let count = 1;
+    let id = last & 0xffff;
+    let total = descriptors[word + 2] >>> 0;
+    let region = -1;
+    const address = (descriptors[word + 1] >>> 0) * 4294967296 + (descriptors[word] >>> 0);
+    if ((last & NOT_PLAIN) === 0) region = memory.find(address, total);
+    if (region >= 0) {
+      queue.advance(1);
+    } else {
+      chain.begin();
+      fault = packedChain.take(queue, false, chain, memory);
+      if (fault === NONE) break;
+      if (fault === ENDLESS) break;
+      ({ id, count } = packedChain);
+      total = chain.total;
+    }
+    descriptorsLeft -= count;
+    const frame = total - headerBytes;
+    if (fault === 0) {
+      if (frame < ETHERNET_HEADER) fault = frame <= 0 ? SHORT_CHAIN : RUNT;
+      else if (frame > MAX_FRAME_BYTES) fault = OVERSIZE;
+    }
+    if (fault !== 0) {
+      queue.giveBack(id, count, 0);
+      taken++;
+      cells[record + RECEIVED_DATAGRAMS]++;
+      cells[record + fault]++;
+      continue;
+    }
+    if (copies.count >= copies.rows) copies.gather();
+    const slot = storage.take(port, frame);
+    if (slot < 0) {
+      queue.rewind(position, wrap);
+      break;
+    }
+    const at = storage.at[slot] - headerBytes;
+    if (region >= 0) copies.add(memory.handles[region], address - memory.starts[region], at, total);
+    else chain.addCopies(copies, at, total);
+    queue.giveBack(id, count, 0);
+    taken++;
+    received += frame;
+    bytesLeft -= frame;
+    cells[record + RECEIVED_DATAGRAMS]++;
+  }
+  cells[record + RECEIVED_BYTES] += received;
+  return queue.broken === '' ? taken : BROKEN;
+}
+
+/** See `discardOutput`. */
+export function discardPacked(
+  queue: PackedQueue,
+  record: number,
+  memory: GuestMemory,
+  chain: Chain,
+  packedChain: PackedChain,
+  budget: Budget,
+  cells: Float64Array,
+): number {
+  let taken = 0;
+  for (; taken < budget.datagrams; taken++) {
+    chain.begin();
+    const fault = packedChain.take(queue, false, chain, memory);
+    if (fault === NONE) return taken;
+    if (fault === ENDLESS) return BROKEN;
+    queue.giveBack(packedChain.id, packedChain.count, 0);
+    cells[record + RECEIVED_DATAGRAMS]++;
+    cells[record + RING_DISABLED]++;
+  }
+  return taken;
+}

@@ -1,0 +1,213 @@
+/**
+ * One packed virtqueue (virtio 1.3 §2.8), seen from the device. One ring of descriptors that the driver makes available and the
+ * device gives back in place; two wrap bits in each descriptor's flags say whose it is. The same promises as the split ring's:
+ * everything is read once, every loop ends, and what has been given back is shown all at once (the first descriptor's flags
+ * are written last, and the driver looks at them in order).
+ *
+ *     descriptor: | u64 address | u32 length | u16 id | u16 flags |      flags: AVAIL bit 7, USED bit 15
+ *     event areas (the driver's is ours to read, the device's ours to write): | u16 offset and wrap | u16 flags |
+ */
+import type { Native } from '../native.ts';
+import type { DirtyLog } from './dirty-log.ts';
+import type { GuestMemory } from './guest-memory.ts';
+import { passed, type RingAddress } from './split-queue.ts';
+
+const F_WRITE = 2;
+const F_AVAIL = 1 << 7;
+const F_USED = 1 << 15;
+
+const EVENT_ENABLE = 0;
+const EVENT_DISABLE = 1;
+const EVENT_DESCRIPTOR = 2;
+
+export class PackedQueue {
+  readonly format = 'packed' as const;
+  size = 0;
+  /** Position of the next descriptor we look at, and the wrap bit that makes it available. */
+  nextAvail = 0;
+  availWrap = 1;
+  /** Position where we give back next. */
+  nextUsed = 0;
+  usedWrap = 1;
+  /** What is given back and not shown yet: where it begins, and the word that shows it. */
+  private hiddenAt = -1;
+  private hiddenWord = 0;
+  private shownUsed = 0;
+  descriptors = new Int32Array(0);
+  private driverEvent = new Int32Array(0);
+  private deviceEvent = new Int32Array(0);
+  eventIndex = false;
+  indirect = false;
+  armed = false;
+  broken = '';
+  mapped = false;
+  stranded = false;
+  everMapped = false;
+  log: DirtyLog | null = null;
+  usedLogged = false;
+  /** Input rings: the position at which the last datagram found too few buffers. */
+  fullAt = 0;
+  /** Guest-physical addresses of what we write, for the dirty log. */
+  private ringAddress = 0;
+  private eventAddress = 0;
+
+  /** Maps the parts of a ring of `size` descriptors; '' or what is wrong. `base`: as SET_VRING_BASE has it. */
+  map(
+    native: Native,
+    memory: GuestMemory,
+    size: number,
+    address: RingAddress,
+    base: number,
+  ): string {
+    this.unmap();
+    if (size === 0) return 'its size was never set';
+    if (address.descriptors % 16 !== 0) return 'its descriptor ring is not aligned to 16';
+    if (address.avail % 4 !== 0 || address.used % 4 !== 0)
+      return 'its event areas are not aligned to 4';
+    const ring = memory.fromUser(address.descriptors, size * 16);
+    const driver = memory.fromUser(address.avail, 4);
+    const device = memory.fromUser(address.used, 4);
+    if (!ring) return 'its descriptor ring is not in shared memory';
+    if (!driver) return 'its driver event area is not in shared memory';
+    if (!device) return 'its device event area is not in shared memory';
+    const next = base & 0x7fff;
+    if (next >= size) return `its base ${next} is not inside the ring`;
+    this.descriptors = new Int32Array(
+      native.viewRegion(ring.region.handle, ring.offset, size * 16),
+    );
+    this.driverEvent = new Int32Array(native.viewRegion(driver.region.handle, driver.offset, 4));
+    this.deviceEvent = new Int32Array(native.viewRegion(device.region.handle, device.offset, 4));
+    this.size = size;
+    this.nextAvail = next;
+    this.availWrap = (base >>> 15) & 1;
+    // Nothing is ever in flight when a ring starts: used is where avail is.
+    this.nextUsed = next;
+    this.usedWrap = this.availWrap;
+    this.shownUsed = next;
+    this.hiddenAt = -1;
+    this.ringAddress = ring.region.guest + ring.offset;
+    this.eventAddress = device.region.guest + device.offset;
+    this.usedLogged = address.logged;
+    this.armed = false;
+    this.broken = '';
+    this.mapped = true;
+    this.everMapped = true;
+    return '';
+  }
+
+  /** What GET_VRING_BASE answers: bits 0-14 avail, 15 its wrap, 16-30 used, 31 its wrap. */
+  get base(): number {
+    return (
+      (this.nextAvail | (this.availWrap << 15) | (this.nextUsed << 16) | (this.usedWrap << 31)) >>>
+      0
+    );
+  }
+
+  unmap(): void {
+    this.mapped = false;
+    this.armed = false;
+    this.descriptors = new Int32Array(0);
+    this.driverEvent = new Int32Array(0);
+    this.deviceEvent = new Int32Array(0);
+  }
+
+  stop(): void {
+    this.unmap();
+    this.broken = '';
+    this.stranded = false;
+    this.everMapped = false;
+  }
+
+  /** After mapping anew: everything went on from `base` already. */
+  resume(_nextUsed: number): void {}
+
+  setLogged(logged: boolean, _address: number): void {
+    this.usedLogged = logged;
+  }
+
+  /** True when the descriptor at `position` is available, seen with the wrap bit `wrap`; `word`: its last word, read once. */
+  static isAvailable(word: number, wrap: number): boolean {
+    const flags = word >>> 16;
+    return ((flags & F_AVAIL) !== 0) === (wrap === 1) && ((flags & F_USED) !== 0) !== (wrap === 1);
+  }
+
+  mayHaveWork(): boolean {
+    return PackedQueue.isAvailable(this.descriptors[this.nextAvail * 4 + 3], this.availWrap);
+  }
+
+  /** Moves on past a chain of `count` descriptors. */
+  advance(count: number): void {
+    this.nextAvail += count;
+    if (this.nextAvail >= this.size) {
+      this.nextAvail -= this.size;
+      this.availWrap ^= 1;
+    }
+  }
+
+  /** Gives back the buffer `id`, whose chain had `count` descriptors, with `length` bytes written; not yet shown. */
+  giveBack(id: number, count: number, length: number): void {
+    const word = this.nextUsed * 4;
+    const flags = (this.usedWrap === 1 ? F_AVAIL | F_USED : 0) | (length > 0 ? F_WRITE : 0);
+    this.descriptors[word + 2] = length;
+    const last = id | (flags << 16);
+    if (this.hiddenAt < 0) {
+      this.hiddenAt = this.nextUsed;
+      this.hiddenWord = last;
+    } else {
+      this.descriptors[word + 3] = last;
+    }
+    if (this.usedLogged && this.log !== null)
+      this.log.mark(this.ringAddress + this.nextUsed * 16, 16);
+    this.nextUsed += count;
+    if (this.nextUsed >= this.size) {
+      this.nextUsed -= this.size;
+      this.usedWrap ^= 1;
+    }
+  }
+
+  /** Shows what was given back; true when the driver wants to be interrupted for it (§2.8.10). */
+  publish(): boolean {
+    if (this.hiddenAt < 0) return false;
+    Atomics.store(this.descriptors, this.hiddenAt * 4 + 3, this.hiddenWord);
+    this.hiddenAt = -1;
+    const old = this.shownUsed;
+    const now = this.nextUsed;
+    this.shownUsed = now;
+    const event = Atomics.load(this.driverEvent, 0);
+    const flags = (event >>> 16) & 3;
+    if (flags === EVENT_DISABLE) return false;
+    if (flags !== EVENT_DESCRIPTOR || !this.eventIndex) return true;
+    let offset = event & 0x7fff;
+    if (((event >>> 15) & 1) !== this.usedWrap) offset -= this.size;
+    return passed(offset & 0xffff, now, (now <= old ? old - this.size : old) & 0xffff);
+  }
+
+  /** Asks to be notified of what the driver makes available from `position` on; true when something is there already. */
+  arm(position: number): boolean {
+    if (!this.armed) {
+      this.armed = true;
+      const wrap = position >= this.nextAvail ? this.availWrap : this.availWrap ^ 1;
+      const word = this.eventIndex
+        ? position | (wrap << 15) | (EVENT_DESCRIPTOR << 16)
+        : EVENT_ENABLE << 16;
+      Atomics.store(this.deviceEvent, 0, word);
+      if (this.usedLogged && this.log !== null) this.log.mark(this.eventAddress, 4);
+    }
+    const wrap = position >= this.nextAvail ? this.availWrap : this.availWrap ^ 1;
+    return PackedQueue.isAvailable(Atomics.load(this.descriptors, position * 4 + 3), wrap);
+  }
+
+  disarm(): void {
+    if (!this.armed) return;
+    this.armed = false;
+    if (!this.mapped) return;
+    this.deviceEvent[0] = EVENT_DISABLE << 16;
+    if (this.usedLogged && this.log !== null) this.log.mark(this.eventAddress, 4);
+  }
+
+  /** Takes back what was reserved since `position`, for a datagram that found too few buffers. */
+  rewind(position: number, wrap: number): void {
+    this.nextAvail = position;
+    this.availWrap = wrap;
+  }
+}
