@@ -11,6 +11,8 @@ import { Qmp } from './qmp.ts';
 import type { Qemu } from './qemu.ts';
 import { within } from './wait.ts';
 
+const REBOOT_DEADLINE = 220_000;
+
 /** What makes a guest. */
 export interface VmOptions {
   name: string;
@@ -119,11 +121,14 @@ export class Vm {
     throw new Error(`${this.name}: status ${status} of: ${script}\n${output.trim()}`);
   }
 
-  /** Reboots the guest from within; resolves when it is up again. QEMU goes on. */
+  /**
+   * Reboots the guest from within; resolves when it is up again. QEMU goes on. (QEMU 7.2 takes ten
+   * seconds of processor time to forget the code that it had translated, so the deadline is long.)
+   */
   async reboot(): Promise<void> {
     const before = this.agent.boots;
     const down = this.agent.run('reboot -f').catch(() => {});
-    await this.booted(before + 1);
+    await this.booted(before + 1, REBOOT_DEADLINE);
     await down;
   }
 

@@ -49,7 +49,7 @@ export class Generator {
     this.testpmd = testpmd;
   }
 
-  static async start(lab: Lab, options: GeneratorOptions): Promise<Generator> {
+  static async start(lab: Pick<Lab, 'hugeDirectory' | 'unique' | 'cores'>, options: GeneratorOptions): Promise<Generator> {
     const flags = `packed_vq=${options.packed ? 1 : 0},mrg_rxbuf=1,in_order=${options.inOrder ? 1 : 0}`;
     const testpmd = await Testpmd.start(lab, {
       name: 'generator',

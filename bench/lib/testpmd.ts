@@ -35,7 +35,7 @@ export class Testpmd {
     this.child = child;
   }
 
-  static async start(lab: Lab, options: TestpmdOptions): Promise<Testpmd> {
+  static async start(lab: Pick<Lab, 'hugeDirectory' | 'unique'>, options: TestpmdOptions): Promise<Testpmd> {
     const memory = String(options.mebibytes ?? 256);
     const hugepages = lab.hugeDirectory
       ? ['--huge-dir', lab.hugeDirectory, '--single-file-segments', '-m', memory]

@@ -34,8 +34,8 @@ function life(title: string, needs: Need[], qemu: Qemu | undefined): void {
       if (can) await balanced(site.daemon);
     });
 
-    function phase(name: string, body: () => Promise<void>): void {
-      test(name, async () => {
+    function phase(name: string, body: () => Promise<void>, timeout = 120_000): void {
+      test(name, { timeout }, async () => {
         onTestFailed(() => {
           process.stderr.write(`${site.transcript()}\n`);
         });
@@ -52,13 +52,16 @@ function life(title: string, needs: Need[], qemu: Qemu | undefined): void {
 
     phase('traffic flows after the first boot', trafficFlows);
 
-    phase('a guest reboots: its rings stop and start again on the same connection', async () => {
+    const reboot = 'a guest reboots: its rings stop and start again on the same connection';
+    phase(reboot, rebooted, 240_000);
+
+    async function rebooted(): Promise<void> {
       const { events } = await site.daemon.vm('db');
       await site.vm('db').reboot();
       await trafficFlows();
       const after = await site.daemon.vm('db');
       expect(after.events).toMatchObject({ connects: (events as { connects: number }).connects });
-    });
+    }
 
     phase('a guest is stopped in the middle of a transfer and goes on', async () => {
       const { qmp } = site.vm('db');
