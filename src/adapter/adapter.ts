@@ -57,6 +57,7 @@ export class Adapter {
   private fd = -1;
   private region = -1;
   private interfaceIndex = -1;
+  private readonly remembered: [key: number, mac: Uint8Array][] = [];
   /** Drop cell for what would leave now; 0 when open. */
   private refusal: number = CELL.adapterClosed;
   /** A management guest wants it open. */
@@ -242,6 +243,11 @@ export class Adapter {
     this.context.onChange();
   }
 
+  /** A LAN neighbour known before a restart; taken up when the adapter is open. */
+  remember(key: number, mac: Uint8Array): void {
+    this.remembered.push([key, mac]);
+  }
+
   /** A VM with this address attached: tell the LAN. */
   announce(key: number): void {
     if (this.state === 'open') this.arp.announce(key, this.context.now());
@@ -352,6 +358,9 @@ export class Adapter {
 
   private goUp(): void {
     this.become('open', 0, '');
+    for (const [key, mac] of this.remembered.splice(0)) {
+      if (this.context.addresses.owner(key) < 0) this.neighbours.recall(key, mac, this.context.now());
+    }
     this.arp.announceAll(this.context.now());
   }
 

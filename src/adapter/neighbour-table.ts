@@ -99,16 +99,16 @@ export class NeighbourTable {
   }
 
   /**
-   * An entry that may be given up for another: one that failed, or an answered one not used since it was last looked at (a clock
-   * with one hand). -1 when all are in use. INCOMPLETE entries have datagrams waiting and stay.
+   * An entry that may be given up for another: one that failed, or (unless `failed` only is wanted) an answered one not used since
+   * it was last looked at: a clock with one hand. -1 when there is none. INCOMPLETE entries have datagrams waiting and stay.
    */
-  victim(): number {
+  victim(failed: boolean): number {
     for (let step = 0; step < NEIGHBOURS * 2; step++) {
       const entry = this.hand;
       this.hand = (this.hand + 1) % NEIGHBOURS;
       const state = this.states[entry];
       if (state === FAILED) return entry;
-      if (state >= USABLE) {
+      if (state >= USABLE && !failed) {
         if (this.used[entry] === 0) return entry;
         this.used[entry] = 0;
       }

@@ -8,7 +8,8 @@
 import { CELL } from '../counters.ts';
 import { HELD } from '../routing/verdict.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
-import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
+import { BROADCAST_KEY, isMulticast, keyOf } from '../wire/ipv4-address.ts';
+import { macText } from '../wire/mac.ts';
 import type { AdapterContext, Milliseconds } from './context.ts';
 import {
   FAILED,
@@ -26,8 +27,9 @@ const RETRY: Milliseconds = 1000;
 const NEGATIVE: Milliseconds = 3000;
 const REACHABLE_MIN: Milliseconds = 30_000;
 const REACHABLE_SPREAD: Milliseconds = 30_000;
-/** Unanswered addresses that one port may have us ask for. */
+/** Unanswered addresses that one port may have us ask for, and all together: the other half is for neighbours that exist. */
 const UNANSWERED_A_PORT = 256;
+const UNANSWERED = NEIGHBOURS / 2;
 
 /** Sends an ARP request for `key`: to everybody, or to the MAC at `macs[at]` only. */
 export type Ask = (key: number, macs: Uint8Array | null, at: number) => void;
@@ -41,7 +43,10 @@ export class Neighbours {
   private readonly ask: Ask;
   private readonly own: Uint16Array;
   private readonly subnetBroadcast: number;
-  /** Entries INCOMPLETE or FAILED by the port that asked. */
+  /** The next hop's address, 0: none. All depends on it, so no limit keeps us from asking for it. */
+  private readonly gateway: number;
+  /** Entries INCOMPLETE or FAILED, in all and by the port that asked. */
+  private unansweredTotal = 0;
   private readonly unanswered = new Map<number, number>();
   private sweepAt: Milliseconds = Number.POSITIVE_INFINITY;
 
@@ -57,6 +62,7 @@ export class Neighbours {
     this.storage = context.storage;
     this.own = own;
     this.subnetBroadcast = subnetBroadcast;
+    this.gateway = context.plan.nextHop === null ? 0 : keyOf(context.plan.nextHop);
     this.ask = ask;
     this.table = table;
     this.macBytes = new Uint8Array(table.macs.buffer);
@@ -106,6 +112,27 @@ export class Neighbours {
     return true;
   }
 
+  /** Known neighbours: address key and MAC as text. */
+  *entries(): IterableIterator<[key: number, mac: string]> {
+    for (let entry = 0; entry < NEIGHBOURS; entry++) {
+      if (this.table.states[entry] >= REACHABLE) {
+        yield [this.table.keys[entry], macText(this.macBytes, entry * 6)];
+      }
+    }
+  }
+
+  /** Takes up a neighbour known before a restart: believed for now, and asked at once. */
+  recall(key: number, mac: Uint8Array, now: Milliseconds): void {
+    const table = this.table;
+    if (table.find(key) >= 0 || table.size === NEIGHBOURS) return;
+    const entry = table.insert(key);
+    this.macBytes.set(mac, entry * 6);
+    table.states[entry] = REFRESHING;
+    table.used[entry] = 0;
+    table.tries[entry] = 0;
+    this.until(entry, now);
+  }
+
   /** Does what is due; when it wants to be called again. */
   tick(now: Milliseconds): Milliseconds {
     if (now < this.sweepAt) return this.sweepAt;
@@ -126,6 +153,7 @@ export class Neighbours {
       if (this.table.states[entry] !== FREE) this.table.remove(entry);
     }
     this.unanswered.clear();
+    this.unansweredTotal = 0;
     this.sweepAt = Number.POSITIVE_INFINITY;
   }
 
@@ -171,16 +199,17 @@ export class Neighbours {
   /** Starts to ask for an address; its entry, or -1 when there is no room. */
   private begin(key: number, from: number, now: Milliseconds): number {
     const table = this.table;
-    const asked = this.unanswered.get(from) ?? 0;
-    if (asked >= UNANSWERED_A_PORT) return -1;
-    if (table.size === NEIGHBOURS) {
-      const victim = table.victim();
-      if (victim < 0) return -1;
-      this.forget(victim);
+    if (key !== this.gateway && (this.unanswered.get(from) ?? 0) >= UNANSWERED_A_PORT) return -1;
+    const crowded = this.unansweredTotal >= UNANSWERED;
+    if (crowded || table.size === NEIGHBOURS) {
+      const victim = table.victim(crowded);
+      if (victim >= 0) this.forget(victim);
+      else if (key !== this.gateway || table.size === NEIGHBOURS) return -1;
     }
     const entry = table.insert(key);
     table.askers[entry] = from;
     this.unanswered.set(from, (this.unanswered.get(from) ?? 0) + 1);
+    this.unansweredTotal++;
     table.tries[entry] = 1;
     this.until(entry, now + RETRY);
     this.ask(key, null, 0);
@@ -240,6 +269,7 @@ export class Neighbours {
 
   /** The entry is no longer one of those its asker waits for. */
   private answered(entry: number): void {
+    this.unansweredTotal--;
     const asker = this.table.askers[entry];
     const left = (this.unanswered.get(asker) ?? 0) - 1;
     if (left > 0) this.unanswered.set(asker, left);
