@@ -3,7 +3,15 @@
  * reason and event that the code counts stands in the table with the code's own sentence.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -26,7 +34,7 @@ function read(name: string): string {
 
 /** The text without code blocks and inline code. */
 function prose(text: string): string {
-  return text.replace(/^```[^]*?^```/gm, '').replace(/`[^`\n]*`/g, '`');
+  return text.replace(/^```[\s\S]*?^```/gm, '').replace(/`[^`\n]*`/g, '`');
 }
 
 /** What GitHub makes of a heading. */
@@ -53,7 +61,10 @@ function links(): [string, string][] {
 /** First and second cell of every table row that begins with a name in backquotes. */
 function rows(name: string): Map<string, string> {
   return new Map(
-    [...read(name).matchAll(/^\| `(\w+)` \| ([^|]*) \|/gm)].map(([, key, cell]) => [key, cell.trim()]),
+    [...read(name).matchAll(/^\| `(\w+)` \| ([^|]*) \|/gm)].map(([, key, cell]) => [
+      key,
+      cell.trim(),
+    ]),
   );
 }
 
@@ -99,9 +110,9 @@ describe('the table of drop reasons', () => {
   });
 
   it('is what other documents speak of: a reason in them exists', () => {
-    const named = [...read('docs/hostile-guest.md').matchAll(/(?:drop|recycle), ((?:`\w+`(?:, )?)+)/g)].flatMap(
-      ([, list]) => [...list.matchAll(/`(\w+)`/g)].map(([, reason]) => reason),
-    );
+    const named = [
+      ...read('docs/hostile-guest.md').matchAll(/(?:drop|recycle), ((?:`\w+`(?:, )?)+)/g),
+    ].flatMap(([, list]) => [...list.matchAll(/`(\w+)`/g)].map(([, reason]) => reason));
     expect(named.length).toBeGreaterThan(10);
     expect(named.filter((reason) => !(reason in DROP_REASONS))).toEqual([]);
   });
@@ -111,9 +122,13 @@ describe.skipIf(!BUILT)('commands (needs dist/: npm run build)', () => {
   /** Every `basewire ...` of code in the documents, as words. */
   function commands(): string[][] {
     return DOCUMENTS.filter((name) => !name.includes('decisions')).flatMap((name) =>
-      [...read(name).matchAll(/(?:^ {4}|`|\$\()basewire ((?:[\w-]+|\[?-)[^`)\n]*)/gm)].map(([, rest]) =>
-        // What follows several blanks is a remark.
-        rest.split(/ {2,}/)[0].split(/[ |[\]]+/).filter(Boolean),
+      [...read(name).matchAll(/(?:^ {4}|`|\$\()basewire ((?:[\w-]+|\[?-)[^`)\n]*)/gm)].map(
+        ([, rest]) =>
+          // What follows several blanks is a remark.
+          rest
+            .split(/ {2,}/)[0]
+            .split(/[ |[\]]+/)
+            .filter(Boolean),
       ),
     );
   }
@@ -145,7 +160,9 @@ describe.skipIf(!BUILT)('commands (needs dist/: npm run build)', () => {
   it('of npm that the documents name exist', () => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
     const named = DOCUMENTS.flatMap((name) =>
-      [...read(name).matchAll(/npm (run [\w:]+|test\b)/g)].map(([, words]) => words.replace('run ', '')),
+      [...read(name).matchAll(/npm (run [\w:]+|test\b)/g)].map(([, words]) =>
+        words.replace('run ', ''),
+      ),
     );
     expect(named.filter((script) => !(script in scripts))).toEqual([]);
   });
@@ -156,10 +173,14 @@ describe.skipIf(!BUILT)('commands (needs dist/: npm run build)', () => {
     const file = join(folder, 'base.yaml');
     let checked = 0;
     for (const name of DOCUMENTS) {
-      for (const [, text] of read(name).matchAll(/^```yaml\n([^]*?)^```/gm)) {
+      for (const [, text] of read(name).matchAll(/^```yaml\n([\s\S]*?)^```/gm)) {
         writeFileSync(file, text);
         const { status, stdout, stderr } = basewire('check', '--config', file);
-        expect({ name, status, stderr: status === 0 ? '' : stderr }).toEqual({ name, status: 0, stderr: '' });
+        expect({ name, status, stderr: status === 0 ? '' : stderr }).toEqual({
+          name,
+          status: 0,
+          stderr: '',
+        });
         expect(stdout).toContain(': ok');
         checked++;
       }
@@ -170,7 +191,9 @@ describe.skipIf(!BUILT)('commands (needs dist/: npm run build)', () => {
 
 describe('the documents', () => {
   it('name no folder of anybody’s machine', () => {
-    const found = DOCUMENTS.filter((name) => /(^|[\s`(])\/(work|home|root|Users)\//m.test(read(name)));
+    const found = DOCUMENTS.filter((name) =>
+      /(^|[\s`(])\/(work|home|root|Users)\//m.test(read(name)),
+    );
     expect(found).toEqual([]);
   });
 });
