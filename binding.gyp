@@ -10,6 +10,7 @@
       'sources': [
         'native/addon.cc',
         'native/arguments.cc',
+        'native/bells.cc',
         'native/copy.cc',
         'native/descriptors.cc',
         'native/memory.cc',

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "arguments.h"
@@ -17,21 +18,15 @@ Napi::Value newEventfd(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), fd);
 }
 
-/** Adds 1. Never blocks on a descriptor with O_NONBLOCK, which whoever takes one from a front-end sets. */
-bool addOne(int fd) {
-  const uint64_t one = 1;
-  return write(fd, &one, sizeof one) == sizeof one;
-}
-
 /** signal(fd): raw Node-API, once per ring and turn. */
 napi_value signalOne(napi_env env, napi_callback_info info) {
   size_t arguments = 1;
   napi_value argument = nullptr;
   napi_value result = nullptr;
-  napi_get_cb_info(env, info, &arguments, &argument, nullptr, nullptr);
-  const int fd = descriptorOf(env, argument);
-  const bool done = fd >= 0 && addOne(fd);
-  napi_get_boolean(env, done, &result);
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &arguments, &argument, nullptr, &data);
+  const int32_t fd = descriptorOf(env, argument);
+  napi_get_boolean(env, static_cast<Environment*>(data)->bells.ring(&fd, 1) == 0, &result);
   return result;
 }
 
@@ -40,7 +35,8 @@ napi_value signalAll(napi_env env, napi_callback_info info) {
   size_t arguments = 2;
   napi_value argument[2] = {nullptr, nullptr};
   napi_value result = nullptr;
-  napi_get_cb_info(env, info, &arguments, argument, nullptr, nullptr);
+  void* own = nullptr;
+  napi_get_cb_info(env, info, &arguments, argument, nullptr, &own);
   napi_typedarray_type type = napi_int8_array;
   size_t length = 0;
   void* data = nullptr;
@@ -51,18 +47,18 @@ napi_value signalAll(napi_env env, napi_callback_info info) {
     napi_throw_type_error(env, nullptr, "signalAll needs an Int32Array and a count that it holds");
     return nullptr;
   }
-  const int32_t* const fds = static_cast<const int32_t*>(data);
-  int32_t failed = 0;
-  for (int32_t i = 0; i < count; i++) {
-    if (fds[i] < 0 || !addOne(fds[i])) failed++;
-  }
-  napi_create_int32(env, failed, &result);
+  Bells& bells = static_cast<Environment*>(own)->bells;
+  napi_create_int32(env, bells.ring(static_cast<const int32_t*>(data), count), &result);
   return result;
 }
 
 Napi::Value drain(const Napi::CallbackInfo& info) {
+  const int fd = descriptor(info, 0);
   uint64_t count = 0;
-  const ssize_t got = read(descriptor(info, 0), &count, sizeof count);
+  iovec vector = {&count, sizeof count};
+  // RWF_NOWAIT: does not block even if somebody who shares the eventfd took O_NONBLOCK away.
+  ssize_t got = preadv2(fd, &vector, 1, -1, RWF_NOWAIT);
+  if (got < 0 && errno == EOPNOTSUPP) got = read(fd, &count, sizeof count);
   return Napi::Number::New(info.Env(), got == sizeof count ? static_cast<double>(count) : 0);
 }
 

@@ -7,6 +7,7 @@
 
 #include <napi.h>
 
+#include "bells.h"
 #include "copy.h"
 #include "regions.h"
 
@@ -27,6 +28,7 @@ struct Environment {
   CopySpace space;
   std::vector<RegionWindow> windows;  // by handle; fixed size
   std::vector<std::unique_ptr<OwnedRegion>> regions;  // by handle; grown by need
+  Bells bells;
   Mapping arena;
   Mapping rows;
   std::vector<std::unique_ptr<WaiterState>> waiters;

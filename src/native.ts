@@ -110,9 +110,12 @@ export interface Native {
   // --- notification ---------------------------------------------------------------------------
   /** A new eventfd, non-blocking, close-on-exec. */
   eventfd(): number;
-  /** Adds 1 to an eventfd. False when it is saturated (EAGAIN) or not writable; never throws, never blocks. */
+  /**
+   * Adds 1 to an eventfd; a full counter is as good as signalled. False when it is no eventfd; never throws. Never blocks,
+   * whatever flags and count a front-end gave it (see native/bells.h).
+   */
   signal(fd: number): boolean;
-  /** Signals fds[0..count) of a registered list in one call; returns how many failed. */
+  /** Signals fds[0..count) in one call; returns how many failed. */
   signalAll(fds: Int32Array, count: number): number;
   /** Reads and so clears an eventfd; its count, or 0. */
   drain(fd: number): number;

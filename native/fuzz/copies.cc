@@ -2,9 +2,11 @@
 // pages, compared with a plain model byte by byte; now and then a file shrinks underneath, as a hostile front-end would do it.
 //
 //     copies SEED BATCHES        prints a line and exits 0, or says what went wrong and exits 1
+//     copies huge                the same file shrinking on hugetlbfs; exits 77 when no huge pages are free
 //
 // Built and run by test/native/fuzz.test.ts with AddressSanitizer and UndefinedBehaviorSanitizer.
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -184,9 +186,37 @@ void checkStranger() {
   if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGBUS) fail("a foreign SIGBUS was swallowed", status);
 }
 
+/** A hugetlbfs file: an offset inside a huge page, and a fault mended by a whole huge page. */
+int checkHugePages() {
+  constexpr uint64_t huge = 2u << 20;
+  const int fd = memfd_create("huge", MFD_HUGETLB);
+  if (fd < 0 || ftruncate(fd, 2 * huge) != 0) return 77;
+  Mapping mapping;
+  MapFailure failure;
+  const int32_t handle = mapFile(fd, page + 3, 2 * huge - page - 3, mapping, failure);
+  if (handle < 0) {
+    if (failure.error == ENOMEM || failure.error == EINVAL) return 77;
+    fail(failure.refusal ? failure.refusal : failure.call, failure.error);
+  }
+  volatile uint8_t* const bytes = mapping.base;
+  const uint64_t second = huge - page - 3;  // first byte of the second huge page
+  bytes[0] = 5;
+  bytes[second] = 6;
+  if (ftruncate(fd, huge) != 0) fail("ftruncate of huge pages", errno);
+  if (bytes[second] != 0) fail("the page that went is not zero");
+  if (!isFaulted(handle)) fail("the fault was not noted");
+  bytes[second + huge - 1] = 7;
+  if (bytes[0] != 5 || bytes[second + huge - 1] != 7) fail("the mended region does not hold");
+  unmap(handle, mapping);
+  close(fd);
+  printf("huge pages: mended\n");
+  return 0;
+}
+
 }  // namespace
 
 int main(int count, char** words) {
+  if (count == 2 && strcmp(words[1], "huge") == 0) return checkHugePages();
   if (count != 3) {
     fprintf(stderr, "usage: copies SEED BATCHES\n");
     return 2;

@@ -69,4 +69,11 @@ describe('the copy core, with AddressSanitizer and UndefinedBehaviorSanitizer', 
       for (const count of counts?.slice(1) ?? ['0']) expect(Number(count)).toBeGreaterThan(0);
     }
   }, 6_000_000);
+
+  test('a hugetlbfs file that shrinks', (context) => {
+    const result = run(join(folder, 'copies'), ['huge'], 30_000);
+    context.skip(result.status === 77, 'no huge pages of 2 MiB are free');
+    expect(result.stderr).toBe('');
+    expect(result.status).toBe(0);
+  });
 });

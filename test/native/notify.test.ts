@@ -1,7 +1,8 @@
 /**
  * Eventfds and the waiter.
  */
-import { writeSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import { native, type Waiter } from '../../src/native.ts';
 
@@ -44,13 +45,20 @@ describe('eventfd', () => {
     expect(native.drain(fd)).toBe(0);
   });
 
-  test('saturated: false, and it does not block', () => {
+  test('full and blocking: signalling does not block, and keeps it signalled', () => {
     const fd = bell();
     const most = Buffer.alloc(8);
     most.writeBigUInt64LE(0xfffffffffffffffen);
     writeSync(fd, most);
-    expect(native.signal(fd)).toBe(false);
-    expect(native.signalAll(new Int32Array([fd]), 1)).toBe(1);
+    // What a front-end can do at any time with the flags that we share: a child's standard input is set to blocking.
+    spawnSync('true', { stdio: [fd, 'ignore', 'ignore'] });
+    const details = readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8');
+    const flags = Number.parseInt(/flags:\s+(\d+)/.exec(details)?.[1] ?? '', 8);
+    expect(flags & 0o4000, 'O_NONBLOCK').toBe(0);
+    expect(native.signal(fd)).toBe(true);
+    expect(native.signalAll(new Int32Array([fd, fd]), 2)).toBe(0);
+    expect(native.drain(fd)).toBeGreaterThan(2 ** 63);
+    expect(native.drain(fd), 'nor does draining').toBe(0);
   });
 
   test('signal of something that cannot be signalled is false, never an exception', () => {
