@@ -16,6 +16,7 @@ import type { Native } from './native.ts';
 import type { Attachment, Ring } from './port/attachment.ts';
 import { Backlog } from './port/backlog.ts';
 import { FULL, putInput } from './port/input.ts';
+import { putPlain } from './port/plain.ts';
 import { type Budget, discardOutput, gatherOutput } from './port/output.ts';
 import { putPacked } from './port/packed-input.ts';
 import { discardPacked, gatherPacked } from './port/packed-output.ts';
@@ -23,12 +24,12 @@ import type { Port } from './port/port.ts';
 import type { Network } from './routing/network.ts';
 import type { Router } from './routing/router.ts';
 import { BROADCAST, cellOf, CONSUMED, isDrop } from './routing/verdict.ts';
-import type { BaseStorage } from './storage/base-storage.ts';
+import { type BaseStorage, HEADER_BYTES } from './storage/base-storage.ts';
 import type { CopyList } from './storage/copy-list.ts';
 import type { Chain } from './virtio/chain.ts';
 import type { PackedChain } from './virtio/packed-chain.ts';
 import type { PackedQueue } from './virtio/packed-queue.ts';
-import { BROKEN } from './virtio/split-queue.ts';
+import { BROKEN, type SplitQueue } from './virtio/split-queue.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const BROADCASTS = CELL.broadcasts;
@@ -202,11 +203,15 @@ export class Turn {
     const { to, from } = storage;
     const vms = this.ports.length;
     // Broadcasts and segments append slots while this runs.
-    for (let slot = 0; slot < storage.count; slot++) {
+    let slot = 0;
+    while (slot < storage.count) {
       const port = to[slot];
+      if (port >= 0 && port < vms) {
+        slot = this.deliverRun(this.ports[port], slot, now);
+        continue;
+      }
       if (port >= 0) {
-        if (port < vms) this.deliverTo(this.ports[port], slot, now);
-        else this.settle(from[slot], port, this.adapters[port - vms].put(slot));
+        this.settle(from[slot], port, this.adapters[port - vms].put(slot));
       } else if (port === CONSUMED) {
         if (from[slot] >= 0) this.cells[this.recordOf(from[slot]) + DELIVERED]++;
       } else if (isDrop(port)) {
@@ -214,9 +219,47 @@ export class Turn {
       } else if (port === BROADCAST) {
         this.replicate(slot);
       }
+      slot++;
     }
     copies.deliver();
     return released;
+  }
+
+  /** Puts a run of slots between the same two ports into the VM's input buffer; returns the slot behind the run. */
+  private deliverRun(port: Port, first: number, now: number): number {
+    const { storage, copies, cells } = this;
+    const { to, from, count } = storage;
+    const source = from[first];
+    let end = first + 1;
+    while (end < count && to[end] === port.number && from[end] === source) end++;
+    let slot = first;
+    while (slot < end) {
+      const attachment = port.current;
+      if (
+        attachment !== null &&
+        attachment.inputs.length === 1 &&
+        attachment.headerBytes === HEADER_BYTES &&
+        (port.backlog === null || port.backlog.count === 0)
+      ) {
+        const ring = attachment.inputs[0];
+        const { queue } = ring;
+        const put =
+          queue.format === 'split'
+            ? putPlain(queue, attachment.memory, storage, slot, end, copies)
+            : 0;
+        if (put > 0) {
+          this.markDirty(ring);
+          if (source >= 0) cells[this.recordOf(source) + DELIVERED] += put;
+          cells[port.record + SENT_DATAGRAMS] += put;
+          cells[port.record + SENT_BYTES] += (queue as SplitQueue).movedBytes;
+          slot += put;
+          continue;
+        }
+      }
+      this.deliverTo(port, slot, now);
+      slot++;
+    }
+    return end;
   }
 
   /** Puts one slot into a VM's input buffer, or into its backlog. */

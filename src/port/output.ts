@@ -6,11 +6,12 @@
  * head stops this ring ("broken"). Whatever is taken is given back in the same turn, right after the copies.
  */
 import { CELL } from '../counters.ts';
-import { MAX_FRAME_BYTES, type BaseStorage } from '../storage/base-storage.ts';
+import { type BaseStorage, MAX_FRAME_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
-import { type Chain, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
+import type { Chain } from '../virtio/chain.ts';
 import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
 import type { GuestMemory } from '../virtio/guest-memory.ts';
+import { gatherPlain } from './plain.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const OVERSIZE = CELL.oversize;
@@ -22,7 +23,6 @@ const SHORT_CHAIN = CELL.shortChain;
 
 const RING = 2;
 const ETHERNET_HEADER = 14;
-const NOT_PLAIN = DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT;
 
 /** What a turn may take from one ring: no VM can fill a turn alone. */
 export interface Budget {
@@ -53,69 +53,51 @@ export function gatherOutput(
     return available;
   }
   const { size, mask, avail, descriptors } = queue;
-  const { starts, ends, handles } = memory;
   const limit = available < budget.datagrams ? available : budget.datagrams;
-  let next = queue.nextAvail;
   let taken = 0;
   let descriptorsLeft = budget.descriptors;
   let bytesLeft = budget.bytes;
   let received = 0;
   while (taken < limit && descriptorsLeft > 0 && bytesLeft > 0) {
-    const head = avail[RING + (next & mask)];
+    const most = limit - taken < descriptorsLeft ? limit - taken : descriptorsLeft;
+    const plain = gatherPlain(queue, headerBytes, memory, storage, copies, port, most, bytesLeft);
+    if (plain > 0) {
+      taken += plain;
+      descriptorsLeft -= plain;
+      bytesLeft -= queue.movedBytes;
+      received += queue.movedBytes;
+      continue;
+    }
+    // Several buffers, or something wrong: the careful way, for one chain.
+    const head = avail[RING + (queue.nextAvail & mask)];
     if (head >= size) {
       queue.broken = `avail entry names descriptor ${head} of ${size}`;
       break;
     }
-    const word = head * 4;
-    const low = descriptors[word] >>> 0;
-    const high = descriptors[word + 1] >>> 0;
-    const length = descriptors[word + 2] >>> 0;
-    const flags = descriptors[word + 3];
-    let total = length;
-    let region = -1;
-    const address = high * 4294967296 + low;
-    if ((flags & NOT_PLAIN) === 0) {
-      region = memory.last;
-      if (!(address >= starts[region] && address + length <= ends[region]))
-        region = memory.find(address, length);
-    }
-    let fault = 0;
-    if (region < 0) {
-      // More than one buffer, or something wrong: the careful way.
-      chain.begin();
-      fault = chain.walk(descriptors, size, head, false, queue.indirect, memory);
-      descriptorsLeft -= chain.steps;
-      total = chain.total;
-    } else {
-      descriptorsLeft--;
-    }
+    chain.begin();
+    let fault = chain.walk(descriptors, size, head, false, queue.indirect, memory);
+    descriptorsLeft -= chain.steps;
+    const total = chain.total;
     const frame = total - headerBytes;
     if (fault === 0) {
       if (frame < ETHERNET_HEADER) fault = frame <= 0 ? SHORT_CHAIN : RUNT;
       else if (frame > MAX_FRAME_BYTES) fault = OVERSIZE;
     }
     if (fault !== 0) {
-      queue.giveBack(head, 0);
-      next = (next + 1) & 0xffff;
-      taken++;
-      cells[record + RECEIVED_DATAGRAMS]++;
       cells[record + fault]++;
-      continue;
+    } else {
+      if (copies.count >= copies.rows) copies.gather();
+      const slot = storage.take(port, frame);
+      if (slot < 0) break; // storage is full: the rest waits in the ring for the next turn
+      chain.addCopies(copies, storage.at[slot] - headerBytes, total);
+      received += frame;
+      bytesLeft -= frame;
     }
-    if (copies.count >= copies.rows) copies.gather();
-    const slot = storage.take(port, frame);
-    if (slot < 0) break; // storage is full: the rest waits in the ring for the next turn
-    const at = storage.at[slot] - headerBytes;
-    if (region >= 0) copies.add(handles[region], address - starts[region], at, total);
-    else chain.addCopies(copies, at, total);
     queue.giveBack(head, 0);
-    next = (next + 1) & 0xffff;
+    queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
     taken++;
-    received += frame;
-    bytesLeft -= frame;
-    cells[record + RECEIVED_DATAGRAMS]++;
   }
-  queue.nextAvail = next;
+  cells[record + RECEIVED_DATAGRAMS] += taken;
   cells[record + RECEIVED_BYTES] += received;
   return queue.broken === '' ? taken : BROKEN;
 }

@@ -8,10 +8,11 @@ export const NOBODY = -1;
 const EMPTY = -1;
 
 export class AddressList {
-  private keys: Int32Array;
-  private owners: Int32Array;
-  private mask: number;
-  private readonly seed: number;
+  /** The table, for the router's own loop (see `find` and `hash`). */
+  keys: Int32Array;
+  owners: Int32Array;
+  mask: number;
+  readonly seed: number;
   size = 0;
 
   constructor(capacity = 8, seed = (Math.random() * 0xffffffff) | 0) {

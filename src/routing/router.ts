@@ -20,6 +20,7 @@ import {
   longestDatagram,
   remainingWork,
 } from './offload.ts';
+import { routePlain } from './plain.ts';
 import { segment } from './segment.ts';
 import { CONSUMED, drop, dropCell, UNDECIDED } from './verdict.ts';
 import { CELL } from '../counters.ts';
@@ -63,12 +64,39 @@ export class Router {
   /** Decides for slots [0, end): what the gather stage took. Answers of the base are appended, decided already. */
   route(end: number, now: number): void {
     this.now = now;
+    const { from } = this.storage;
+    const vms = this.ports.length;
+    let left = 0;
+    for (let slot = 0; slot < end; ) {
+      const port = from[slot];
+      let stop = slot + 1;
+      while (stop < end && from[stop] === port) stop++;
+      left += port < vms ? this.plain(slot, stop, this.ports[port]) : this.leave(slot, stop);
+      slot = stop;
+    }
+    if (left > 0) this.routeRest(end);
+  }
+
+  private plain(first: number, end: number, port: Port): number {
+    if (port.current === null || port.current.headerBytes !== 12 || !port.macKnown) {
+      return this.leave(first, end);
+    }
+    return routePlain(this.storage, first, end, port, this.networks[port.network], this.ports);
+  }
+
+  private leave(first: number, end: number): number {
+    this.storage.to.fill(UNDECIDED, first, end);
+    return end - first;
+  }
+
+  /** Everything that is not plain, one by one. */
+  private routeRest(end: number): void {
     const { storage, ports, adapters } = this;
     const vms = ports.length;
     for (let slot = 0; slot < end; slot++) {
+      if (storage.to[slot] !== UNDECIDED) continue;
       const from = storage.from[slot];
-      storage.to[slot] = UNDECIDED;
-      const verdict =
+      storage.to[slot] =
         from < vms
           ? this.fromVm(slot, ports[from])
           : this.elsewhere.fromAdapter(
@@ -77,7 +105,6 @@ export class Router {
               this.adapterNetworks[from - vms],
               from,
             );
-      storage.to[slot] = verdict;
     }
   }
 

@@ -64,6 +64,8 @@ export class SplitQueue {
   armed = false;
   /** The avail index it was asked at. */
   private armedAt = -1;
+  /** Frame bytes that the last `gatherPlain` or `putPlain` moved. */
+  movedBytes = 0;
   /** Why this ring stopped until it is set up again; '' while it works. */
   broken = '';
   /** The three parts are mapped and the ring may be touched. */
