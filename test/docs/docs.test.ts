@@ -118,6 +118,23 @@ describe('the table of drop reasons', () => {
   });
 });
 
+it('docs/hostile-guest.md has every hostile test, under the number that the test gives itself', () => {
+  const table = read('docs/hostile-guest.md')
+    .split('\n')
+    .filter((line) => line.startsWith('|'));
+  const missing = readdirSync(join(ROOT, 'test/hostile'))
+    .filter((file) => file.endsWith('.test.ts'))
+    .filter((file) => {
+      const said = /Ranked cases? ([\d, and]+)/.exec(read(`test/hostile/${file}`))?.[1] ?? '';
+      const numbers = said.match(/\d+/g) ?? [];
+      const cells = table
+        .filter((line) => line.includes(`/${file})`))
+        .map((line) => line.split('|')[1]);
+      return !cells.some((cell) => numbers.every((number) => cell.split(/[ ,]+/).includes(number)));
+    });
+  expect(missing, 'hostile tests without a row').toEqual([]);
+});
+
 describe.skipIf(!BUILT)('commands (needs dist/: npm run build)', () => {
   /** Every `basewire ...` of code in the documents, as words. */
   function commands(): string[][] {
