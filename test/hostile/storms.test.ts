@@ -84,9 +84,10 @@ describe('storms', () => {
 
   test('echo requests to the base', async () => {
     const a = await fixture().attacker();
-    const before = (await drops()).icmpLimited;
+    const input = (await fixture().daemon.vm('a')).input.datagrams;
     await flood(a, echoFrame(A, BASE_IP));
-    expect((await drops()).icmpLimited - before).toBeGreaterThan(0);
+    // a generous limit (ping -f works); never more answers than questions
+    expect((await fixture().daemon.vm('a')).input.datagrams - input).toBeLessThanOrEqual(COUNT);
     await fixture().goodPasses(a);
   });
 

@@ -1,0 +1,112 @@
+/** Dirty logs that are too small, wrap, end early or are truncated later; log addresses that lie. Nobody but the liar suffers. */
+import { describe, expect, test } from 'vitest';
+import { native } from '../../src/native.ts';
+import { DirtyLogArea } from '../support/dirty-log.ts';
+import { useFixture } from '../support/fixture.ts';
+import { ConnectionClosed } from '../support/frontend.ts';
+import { FEATURE, REQUEST } from '../support/protocol.ts';
+import { until } from '../support/until.ts';
+import type { Vm } from '../support/vm.ts';
+
+const SIZES: [string, bigint, bigint][] = [
+  ['offset wraps', 0x1000n, 0xffff_ffff_ffff_f000n],
+  ['offset plus size wraps', (1n << 64n) - 4096n, 8192n],
+  ['size 0', 0n, 0n],
+  ['size 2^63', 1n << 63n, 0n],
+  ['beyond the end of the file', 1n << 30n, 0n],
+  ['offset beyond the end of the file', 4096n, 1n << 30n],
+];
+
+describe('the dirty log lies', () => {
+  const fixture = useFixture();
+
+  async function share(a: Vm, descriptor: number, size: bigint, offset: bigint): Promise<bigint> {
+    const payload = Buffer.alloc(16);
+    payload.writeBigUInt64LE(BigInt.asUintN(64, size), 0);
+    payload.writeBigUInt64LE(offset, 8);
+    return a.frontEnd.askNumber(REQUEST.SET_LOG_BASE, payload, { descriptors: [descriptor] });
+  }
+
+  /** With LOG_ALL on, whatever was shared: datagrams still flow, or the connection is closed. */
+  async function survives(a: Vm): Promise<void> {
+    try {
+      await a.frontEnd.setFeatures(a.features | FEATURE.LOG_ALL);
+      for (const index of [0, 1]) {
+        const queue = a.queues[index];
+        await a.frontEnd.setVringAddress({
+          index,
+          flags: 1,
+          descriptors: a.memory.userAddress(queue.descriptorsAt),
+          available: a.memory.userAddress(queue.availableAt),
+          used: a.memory.userAddress(queue.usedAt),
+          log: (1n << 64n) - 8n,
+        });
+      }
+      await a.frontEnd.getFeatures();
+      a.transmitQueue().kick();
+      await fixture().flow.advance();
+    } catch (error) {
+      if (!(error instanceof ConnectionClosed)) throw error;
+    }
+  }
+
+  for (const [name, size, offset] of SIZES) {
+    test(name, async () => {
+      const a = await fixture().attacker();
+      const descriptor = native.memfd('dirty-log', 1 << 20, false);
+      try {
+        const mappings = fixture().daemon.residentBytes();
+        expect(await share(a, descriptor, size, offset)).not.toBe(0n);
+        expect(fixture().daemon.residentBytes() - mappings).toBeLessThan(64 << 20);
+        await survives(a);
+      } catch (error) {
+        if (!(error instanceof ConnectionClosed)) throw error;
+      } finally {
+        native.closeDescriptor(descriptor);
+      }
+      a.close();
+      await fixture().goodPasses(await fixture().attacker());
+    });
+  }
+
+  test('one page of log for all of memory', async () => {
+    const a = await fixture().attacker({
+      memory: { regions: [{ guestAddress: 0x4000_0000, bytes: 8 << 20 }] },
+    });
+    const log = new DirtyLogArea(1);
+    try {
+      await log.share(a.frontEnd, 4096);
+      await survives(a);
+      a.close();
+      await fixture().goodPasses(await fixture().attacker());
+    } catch (error) {
+      if (!(error instanceof ConnectionClosed)) throw error;
+    } finally {
+      log.close();
+    }
+  });
+
+  test('truncated while it is in use', async () => {
+    const a = await fixture().attacker();
+    const descriptor = native.memfd('dirty-log', 1 << 20, false);
+    try {
+      const before = await fixture().daemon.count('a', 'memoryFaults');
+      await share(a, descriptor, 1n << 20n, 0n);
+      await survives(a);
+      expect(native.truncate(descriptor, 0)).toBe(0);
+      for (let i = 0; i < 50 && !a.frontEnd.closed; i++) {
+        a.trySend(Buffer.alloc(60));
+        await fixture().flow.advance(1);
+        a.frontEnd.poll();
+      }
+      await until('the fault to be noticed or the log not to be touched', async () => {
+        const faults = await fixture().daemon.count('a', 'memoryFaults');
+        return faults > before || (await fixture().daemon.vm('a')).state !== 'waiting';
+      });
+    } finally {
+      native.closeDescriptor(descriptor);
+    }
+    a.close();
+    await fixture().goodPasses(await fixture().attacker());
+  });
+});

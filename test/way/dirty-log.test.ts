@@ -1,0 +1,193 @@
+/**
+ * Live migration: while the log is on, every page of guest memory that the base writes is marked: data, headers, used rings and avail
+ * events. Memory is compared page by page.
+ */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { DirtyLogArea } from '../support/dirty-log.ts';
+import { parse } from '../support/packets.ts';
+import { FEATURE } from '../support/protocol.ts';
+import { seeded } from '../support/random.ts';
+import { A, B, tcpFrame, udpFrame } from '../support/traffic.ts';
+import { pause } from '../support/until.ts';
+import { LINUX_FEATURES, type Vm, type VmOptions } from '../support/vm.ts';
+import { World } from '../support/world.ts';
+
+const PAGE = 4096;
+
+const GUESTS: Record<string, VmOptions> = {
+  Linux: {},
+  'no EVENT_IDX': { features: LINUX_FEATURES & ~FEATURE.EVENT_IDX },
+  'single buffers': { features: LINUX_FEATURES & ~FEATURE.MRG_RXBUF },
+  'small mergeable buffers': { receiveBytes: 256 },
+  'buffers over several descriptors': { receiveLayout: [12, 700, 1000], receiveBytes: 3000 },
+  IN_ORDER: { features: LINUX_FEATURES | FEATURE.IN_ORDER },
+};
+
+describe('dirty log', () => {
+  let world: World;
+  let log: DirtyLogArea | undefined;
+  beforeAll(async () => {
+    world = await World.start();
+  });
+  afterEach(async () => {
+    await world.release();
+    log?.close();
+    log = undefined;
+  });
+  afterAll(() => world?.close());
+
+  /** QEMU's order: the log, LOG_ALL, the rings' addresses with the log flag. */
+  async function begin(a: Vm): Promise<DirtyLogArea> {
+    log = new DirtyLogArea(16 << 20);
+    await log.share(a.frontEnd);
+    expect(await a.frontEnd.setFeatures(a.features | FEATURE.LOG_ALL)).toBe(0n);
+    for (const index of [0, 1]) {
+      const queue = a.queues[index];
+      const answer = await a.frontEnd.setVringAddress({
+        index,
+        flags: 1,
+        descriptors: a.memory.userAddress(queue.descriptorsAt),
+        available: a.memory.userAddress(queue.availableAt),
+        used: a.memory.userAddress(queue.usedAt),
+        log: BigInt(queue.usedAt),
+      });
+      expect(answer).toBe(0n);
+    }
+    return log;
+  }
+
+  function snapshot(a: Vm): Buffer[] {
+    return a.memory.regions.map(({ bytes }) => Buffer.from(bytes));
+  }
+
+  /** Addresses of pages that differ from a snapshot, without those that only the driver writes. */
+  function changed(a: Vm, before: Buffer[]): number[] {
+    const pages: number[] = [];
+    const own = new Set<number>();
+    for (const queue of a.queues) {
+      for (const [at, length] of [
+        [queue.descriptorsAt, 16 * queue.size],
+        [queue.availableAt, 6 + 2 * queue.size],
+      ]) {
+        for (let page = at; page < at + length; page += PAGE) own.add(page);
+      }
+    }
+    const sends = a.transmitQueue();
+    a.memory.regions.forEach(({ at, bytes }, i) => {
+      for (let from = 0; from < bytes.length; from += PAGE) {
+        const address = at + from;
+        if (own.has(address)) continue;
+        if (address >= sends.slotsAt && address < sends.slotsAt + sends.size * sends.slotBytes)
+          continue;
+        if (bytes.compare(before[i], from, from + PAGE, from, from + PAGE) !== 0)
+          pages.push(address);
+      }
+    });
+    return pages;
+  }
+
+  for (const [name, options] of Object.entries(GUESTS)) {
+    test(`every page that was written is marked: ${name}`, async () => {
+      const random = seeded();
+      const a = await world.vm('a', options);
+      const b = await world.vm('b');
+      const pages = await begin(a);
+      for (let round = 0; round < 10; round++) {
+        pages.clear();
+        const before = snapshot(a);
+        for (let i = 0; i < 20; i++) {
+          await b.send(udpFrame(B, A.ip, random.bytes(random.between(0, 1400))));
+          await a.send(udpFrame(A, B.ip, random.bytes(random.between(0, 1400))));
+          expect(parse((await a.receive()).frame).problems).toEqual([]);
+          await b.receive();
+        }
+        await a.untilSent();
+        await a.frontEnd.getFeatures(); // between two turns
+        for (const address of changed(a, before)) {
+          expect(pages.marked(address), `page 0x${address.toString(16)} of round ${round}`).toBe(
+            true,
+          );
+        }
+        expect(pages.count).toBeGreaterThan(0);
+      }
+    });
+  }
+
+  test('large datagrams over many buffers', async () => {
+    const random = seeded();
+    const a = await world.vm('a');
+    const b = await world.vm('b', { transmitBytes: 4096 });
+    const pages = await begin(a);
+    const before = snapshot(a);
+    for (let i = 0; i < 5; i++) {
+      await b.send(tcpFrame(B, A.ip, random.bytes(40000), { checksum: 'partial' }), {
+        header: {
+          flags: 1,
+          gsoType: 1,
+          gsoSize: 1448,
+          checksumStart: 34,
+          checksumOffset: 16,
+          headerLength: 54,
+        },
+      });
+      expect(parse((await a.receive()).frame).problems).toEqual([]);
+    }
+    for (const address of changed(a, before)) expect(pages.marked(address)).toBe(true);
+  });
+
+  test('the log grows: the new one is used after the answer, the old one is let go', async () => {
+    const a = await world.vm('a');
+    const b = await world.vm('b');
+    const old = await begin(a);
+    const bigger = new DirtyLogArea(64 << 20);
+    try {
+      await bigger.share(a.frontEnd);
+      old.clear();
+      const before = snapshot(a);
+      for (let i = 0; i < 20; i++) {
+        await b.send(udpFrame(B, A.ip, Buffer.alloc(1000, i)));
+        await a.receive();
+      }
+      expect(old.count).toBe(0);
+      for (const address of changed(a, before)) expect(bigger.marked(address)).toBe(true);
+    } finally {
+      a.close();
+      await world.daemon.untilState('a', 'waiting');
+      bigger.close();
+    }
+  });
+
+  test('without LOG_ALL nothing is marked; the migration was cancelled', async () => {
+    const a = await world.vm('a');
+    const b = await world.vm('b');
+    const pages = await begin(a);
+    await a.frontEnd.setFeatures(a.features);
+    for (const index of [0, 1]) await a.setAddress(index);
+    await pause();
+    pages.clear();
+    for (let i = 0; i < 20; i++) {
+      await b.send(udpFrame(B, A.ip, Buffer.alloc(100)));
+      await a.receive();
+      await a.send(udpFrame(A, B.ip, Buffer.alloc(100)));
+      await b.receive();
+    }
+    await a.untilSent();
+    expect(pages.count).toBe(0);
+  });
+
+  test('GET_VRING_BASE, then nothing is written and nothing is missing in the log', async () => {
+    const a = await world.vm('a');
+    const b = await world.vm('b');
+    const pages = await begin(a);
+    const before = snapshot(a);
+    for (let i = 0; i < 30; i++) b.trySend(udpFrame(B, A.ip, Buffer.alloc(800, i)));
+    await b.untilSent();
+    await a.stopRing(0);
+    await a.stopRing(1);
+    const after = a.memory.digest();
+    for (const address of changed(a, before)) expect(pages.marked(address)).toBe(true);
+    b.trySend(udpFrame(B, A.ip, Buffer.alloc(800)));
+    await b.untilSent();
+    expect(a.memory.digest()).toBe(after);
+  });
+});

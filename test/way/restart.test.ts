@@ -1,0 +1,124 @@
+/**
+ * The base dies (SIGKILL) at any moment under load and comes back: the guests' rings go on at used->idx, nothing is used twice, the same
+ * features are offered, input buffers are found without a kick. And it ends properly: SIGTERM under load.
+ */
+import { afterEach, describe, expect, test } from 'vitest';
+import { parse } from '../support/packets.ts';
+import { LONG, seeded } from '../support/random.ts';
+import { A, B, THREE_VMS, udpFrame } from '../support/traffic.ts';
+import { Daemon } from '../support/daemon.ts';
+import { pause, until } from '../support/until.ts';
+import { Vm } from '../support/vm.ts';
+
+const ROUNDS = LONG ? 100 : 5;
+
+describe('the base restarts', () => {
+  let daemon: Daemon | undefined;
+  let vms: Vm[] = [];
+  afterEach(async () => {
+    for (const vm of vms) vm.close();
+    vms = [];
+    await daemon?.kill();
+    daemon = undefined;
+  });
+
+  /** The same guest on the new daemon, as QEMU restores it: rings from used->idx, no kick by the guest. */
+  async function reattach(old: Vm, socket: string): Promise<Vm> {
+    const vm = await old.reconnect(socket);
+    vms[vms.indexOf(old)] = vm;
+    await vm.negotiate();
+    expect(vm.offered, 'the same features').toBe(old.offered);
+    await vm.applyFeatures();
+    await vm.shareMemory();
+    for (const index of [0, 1]) {
+      await vm.enable(index, true);
+      await vm.startRing(index, vm.queues[index].usedIndex);
+    }
+    return vm;
+  }
+
+  test('killed at random instants under load', {
+    timeout: LONG ? 1_200_000 : 120_000,
+  }, async () => {
+    const random = seeded();
+    daemon = await Daemon.start({ vms: THREE_VMS });
+    let a = await Vm.start(daemon.socket('a'));
+    vms.push(a);
+    let b = await Vm.start(daemon.socket('b'));
+    vms.push(b);
+    let sent = 0;
+    let last = -1;
+    const seen = new Map<number, number>();
+    const take = () => {
+      b.pollReceived(); // throws when an id is used twice or out of turn
+      for (const { frame } of b.received.splice(0)) {
+        const got = parse(frame);
+        expect(got.problems).toEqual([]);
+        const number = got.udp!.payload.readUInt32BE();
+        seen.set(number, (seen.get(number) ?? 0) + 1);
+        last = number;
+      }
+    };
+    const send = () => {
+      const payload = Buffer.alloc(100);
+      payload.writeUInt32BE(sent);
+      if (a.trySend(udpFrame(A, B.ip, payload))) sent++;
+    };
+    for (let round = 0; round < ROUNDS; round++) {
+      const target = sent + random.between(50, 400);
+      while (sent < target) {
+        send();
+        if (sent % 8 === 0) await pause();
+        take();
+      }
+      await daemon.die();
+      take();
+      await daemon.restart(); // takes its own stale sockets over at once
+      a = await reattach(a, daemon.socket('a'));
+      b = await reattach(b, daemon.socket('b'));
+      const resumed = sent;
+      send();
+      await until('traffic to go on', () => {
+        take();
+        if (last < resumed) send();
+        return last >= resumed;
+      });
+    }
+    await a.untilSent();
+    const twice = [...seen.values()].filter((count) => count > 1).length;
+    const lost = sent - seen.size;
+    // at most what was in flight when it died, each time
+    expect(twice, 'delivered twice').toBeLessThanOrEqual(ROUNDS * 256);
+    expect(lost, 'lost').toBeLessThanOrEqual(ROUNDS * 512);
+    expect(seen.size).toBeGreaterThan(ROUNDS * 50);
+  });
+
+  test('SIGTERM under load: exit 0, everything published, no socket left', async () => {
+    daemon = await Daemon.start({ vms: THREE_VMS });
+    const a = await Vm.start(daemon.socket('a'));
+    vms.push(a);
+    const b = await Vm.start(daemon.socket('b'));
+    vms.push(b);
+    let stopping = false;
+    const running = (async () => {
+      while (!stopping) {
+        a.trySend(udpFrame(A, B.ip, Buffer.alloc(500)));
+        b.pollReceived();
+        b.received.length = 0;
+        await pause();
+      }
+    })();
+    await until('traffic', () => a.transmitQueue().usedIndex > 100);
+    await daemon.stop();
+    stopping = true;
+    await running;
+    b.pollReceived();
+    a.reapTransmitted();
+    await a.frontEnd.untilClosed();
+    await b.frontEnd.untilClosed();
+    const digest = a.memory.digest();
+    await pause(20);
+    expect(a.memory.digest(), 'nobody writes any more').toBe(digest);
+    daemon = undefined;
+  });
+});
