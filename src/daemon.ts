@@ -12,6 +12,7 @@ import type { BasePlan, FromWorker } from './base/plan.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { type Log, LogLimiter } from './log.ts';
 import { makeSocketFolder, removeSocketFile, rememberSocketFile } from './socket-file.ts';
+import { StateFile } from './supervision/state-file.ts';
 import { notifySystemd } from './supervision/notify.ts';
 import { openAdapter } from './supervision/open-adapter.ts';
 import { TurnWorker } from './supervision/turn-worker.ts';
@@ -31,6 +32,8 @@ export interface DaemonOptions {
     /** Whether a socket that can't be made ends the start. */
     required: boolean;
   };
+  /** File of the warm state; null: it lives as long as this process. */
+  stateFile: string | null;
   /** One-port mode: end when the front-end ends. */
   exitWithFrontend: boolean;
   /** Another worker than the built one, for tests. */
@@ -45,6 +48,9 @@ export class Daemon {
   readonly #worker: TurnWorker;
   readonly #admin: AdminServer;
   readonly #traces: Traces;
+  readonly #stateFile: StateFile | null;
+  /** What the worker wants kept; a new worker, of this process or the next, begins with it. */
+  #warmState: unknown = null;
   #finish: (outcome: number | CommandError) => void = () => {};
   readonly #finished: Promise<number | CommandError>;
   #stopping = false;
@@ -57,6 +63,11 @@ export class Daemon {
     this.#finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
+    this.#stateFile =
+      options.stateFile === null
+        ? null
+        : new StateFile(options.stateFile, (message) => this.#log.logger.warn(message));
+    this.#warmState = this.#stateFile?.read() ?? null;
     this.#traces = new Traces((message) => this.#worker.send(message));
     this.#admin = new AdminServer(this.state, this.#traces, (error) => {
       this.#log.logger.warn({ error: error.message }, 'admin interface');
@@ -65,6 +76,7 @@ export class Daemon {
       url: options.workerUrl ?? new URL('./base/worker.js', import.meta.url),
       plan: options.plan,
       counters: this.state.counters.buffer,
+      state: () => this.#warmState,
       onMessage: (message) => this.#take(message),
       onLost: (reason, pauseMs) => this.#lost(reason, pauseMs),
       onFatal: (reason) => this.#finish(new CommandError(reason)),
@@ -182,6 +194,10 @@ export class Daemon {
       case 'adapter':
         if (message.adapter in this.state.adapters)
           this.state.adapters[message.adapter] = message.detail;
+        break;
+      case 'state':
+        this.#warmState = message.state;
+        this.#stateFile?.write(message.state);
         break;
       case 'traced':
         this.#traces.take(message.id, message.datagrams);

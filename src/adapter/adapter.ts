@@ -9,21 +9,17 @@
  * Until it is open every datagram that would leave is dropped with the state's reason. The four calls of a turn are
  * `gather`/`release` on the way in, `resolve` then `put`/`publish` on the way out; none allocates when a neighbour is known.
  */
-import { EPOLLIN, EPOLLOUT } from '../base/watcher.ts';
-import type { AdapterDetail, AdapterPlan, ToWorker } from '../base/plan.ts';
+import type { AdapterDetail, AdapterPlan } from '../base/plan.ts';
 import { type AdapterState, CELL } from '../counters.ts';
 import { longestDatagram } from '../routing/offload.ts';
 import { keyOf, maskKey } from '../wire/ipv4-address.ts';
 import { isGroup, macText, parseMac } from '../wire/mac.ts';
+import { AttachedSocket, type Opened } from './attached-socket.ts';
 import type { AdapterContext, Milliseconds } from './context.ts';
 import { LanArp } from './lan-arp.ts';
 import { Neighbours } from './neighbours.ts';
 import { ENETDOWN } from './packet-layout.ts';
-import { ReceiveRing } from './receive-ring.ts';
 import { isUp, type LinkMessage } from './rtnetlink.ts';
-import { TransmitRing } from './transmit-ring.ts';
-
-export type Opened = Extract<ToWorker, { kind: 'adapterOpened' }>;
 
 const STATISTICS_INTERVAL: Milliseconds = 1000;
 /** The interface is there again but could not be opened: how often and how long apart to try. */
@@ -52,13 +48,12 @@ export class Adapter {
 
   private readonly context: AdapterContext;
   private readonly fixedMac: boolean;
-  private receiveRing: ReceiveRing | null = null;
-  private transmitRing: TransmitRing | null = null;
-  private fd = -1;
-  private region = -1;
-  private interfaceIndex = -1;
+  private socket: AttachedSocket | null = null;
+  /** Neighbours known before a restart. */
   private readonly remembered: [key: number, mac: Uint8Array][] = [];
   /** Drop cell for what would leave now; 0 when open. */
+  /** Known from before a restart, until it is open. */
+  private readonly remembered: [key: number, mac: Uint8Array][] = [];
   private refusal: number = CELL.adapterClosed;
   /** A management guest wants it open. */
   private wanted = false;
@@ -67,11 +62,6 @@ export class Adapter {
   private reopens = 0;
   private reopenAt: Milliseconds = Number.POSITIVE_INFINITY;
   private statisticsAt: Milliseconds = 0;
-  private refusedBefore = 0;
-  /** The wait ends when the socket has room to send. */
-  private watchesRoom = false;
-  private readonly scratch = new Uint8Array(1);
-  private readonly noFds = new Int32Array(2);
 
   constructor(context: AdapterContext) {
     this.context = context;
@@ -96,17 +86,17 @@ export class Adapter {
 
   /** True when frames wait in the receive ring. Cheap enough to poll. */
   hasWork(): boolean {
-    return this.receiveRing?.hasWork() ?? false;
+    return this.socket?.receive.hasWork() ?? false;
   }
 
   /** Takes frames into base storage; how many it looked at. See ReceiveRing. */
   gather(datagrams: number, bytes: number): number {
-    return this.receiveRing === null ? 0 : this.receiveRing.gather(datagrams, bytes);
+    return this.socket === null ? 0 : this.socket.receive.gather(datagrams, bytes);
   }
 
   /** Hands blocks back, once the copies of `gather` were carried out. */
   release(): void {
-    if (this.receiveRing !== null) this.receiveRing.release();
+    if (this.socket !== null) this.socket.receive.release();
   }
 
   /** Verdict for an ARP frame that came in here. */
@@ -128,7 +118,7 @@ export class Adapter {
     if (this.refusal !== 0) return this.refusal;
     const storage = this.context.storage;
     if (longestDatagram(storage, slot) > this.mtu) return TOO_BIG;
-    const refused = this.transmitRing!.put(slot);
+    const refused = this.socket!.transmit.put(slot);
     if (refused !== 0) return refused;
     const cells = this.context.counters.cells;
     cells[this.record + SENT_DATAGRAMS]++;
@@ -138,9 +128,8 @@ export class Adapter {
 
   /** After the copies: has the kernel send what was put. */
   publish(): void {
-    if (this.transmitRing === null) return;
-    const result = this.transmitRing.publish();
-    if (this.transmitRing.needsKick !== this.watchesRoom) this.watchRoom();
+    if (this.socket === null) return;
+    const result = this.socket.publish();
     if (result === 0) return;
     // ENETDOWN may be an error of the past that nobody read; what is marked then stays in the ring for the next turn.
     if (result === ENETDOWN) this.refreshLink();
@@ -149,7 +138,7 @@ export class Adapter {
 
   /** Frames wait in the transmit ring until the socket has room for them: `publish` again when it wakes us. */
   get needsKick(): boolean {
-    return this.transmitRing?.needsKick ?? false;
+    return this.socket?.transmit.needsKick ?? false;
   }
 
   // --- the management guest's wishes ----------------------------------------------------------------
@@ -158,7 +147,7 @@ export class Adapter {
   open(): void {
     this.wanted = true;
     this.reopens = 0;
-    if (this.fd < 0) this.askToOpen();
+    if (this.socket === null) this.askToOpen();
   }
 
   /** Closes it: its socket and memory are released at once. */
@@ -173,51 +162,23 @@ export class Adapter {
    */
   attach(opened: Opened): boolean {
     this.opening = false;
-    const { native, watcher } = this.context;
-    if (!this.wanted || this.fd >= 0) {
+    const { native } = this.context;
+    if (!this.wanted || this.socket !== null) {
       native.closeDescriptor(opened.fd);
-      return this.fd >= 0;
+      return this.socket !== null;
     }
     try {
-      this.region = native.mapPacketRings(opened.fd, opened.mapBytes);
+      this.socket = new AttachedSocket(this.context, opened, () => this.refreshLink());
     } catch (error) {
       native.closeDescriptor(opened.fd);
       this.refused(`its rings can't be mapped: ${(error as Error).message}`);
       return false;
     }
-    this.fd = opened.fd;
-    this.interfaceIndex = opened.interfaceIndex;
-    const { storage, copies, counters, port } = this.context;
-    const ring = native.viewRegion(this.region, 0, opened.mapBytes);
-    const receive = opened.receive;
-    this.receiveRing = new ReceiveRing(
-      ring,
-      this.region,
-      receive,
-      port,
-      storage,
-      copies,
-      counters,
-    );
-    this.transmitRing = new TransmitRing(
-      native,
-      opened.fd,
-      ring,
-      this.region,
-      receive.blockBytes * receive.blocks,
-      opened.transmit,
-      opened.headerBytes,
-      storage,
-      copies,
-    );
-    this.refusedBefore = 0;
-    this.watchesRoom = false;
-    if (!this.fixedMac) this.mac.set(parseMac(opened.mac));
-    else this.receiveRing.setOwnMac(new Uint16Array(this.mac.buffer));
+    if (this.fixedMac) this.socket.receive.setOwnMac(new Uint16Array(this.mac.buffer));
+    else this.mac.set(parseMac(opened.mac));
     this.mtu = opened.mtu;
     this.reopenAt = Number.POSITIVE_INFINITY;
     this.statisticsAt = 0;
-    watcher.watch(opened.fd, EPOLLIN, false, (events) => this.ready(events));
     this.context.log('info', `adapter opened on ${this.plan.interface}`, {
       mac: macText(this.mac),
       mtu: this.mtu,
@@ -227,7 +188,7 @@ export class Adapter {
     else this.goDown();
     // What happened between the opening and now was told to nobody.
     this.refreshLink();
-    return this.fd >= 0;
+    return this.socket !== null;
   }
 
   /** The main thread could not open it, for `reason`. */
@@ -258,7 +219,7 @@ export class Adapter {
   /** An rtnetlink message about any interface. */
   linkChanged(link: LinkMessage): void {
     const name = this.plan.interface;
-    if (this.fd >= 0 && link.index === this.interfaceIndex) {
+    if (this.socket !== null && link.index === this.socket.interfaceIndex) {
       if (link.deleted) this.lost(`interface ${name} was deleted`);
       // Its identity is its name, not its index.
       else if (link.name !== '' && link.name !== name) {
@@ -279,8 +240,8 @@ export class Adapter {
     } catch {
       // ENODEV: there is none of that name.
     }
-    if (this.fd >= 0) {
-      if (info === null || info.index !== this.interfaceIndex) {
+    if (this.socket !== null) {
+      if (info === null || info.index !== this.socket.interfaceIndex) {
         this.lost(`interface ${name} was deleted or renamed`);
       } else this.update(info.mtu, info.mac, isUp(info.flags));
     }
@@ -300,8 +261,11 @@ export class Adapter {
       this.reopens++;
       this.askToOpen();
     }
-    if (this.fd < 0) return Math.max(0, this.reopenAt - now);
-    if (now >= this.statisticsAt) this.readStatistics(now);
+    if (this.socket === null) return Math.max(0, this.reopenAt - now);
+    if (now >= this.statisticsAt) {
+      this.statisticsAt = now + STATISTICS_INTERVAL;
+      this.socket.readStatistics();
+    }
     let next = this.statisticsAt;
     next = Math.min(next, this.neighbours.tick(now), this.arp.tick(now));
     return Math.max(0, next - now);
@@ -309,7 +273,7 @@ export class Adapter {
 
   /** For the status; who opened it is the control service's knowledge. */
   detail(): Omit<AdapterDetail, 'openedBy' | 'leaseSeconds'> {
-    const attached = this.fd >= 0;
+    const attached = this.socket !== null;
     return {
       state: this.state,
       mac: attached ? macText(this.mac) : null,
@@ -317,19 +281,6 @@ export class Adapter {
       neighbours: this.neighbours.known,
       reason: this.reason,
     };
-  }
-
-  /** Events on the packet socket. The turn gathers and publishes; an error must be read, or it is reported for ever. */
-  private ready(events: number): void {
-    if ((events & ~(EPOLLIN | EPOLLOUT)) === 0) return;
-    this.context.native.receive(this.fd, this.scratch, 0, 1, this.noFds);
-    this.refreshLink();
-  }
-
-  /** Has the worker's wait end when the kernel has room for the frames that wait in the ring; or no longer. */
-  private watchRoom(): void {
-    this.watchesRoom = this.needsKick;
-    this.context.watcher.change(this.fd, this.watchesRoom ? EPOLLIN | EPOLLOUT : EPOLLIN);
   }
 
   private askToOpen(): void {
@@ -359,14 +310,14 @@ export class Adapter {
   private goUp(): void {
     this.become('open', 0, '');
     for (const [key, mac] of this.remembered.splice(0)) {
-      if (this.context.addresses.owner(key) < 0) this.neighbours.recall(key, mac, this.context.now());
+      if (this.context.addresses.owner(key) < 0)
+        this.neighbours.recall(key, mac, this.context.now());
     }
     this.arp.announceAll(this.context.now());
   }
 
   private goDown(): void {
-    this.transmitRing?.rewind();
-    if (this.watchesRoom) this.watchRoom();
+    this.socket?.rewind();
     this.arp.stop();
     this.become('down', CELL.adapterDown, `interface ${this.plan.interface} is down`);
     this.neighbours.clear(CELL.adapterDown);
@@ -380,19 +331,8 @@ export class Adapter {
   private detach(state: 'closed' | 'gone', cell: number, reason: string): void {
     this.arp.stop();
     this.reopenAt = Number.POSITIVE_INFINITY;
-    if (this.fd >= 0) {
-      const { native, watcher } = this.context;
-      this.transmitRing?.rewind();
-      this.readStatistics(this.context.now());
-      this.receiveRing = null;
-      this.transmitRing = null;
-      native.unmapRegion(this.region);
-      watcher.unwatch(this.fd);
-      native.closeDescriptor(this.fd);
-      this.region = -1;
-      this.fd = -1;
-      this.interfaceIndex = -1;
-    }
+    this.socket?.close();
+    this.socket = null;
     if (this.state !== state || this.reason !== reason) this.become(state, cell, reason);
     this.neighbours.clear(cell);
   }
@@ -406,17 +346,5 @@ export class Adapter {
       this.context.log(state === 'gone' ? 'warn' : 'info', `adapter is ${state}`, { reason });
     }
     this.context.onChange();
-  }
-
-  private readStatistics(now: Milliseconds): void {
-    this.statisticsAt = now + STATISTICS_INTERVAL;
-    const { counters, native, port } = this.context;
-    const [, drops] = native.packetStatistics(this.fd);
-    if (drops > 0) counters.add(port, 'receiveOverruns', drops);
-    const refused = this.transmitRing!.refused;
-    if (refused !== this.refusedBefore) {
-      counters.add(port, 'transmitRefused', refused - this.refusedBefore);
-      this.refusedBefore = refused;
-    }
   }
 }

@@ -77,8 +77,7 @@ export class LanArp {
     }
     // A sender of 0.0.0.0 probes whether the target's address is free: for ours it is not, so it is answered, too.
     if (sender !== 0 && !isHost(sender)) return ARP_INVALID;
-    const learned =
-      this.onSubnet(sender) && this.neighbours.learn(sender, bytes, senderMac, now);
+    const learned = this.onSubnet(sender) && this.neighbours.learn(sender, bytes, senderMac, now);
     const target = arp.targetIp(bytes, at);
     if (operation === arp.REQUEST && this.isListed(target)) {
       if (!this.replies.take(0, now)) return ARP_LIMITED;

@@ -180,9 +180,7 @@ export class ReceiveRing {
 
   /** A packet's header lies inside its block, aligned. */
   private fits(packet: number, start: number, end: number): boolean {
-    return (
-      packet >= start + BLOCK.headerBytes && packet + PACKET.type < end && (packet & 3) === 0
-    );
+    return packet >= start + BLOCK.headerBytes && packet + PACKET.type < end && (packet & 3) === 0;
   }
 
   /** Goes on to the packet behind this one, or out of the block. */

@@ -23,6 +23,7 @@ import { Outbox, BASE } from './outbox.ts';
 import type { BasePlan, FromWorker, ToWorker } from './plan.ts';
 import { Tracer } from './trace.ts';
 import { PortControl } from './port-control.ts';
+import { restore, snapshot, type WarmState } from './warm-state.ts';
 import { Watcher } from './watcher.ts';
 
 /** What one turn can hold. Twice the second-level cache is enough: more only makes copies colder. */
@@ -32,6 +33,9 @@ const ROWS = 32_768;
 /** Per ring and turn: no VM fills a turn alone. */
 const BYTES_PER_RING = 512 << 10;
 const DESCRIPTORS_PER_DATAGRAM = 8;
+
+/** Milliseconds between two looks at what is worth keeping. */
+const STATE_INTERVAL = 2000;
 
 export class Base {
   readonly watcher: Watcher;
@@ -51,6 +55,8 @@ export class Base {
   private readonly copies: CopyList;
   private readonly tracer: Tracer;
   private faultsSeen: number;
+  private stateAt = 0;
+  private remembered = '';
 
   constructor(
     native: Native,
@@ -152,9 +158,32 @@ export class Base {
     for (let adapter = 0; adapter < this.adapters.length; adapter++) this.tellAdapter(adapter);
   }
 
+  /** Takes up what a base before this one left. */
+  restore(state: unknown): void {
+    restore(state, this.ports, this.adapters, this.control);
+    this.remembered = JSON.stringify(this.snapshot());
+  }
+
+  /** Tells the main thread what to keep, if that changed. */
+  tellState(): void {
+    const state = this.snapshot();
+    const text = JSON.stringify(state);
+    if (text === this.remembered) return;
+    this.remembered = text;
+    this.post({ kind: 'state', state });
+  }
+
+  private snapshot(): WarmState {
+    return snapshot(this.ports, this.adapters, this.control);
+  }
+
   /** Timers; returns the milliseconds until it should be called again. */
   tick(now: number): number {
     let next = 1000;
+    if (now >= this.stateAt) {
+      this.stateAt = now + STATE_INTERVAL;
+      this.tellState();
+    }
     for (const control of this.portControls) next = Math.min(next, control.tick(now));
     for (const adapter of this.adapters) next = Math.min(next, adapter.tick(now));
     return Math.max(0, Math.min(next, this.control.tick(now)));

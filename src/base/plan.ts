@@ -78,6 +78,8 @@ export interface WorkerStart {
   counters: SharedArrayBuffer;
   /** Int32 cells, see BEAT. */
   beat: SharedArrayBuffer;
+  /** What a base before this one left (`base/warm-state.ts`), or null. */
+  state: unknown;
   /** eventfd that wakes the worker after a postMessage to it. */
   wakeFd: number;
 }
@@ -194,6 +196,8 @@ export type FromWorker =
   | { kind: 'adapter'; adapter: number; detail: AdapterDetail }
   /** Please open the packet socket (the main thread has the capability and the time). */
   | { kind: 'adapterOpen'; adapter: number }
+  /** The warm state changed. */
+  | { kind: 'state'; state: unknown }
   | { kind: 'traced'; id: number; datagrams: TracedDatagram[] }
   /** All rings quiesced and published, sockets closed. */
   | { kind: 'stopped' };

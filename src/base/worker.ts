@@ -33,6 +33,7 @@ function run(): void {
   });
   try {
     base.open();
+    base.restore(start.state);
   } catch (error) {
     post({ kind: 'failed', message: (error as Error).message });
     base.close();
@@ -68,6 +69,7 @@ function run(): void {
     now = clock();
     lastLook = now;
   }
+  base.tellState();
   base.close();
   post({ kind: 'stopped' });
 }

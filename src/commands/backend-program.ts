@@ -47,6 +47,7 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
       required: true,
     },
     // A connection that we were handed can't come back; a path, or a socket that listens, can be connected to again.
+    stateFile: null,
     exitWithFrontend: fd >= 0 && !isListening(fd),
   });
   return daemon.run();

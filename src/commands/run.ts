@@ -20,6 +20,7 @@ export async function run(options: { config: string }): Promise<number> {
       socket: config.admin?.socket ?? DEFAULT_ADMIN_SOCKET,
       required: config.admin !== undefined,
     },
+    stateFile: config.state?.file ?? null,
     exitWithFrontend: false,
   });
   return daemon.run();

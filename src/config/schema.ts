@@ -161,6 +161,14 @@ export const configSchema = z.strictObject({
         .default('json'),
     })
     .prefault({}),
+  state: z
+    .strictObject({
+      file: path.describe(
+        'Keeps leases, learned MACs and LAN neighbours over a restart. Its folder must be writable.',
+      ),
+    })
+    .describe('What outlives a restart; without it a restart only costs warmth.')
+    .optional(),
   admin: z
     .strictObject({
       socket: path

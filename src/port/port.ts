@@ -28,10 +28,10 @@ export class Port {
   /** Key of its first address: whom the base asks for its MAC. */
   readonly address: number;
   macKnown = false;
-  /** The MAC as it stands in a frame's source: first four bytes, last two. Broadcast until it is known. */
+  /** The MAC as it stands in a frame's source: first four bytes, last two. Matches nothing until it is known. */
   macWord = -1;
-  macHalf = 0xffff;
-  /** The MAC as it stands in a frame's destination: first two bytes, last four. */
+  macHalf = -1;
+  /** The MAC as it stands in a frame's destination: first two bytes, last four. Before it is known: a guess, or everybody's. */
   macFirstHalf = 0xffff;
   macLastWord = -1;
   /** When the VM was last asked for its MAC. */
@@ -57,10 +57,15 @@ export class Port {
   setMac(bytes: Uint8Array, at: number): void {
     this.macWord = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
     this.macHalf = bytes[at + 4] | (bytes[at + 5] << 8);
+    this.hintMac(bytes, at);
+    this.macKnown = true;
+  }
+
+  /** Takes six bytes at `at` as where frames for the VM are sent to until it has spoken. */
+  hintMac(bytes: Uint8Array, at: number): void {
     this.macFirstHalf = bytes[at] | (bytes[at + 1] << 8);
     this.macLastWord =
       bytes[at + 2] | (bytes[at + 3] << 8) | (bytes[at + 4] << 16) | (bytes[at + 5] << 24);
-    this.macKnown = true;
   }
 
   /** The MAC as text, or null. */
@@ -72,13 +77,11 @@ export class Port {
       .join(':');
   }
 
-  /** Forgets a learned MAC: another front-end may bring another one. */
+  /** Forgets a learned MAC: another front-end may bring another one. Frames go to the old one until then. */
   forgetMac(): void {
     this.macKnown = false;
     this.macWord = -1;
-    this.macHalf = 0xffff;
-    this.macFirstHalf = 0xffff;
-    this.macLastWord = -1;
+    this.macHalf = -1;
   }
 
   attach(attachment: Attachment): void {

@@ -32,6 +32,8 @@ export interface TurnWorkerOptions {
   url: URL;
   plan: BasePlan;
   counters: SharedArrayBuffer;
+  /** The warm state that a worker begins with. */
+  state(): unknown;
   onMessage(message: FromWorker): void;
   /** The worker is gone; a new one starts after `pauseMs`. */
   onLost(reason: string, pauseMs: number): void;
@@ -134,6 +136,7 @@ export class TurnWorker {
       counters: options.counters,
       beat,
       wakeFd: this.#wakeFd,
+      state: options.state(),
     };
     const worker = new Worker(options.url, { workerData, name: 'turn' });
     this.#worker = worker;

@@ -2,7 +2,7 @@
  * The way front-ends come to a port: a socket file that we listen on (server), one that QEMU listens on (client), or
  * an inherited descriptor. One front-end at a time; a second is closed at once and counted.
  */
-import { chownSync } from 'node:fs';
+import { lchownSync } from 'node:fs';
 import { EPOLLIN, type Watcher } from '../base/watcher.ts';
 import type { SocketPlan } from '../base/plan.ts';
 import type { Native } from '../native.ts';
@@ -74,7 +74,7 @@ export class Listener {
     prepareSocketPath(plan.path);
     this.fd = native.unixListen(plan.path, plan.fileMode, BACKLOG);
     this.file = rememberSocketFile(plan.path);
-    if (plan.uid >= 0 || plan.gid >= 0) chownSync(plan.path, plan.uid, plan.gid);
+    if (plan.uid >= 0 || plan.gid >= 0) lchownSync(plan.path, plan.uid, plan.gid);
     this.watcher.watch(this.fd, EPOLLIN, false, () => this.accept());
   }
 

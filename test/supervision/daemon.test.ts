@@ -31,6 +31,7 @@ function startDaemon(
     plan,
     log: new Log({ level: 'info', format: 'json', fd }),
     admin: { socket: admin, required: options.required ?? true },
+    stateFile: null,
     exitWithFrontend: false,
     workerUrl: new URL('../support/fake-turn-worker.mjs', import.meta.url),
   });

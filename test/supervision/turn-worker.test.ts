@@ -22,6 +22,7 @@ function startWorker(mode: string) {
     url: new URL('../support/fake-turn-worker.mjs', import.meta.url),
     plan,
     counters: state.counters.buffer,
+    state: () => null,
     onMessage: (message) => seen.messages.push(message),
     onLost: (reason, pauseMs) => {
       seen.lost.push({ reason, pauseMs });

@@ -1,0 +1,64 @@
+/**
+ * What is worth keeping over a restart: who leases which adapter, the VMs' learned MACs, the LAN's neighbours. Losing it costs
+ * only warmth (an ARP exchange, a new `open`), so it is read back as if anybody could have written it, and whatever is
+ * not well-formed or no longer fits the configuration is left out without a word.
+ */
+import type { Adapter } from '../adapter/adapter.ts';
+import type { ControlService } from '../control/service.ts';
+import type { Port } from '../port/port.ts';
+import { dotted, isAddress, keyOf } from '../wire/ipv4-address.ts';
+import { isGroup, isMac, isZero, parseMac } from '../wire/mac.ts';
+
+const VERSION = 1;
+/** More entries than any table here has. */
+const MAX_ENTRIES = 65_536;
+
+export interface WarmState {
+  version: typeof VERSION;
+  leases: unknown;
+  macs: { vm: string; mac: string }[];
+  neighbours: { adapter: string; address: string; mac: string }[];
+}
+
+export function snapshot(ports: Port[], adapters: Adapter[], control: ControlService): WarmState {
+  return {
+    version: VERSION,
+    leases: control.snapshot(),
+    macs: ports.flatMap(({ vm, mac }) => (vm.mac === null && mac !== null ? [{ vm: vm.name, mac }] : [])),
+    neighbours: adapters.flatMap(({ plan, neighbours }) =>
+      [...neighbours.entries()].map(([key, mac]) => ({ adapter: plan.name, address: dotted(key), mac })),
+    ),
+  };
+}
+
+/** Takes up what `snapshot` gave, as far as it fits. `from` may be anything. Never throws. */
+export function restore(from: unknown, ports: Port[], adapters: Adapter[], control: ControlService): void {
+  if (!isObject(from) || from.version !== VERSION) return;
+  for (const entry of list(from.macs)) {
+    const port = ports.find(({ vm }) => vm.name === entry.vm && vm.mac === null);
+    const mac = unicast(entry.mac);
+    // Only where to send to: what the VM sends from is learned anew.
+    if (port && mac) port.hintMac(mac, 0);
+  }
+  for (const entry of list(from.neighbours)) {
+    const adapter = adapters.find(({ plan }) => plan.name === entry.adapter);
+    const mac = unicast(entry.mac);
+    const { address } = entry;
+    if (adapter && mac && typeof address === 'string' && isAddress(address)) adapter.remember(keyOf(address), mac);
+  }
+  control.restore(from.leases);
+}
+
+function unicast(value: unknown): Uint8Array | null {
+  if (typeof value !== 'string' || !isMac(value)) return null;
+  const mac = parseMac(value);
+  return isGroup(mac) || isZero(mac) ? null : mac;
+}
+
+function list(value: unknown): Record<string, unknown>[] {
+  return Array.isArray(value) ? value.slice(0, MAX_ENTRIES).filter(isObject) : [];
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
