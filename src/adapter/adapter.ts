@@ -52,8 +52,6 @@ export class Adapter {
   /** Neighbours known before a restart. */
   private readonly remembered: [key: number, mac: Uint8Array][] = [];
   /** Drop cell for what would leave now; 0 when open. */
-  /** Known from before a restart, until it is open. */
-  private readonly remembered: [key: number, mac: Uint8Array][] = [];
   private refusal: number = CELL.adapterClosed;
   /** A management guest wants it open. */
   private wanted = false;

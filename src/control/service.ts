@@ -221,13 +221,7 @@ export class ControlService {
     }
   }
 
-  private open(
-    vm: number,
-    peer: ControlPeer,
-    id: RequestId,
-    adapter: number,
-    now: number,
-  ): void {
+  private open(vm: number, peer: ControlPeer, id: RequestId, adapter: number, now: number): void {
     const { state } = this.context.view(adapter);
     if (state === 'open' || state === 'down') {
       this.granted(vm, peer, id, adapter, now);
@@ -251,17 +245,14 @@ export class ControlService {
     this.context.openAdapter(adapter);
   }
 
-  private close(
-    vm: number,
-    peer: ControlPeer,
-    id: RequestId,
-    adapter: number,
-    now: number,
-  ): void {
+  private close(vm: number, peer: ControlPeer, id: RequestId, adapter: number, now: number): void {
     const { lease } = this.adapters[adapter];
     const name = this.context.plan.vms[vm].name;
     lease.release();
-    if (this.context.view(adapter).state !== 'closed' || this.adapters[adapter].waiting.length > 0) {
+    if (
+      this.context.view(adapter).state !== 'closed' ||
+      this.adapters[adapter].waiting.length > 0
+    ) {
       this.context.log('info', `adapter closed by ${name}`, this.fields(adapter));
       this.context.closeAdapter(adapter, `closed by ${name}`);
     }

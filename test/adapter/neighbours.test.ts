@@ -79,7 +79,8 @@ describe('neighbours', () => {
 
   it('releases what waited in order, complete, to the adapter', () => {
     const { send, learn, released, counters } = world();
-    for (const [index, from] of [3, 1, 3].entries()) expect(send(key(9), from, 60 + index)).toBe(HELD);
+    for (const [index, from] of [3, 1, 3].entries())
+      expect(send(key(9), from, 60 + index)).toBe(HELD);
     expect([counters.get(3, 'waiting'), counters.get(1, 'waiting')]).toEqual([2, 1]);
     learn(key(9));
     const out = released();
@@ -159,7 +160,8 @@ describe('neighbours', () => {
     const { send, learn, neighbours, pass } = world();
     const gateway = keyOf('10.77.77.77');
     let held = 0;
-    for (let index = 1; index <= 1500; index++) if (send(key(index), index % PORTS) === HELD) held++;
+    for (let index = 1; index <= 1500; index++)
+      if (send(key(index), index % PORTS) === HELD) held++;
     expect(held).toBe(NEIGHBOURS / 2);
     expect(send(gateway, 0)).toBe(HELD);
     expect(learn(gateway)).toBe(true);
@@ -186,7 +188,9 @@ describe('neighbours', () => {
     for (let count = 0; count < 40; count++) if (send(key(1), 0, 60) === HELD) held++;
     expect(held).toBe(16);
     // Datagrams of 60 KB: one port has room for two, all have room for four.
-    const large = [1, 1, 1, 2, 2, 3, 3, 4].map((from, index) => send(key(10 + index), from, 60_000));
+    const large = [1, 1, 1, 2, 2, 3, 3, 4].map((from, index) =>
+      send(key(10 + index), from, 60_000),
+    );
     expect(large.filter((result) => result === HELD).length).toBe(4);
     expect(counters.get(1, 'waiting')).toBe(2);
     expect(neighbours.waiting.size).toBeLessThanOrEqual(256 << 10);
@@ -207,7 +211,10 @@ describe('neighbours', () => {
 
   it('keeps the books, whatever happens', () => {
     const step = fc.oneof(
-      { weight: 5, arbitrary: fc.record({ send: fc.nat(12), from: fc.integer({ min: -1, max: 3 }) }) },
+      {
+        weight: 5,
+        arbitrary: fc.record({ send: fc.nat(12), from: fc.integer({ min: -1, max: 3 }) }),
+      },
       { weight: 2, arbitrary: fc.record({ learn: fc.nat(12) }) },
       { weight: 2, arbitrary: fc.record({ pass: fc.constantFrom(1, 500, 1000, 3000, 40_000) }) },
       { weight: 1, arbitrary: fc.constant({ clear: true }) },
@@ -228,7 +235,8 @@ describe('neighbours', () => {
           } else if ('pass' in action) pass(action.pass);
           else neighbours.clear(CELL.adapterGone);
           for (let port = 0; port < PORTS; port++) {
-            const dropped = counters.get(port, 'neighbourUnresolved') + counters.get(port, 'adapterGone');
+            const dropped =
+              counters.get(port, 'neighbourUnresolved') + counters.get(port, 'adapterGone');
             expect(done[port] + dropped + counters.get(port, 'waiting')).toBe(sent[port]);
           }
         }

@@ -126,7 +126,10 @@ describe('receive ring', () => {
 
   it('keeps a block until its last frame is copied', () => {
     const { fill, take, status, ring } = world();
-    fill(0, [1, 2, 3, 4, 5].map((mark) => ({ frame: frame(mark) })));
+    fill(
+      0,
+      [1, 2, 3, 4, 5].map((mark) => ({ frame: frame(mark) })),
+    );
     fill(1, [{ frame: frame(6) }]);
     expect(take(2)).toEqual([frame(1), frame(2)]);
     expect(status(0)).toBe(USER);
@@ -138,7 +141,10 @@ describe('receive ring', () => {
 
   it('waits for room in base storage without losing anything', () => {
     const { fill, take, status } = world(2);
-    fill(0, [1, 2, 3].map((mark) => ({ frame: frame(mark) })));
+    fill(
+      0,
+      [1, 2, 3].map((mark) => ({ frame: frame(mark) })),
+    );
     expect(take()).toEqual([frame(1), frame(2)]);
     expect(status(0)).toBe(USER);
     expect(take()).toEqual([frame(3)]);
@@ -146,13 +152,19 @@ describe('receive ring', () => {
 
   it('carries a full copy list out', () => {
     const { fill, take } = world(64, 2);
-    fill(0, [1, 2, 3, 4, 5].map((mark) => ({ frame: frame(mark) })));
+    fill(
+      0,
+      [1, 2, 3, 4, 5].map((mark) => ({ frame: frame(mark) })),
+    );
     expect(take()).toEqual([1, 2, 3, 4, 5].map((mark) => frame(mark)));
   });
 
   it('leaves alone what is not for it', () => {
     const { fill, take, counters } = world();
-    fill(0, [0, 1, 2, 3, 4, 5].map((type) => ({ frame: frame(type), type })));
+    fill(
+      0,
+      [0, 1, 2, 3, 4, 5].map((type) => ({ frame: frame(type), type })),
+    );
     expect(take()).toEqual([frame(0), frame(1), frame(2)]);
     expect(counters.get(0, 'receivedDatagrams')).toBe(3);
   });
@@ -161,8 +173,14 @@ describe('receive ring', () => {
     const { ring, fill, take } = world();
     ring.setOwnMac(new Uint16Array(Uint8Array.of(9, 9, 9, 9, 9, 9).buffer));
     const types = [0, 1, 2, 3, 4];
-    fill(0, types.map((type) => ({ frame: frame(8), type })));
-    fill(1, types.map((type) => ({ frame: frame(9), type })));
+    fill(
+      0,
+      types.map((type) => ({ frame: frame(8), type })),
+    );
+    fill(
+      1,
+      types.map((type) => ({ frame: frame(9), type })),
+    );
     expect(take()).toEqual([frame(8), frame(8), frame(9), frame(9), frame(9), frame(9)]);
   });
 

@@ -89,7 +89,10 @@ describe('rtnetlink', () => {
     ['a length of 0', Buffer.alloc(16)],
     ['a length below the header', message(16, 1, 0, []).fill(8, 0, 1)],
     ['a length beyond the end', message(16, 1, 0, []).fill(200, 0, 1)],
-    ['a link message without ifinfomsg', Buffer.from('14000000100000000000000000000000aabbccdd', 'hex')],
+    [
+      'a link message without ifinfomsg',
+      Buffer.from('14000000100000000000000000000000aabbccdd', 'hex'),
+    ],
   ])('refuses %s', (_, bytes) => {
     expect(parse(bytes)).toEqual({ whole: false, messages: [] });
   });

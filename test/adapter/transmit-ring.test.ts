@@ -163,27 +163,35 @@ describe('transmit ring', () => {
 
   it('sends every good frame once, whatever happens to the others', () => {
     const fate = fc.constantFrom<Fate>('sent', 'sent', 'slow', 'malformed', 'congested', 'again');
-    const turn = fc.record({ puts: fc.nat(10), fates: fc.array(fate, { maxLength: 12 }), complete: fc.boolean() });
+    const turn = fc.record({
+      puts: fc.nat(10),
+      fates: fc.array(fate, { maxLength: 12 }),
+      complete: fc.boolean(),
+    });
     fc.assert(
-      fc.property(fc.array(turn, { maxLength: 20 }), fc.constantFrom(10 as const, 12 as const), (turns, header) => {
-        const { kernel, ring, put } = world(header);
-        const taken: number[] = [];
-        for (const { puts, fates, complete } of turns) {
-          for (let count = 0; count < puts; count++) {
-            const result = put();
-            if (typeof result === 'number') taken.push(result);
+      fc.property(
+        fc.array(turn, { maxLength: 20 }),
+        fc.constantFrom(10 as const, 12 as const),
+        (turns, header) => {
+          const { kernel, ring, put } = world(header);
+          const taken: number[] = [];
+          for (const { puts, fates, complete } of turns) {
+            for (let count = 0; count < puts; count++) {
+              const result = put();
+              if (typeof result === 'number') taken.push(result);
+            }
+            kernel.fates = [...fates];
+            expect(ring.publish()).toBe(0);
+            if (complete) kernel.complete();
           }
-          kernel.fates = [...fates];
-          expect(ring.publish()).toBe(0);
-          if (complete) kernel.complete();
-        }
-        kernel.fates = [];
-        while (ring.needsKick) ring.publish();
-        // Nothing twice, nothing that was not put, and the rest is accounted for.
-        expect(new Set(kernel.sent).size).toBe(kernel.sent.length);
-        expect(taken).toEqual(expect.arrayContaining(kernel.sent));
-        expect(kernel.sent.length + ring.refused).toBe(taken.length);
-      }),
+          kernel.fates = [];
+          while (ring.needsKick) ring.publish();
+          // Nothing twice, nothing that was not put, and the rest is accounted for.
+          expect(new Set(kernel.sent).size).toBe(kernel.sent.length);
+          expect(taken).toEqual(expect.arrayContaining(kernel.sent));
+          expect(kernel.sent.length + ring.refused).toBe(taken.length);
+        },
+      ),
     );
   });
 });

@@ -140,26 +140,33 @@ class Link implements fc.Command<Model, Rig> {
 }
 
 describe('the control service under random commands', () => {
-  it.each(['keep', 'close'] as const)('keeps its promises with onControllerLoss %s', (onControllerLoss) => {
-    const vm = fc.constantFrom(WEB, FIRST, FIRST, SECOND, SECOND, THIRD);
-    const op = fc.constantFrom('open', 'open', 'open', 'renew', 'close', 'status');
-    const commands = [
-      fc.tuple(vm, op).map(([vm, op]) => new Send(vm, op)),
-      fc.constantFrom(1, 100, 900, 3000, 5000, 9999, 10_000, 21_000).map((time) => new Pass(time)),
-      fc.boolean().map((opens) => new Outcome(opens)),
-      fc.constantFrom('open' as const, 'down' as const, 'gone' as const).map((to) => new Link(to)),
-    ];
-    fc.assert(
-      fc.property(fc.commands(commands, { maxCommands: 60 }), (list) => {
-        const model: Model = { holder: -1, expires: 0, unanswered: new Map(), nextId: 1 };
-        const rig = new Rig(uplink({ onControllerLoss }));
-        const setup = () => ({ model, real: rig });
-        fc.modelRun(setup, list);
-        rig.pass(5000);
-        settle(model, rig);
-        expect(model.unanswered.size, 'everybody got an answer').toBe(0);
-      }),
-      { numRuns: 300 },
-    );
-  });
+  it.each(['keep', 'close'] as const)(
+    'keeps its promises with onControllerLoss %s',
+    (onControllerLoss) => {
+      const vm = fc.constantFrom(WEB, FIRST, FIRST, SECOND, SECOND, THIRD);
+      const op = fc.constantFrom('open', 'open', 'open', 'renew', 'close', 'status');
+      const commands = [
+        fc.tuple(vm, op).map(([vm, op]) => new Send(vm, op)),
+        fc
+          .constantFrom(1, 100, 900, 3000, 5000, 9999, 10_000, 21_000)
+          .map((time) => new Pass(time)),
+        fc.boolean().map((opens) => new Outcome(opens)),
+        fc
+          .constantFrom('open' as const, 'down' as const, 'gone' as const)
+          .map((to) => new Link(to)),
+      ];
+      fc.assert(
+        fc.property(fc.commands(commands, { maxCommands: 60 }), (list) => {
+          const model: Model = { holder: -1, expires: 0, unanswered: new Map(), nextId: 1 };
+          const rig = new Rig(uplink({ onControllerLoss }));
+          const setup = () => ({ model, real: rig });
+          fc.modelRun(setup, list);
+          rig.pass(5000);
+          settle(model, rig);
+          expect(model.unanswered.size, 'everybody got an answer').toBe(0);
+        }),
+        { numRuns: 300 },
+      );
+    },
+  );
 });

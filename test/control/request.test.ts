@@ -74,14 +74,20 @@ describe('control requests', () => {
   it('survives anything', () => {
     const valid = '{"id":1,"op":"open","adapter":"uplink"}';
     const near = fc
-      .array(fc.tuple(fc.nat(valid.length), fc.nat(3), fc.string({ maxLength: 4 })), { maxLength: 4 })
+      .array(fc.tuple(fc.nat(valid.length), fc.nat(3), fc.string({ maxLength: 4 })), {
+        maxLength: 4,
+      })
       .map((edits) =>
         edits.reduce(
           (text, [at, cut, insert]) => text.slice(0, at) + insert + text.slice(at + cut),
           valid,
         ),
       );
-    const input = fc.oneof(fc.uint8Array({ maxLength: 300 }), near.map(bytes), fc.json().map(bytes));
+    const input = fc.oneof(
+      fc.uint8Array({ maxLength: 300 }),
+      near.map(bytes),
+      fc.json().map(bytes),
+    );
     fc.assert(
       fc.property(input, (payload) => {
         const request = parseRequest(payload);

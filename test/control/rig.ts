@@ -84,7 +84,8 @@ export class Rig {
         return { state: this.states[adapter], mac, mtu: attached ? 1500 : null, reason: '' };
       },
       openAdapter: (adapter) => {
-        if (this.states[adapter] === 'closed' || this.states[adapter] === 'gone') this.opening.add(adapter);
+        if (this.states[adapter] === 'closed' || this.states[adapter] === 'gone')
+          this.opening.add(adapter);
       },
       closeAdapter: (adapter, reason) => {
         this.states[adapter] = 'closed';

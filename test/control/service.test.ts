@@ -114,7 +114,8 @@ describe('the control service', () => {
   it('answers a request sent again once', () => {
     const rig = new Rig();
     const peer = { key: 1, udpPort: 2 };
-    for (let count = 0; count < 5; count++) rig.send(FIRST, { id: 7, op: 'open', adapter: 'uplink' }, peer);
+    for (let count = 0; count < 5; count++)
+      rig.send(FIRST, { id: 7, op: 'open', adapter: 'uplink' }, peer);
     rig.send(FIRST, { id: 8, op: 'open', adapter: 'uplink' }, peer);
     rig.opened();
     expect(rig.replies.map(({ id }) => id)).toEqual([7, 8]);
@@ -147,7 +148,12 @@ describe('the control service', () => {
     expect(rig.ask(SECOND, 'close')).toMatchObject({ ok: false, error: 'held' });
     expect(rig.states[0]).toBe('open');
     const reply = rig.ask(FIRST, 'close');
-    expect(reply).toMatchObject({ ok: true, adapter: 'uplink', state: 'closed', interface: 'eth1' });
+    expect(reply).toMatchObject({
+      ok: true,
+      adapter: 'uplink',
+      state: 'closed',
+      interface: 'eth1',
+    });
     expect(reply).not.toHaveProperty('lease');
     expect(rig.closed).toEqual(['closed by first']);
     expect(rig.ask(FIRST, 'close'), 'again').toMatchObject({ ok: true, state: 'closed' });
@@ -177,8 +183,22 @@ describe('the control service', () => {
     expect(rig.ask(FIRST, 'status')).toMatchObject({
       ok: true,
       adapters: [
-        { adapter: 'uplink', state: 'open', interface: 'eth1', mtu: 1500, holder: 'second', lease: 8 },
-        { adapter: 'third', state: 'closed', interface: 'eth3', mac: null, holder: null, lease: null },
+        {
+          adapter: 'uplink',
+          state: 'open',
+          interface: 'eth1',
+          mtu: 1500,
+          holder: 'second',
+          lease: 8,
+        },
+        {
+          adapter: 'third',
+          state: 'closed',
+          interface: 'eth3',
+          mac: null,
+          holder: null,
+          lease: null,
+        },
       ],
     });
   });
@@ -357,12 +377,30 @@ describe('a snapshot', () => {
     ['a number', 7],
     ['another version', { version: 2, adapters: [] }],
     ['no list', { version: 1, adapters: {} }],
-    ['rubbish in the list', { version: 1, adapters: [null, 7, 'x', [], {}, { adapter: 'uplink' }] }],
-    ['an unknown adapter', { version: 1, adapters: [{ adapter: 'x', holder: 'first', secondsLeft: 5 }] }],
-    ['an unknown VM', { version: 1, adapters: [{ adapter: 'uplink', holder: 'x', secondsLeft: 5 }] }],
-    ['an ordinary VM', { version: 1, adapters: [{ adapter: 'uplink', holder: 'web', secondsLeft: 5 }] }],
-    ['no time left', { version: 1, adapters: [{ adapter: 'uplink', holder: 'first', secondsLeft: -1 }] }],
-    ['no number', { version: 1, adapters: [{ adapter: 'uplink', holder: 'first', secondsLeft: NaN }] }],
+    [
+      'rubbish in the list',
+      { version: 1, adapters: [null, 7, 'x', [], {}, { adapter: 'uplink' }] },
+    ],
+    [
+      'an unknown adapter',
+      { version: 1, adapters: [{ adapter: 'x', holder: 'first', secondsLeft: 5 }] },
+    ],
+    [
+      'an unknown VM',
+      { version: 1, adapters: [{ adapter: 'uplink', holder: 'x', secondsLeft: 5 }] },
+    ],
+    [
+      'an ordinary VM',
+      { version: 1, adapters: [{ adapter: 'uplink', holder: 'web', secondsLeft: 5 }] },
+    ],
+    [
+      'no time left',
+      { version: 1, adapters: [{ adapter: 'uplink', holder: 'first', secondsLeft: -1 }] },
+    ],
+    [
+      'no number',
+      { version: 1, adapters: [{ adapter: 'uplink', holder: 'first', secondsLeft: NaN }] },
+    ],
   ])('of %s changes nothing', (_, from) => {
     const rig = new Rig();
     rig.service.restore(from);

@@ -225,7 +225,9 @@ export class Bench {
     if (this.send([frame])[0] !== HELD) throw new Error('the neighbour is known already');
     await this.lan.until('a question for the neighbour', (seen) => seen.parsed.arp !== undefined);
     this.lan.answer();
-    await this.lan.until('the frame that waited', (seen) => seen.bytes.subarray(14).equals(frame.subarray(14)));
+    await this.lan.until('the frame that waited', (seen) =>
+      seen.bytes.subarray(14).equals(frame.subarray(14)),
+    );
     this.lan.seen.length = 0;
   }
 

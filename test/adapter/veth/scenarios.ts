@@ -31,7 +31,12 @@ import {
 const ANY_MAC = '02:00:00:00:99:99';
 const OTHER_MAC = '02:00:00:00:77:77';
 
-function datagram(size: number, source = VM, destination = NEIGHBOUR, destinationMac = ANY_MAC): Buffer {
+function datagram(
+  size: number,
+  source = VM,
+  destination = NEIGHBOUR,
+  destinationMac = ANY_MAC,
+): Buffer {
   const payload = Buffer.alloc(size);
   for (let i = 0; i < size; i++) payload[i] = i * 7;
   const ports = { source, destination, sourcePort: 1000, destinationPort: 2000 };
@@ -103,7 +108,8 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       assert.equal(asked.parsed.arp!.senderIp, BASE);
       assert.equal(asked.parsed.destination, BROADCAST);
       bench.lan.answer();
-      const isFrame = (seen: { bytes: Buffer }) => seen.bytes.subarray(12).equals(frame.subarray(12));
+      const isFrame = (seen: { bytes: Buffer }) =>
+        seen.bytes.subarray(12).equals(frame.subarray(12));
       const first = await bench.lan.until('the datagram that waited', isFrame);
       assert.equal(first.parsed.destination, NEIGHBOUR_MAC);
       assert.equal(first.parsed.source, macText(bench.adapter.mac));
@@ -152,7 +158,10 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       }
       // A probe for an address of ours gets an answer, too: it is not free.
       bench.lan.send([arpFrame(1, NEIGHBOUR_MAC, '0.0.0.0', '', VM)]);
-      await bench.lan.until('an answer to the probe', ({ parsed }) => parsed.arp?.targetIp === '0.0.0.0');
+      await bench.lan.until(
+        'an answer to the probe',
+        ({ parsed }) => parsed.arp?.targetIp === '0.0.0.0',
+      );
       const cell = (name: keyof typeof CELL) => bench.counters.get(ADAPTER_PORT, name);
       const count = bench.lan.seen.length;
       bench.lan.send([
@@ -164,8 +173,13 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       await bench.until('all looked at', () => cell('receivedDatagrams') === 7);
       assert.equal(bench.adapter.detail().neighbours, 0, 'nobody was learned');
       // The claim is answered by an announcement.
-      await bench.lan.until('a defence', ({ parsed }) => parsed.arp?.senderIp === VM && parsed.arp.targetIp === VM);
-      const answers = bench.lan.seen.slice(count).filter(({ parsed }) => parsed.arp?.operation === 2);
+      await bench.lan.until(
+        'a defence',
+        ({ parsed }) => parsed.arp?.senderIp === VM && parsed.arp.targetIp === VM,
+      );
+      const answers = bench.lan.seen
+        .slice(count)
+        .filter(({ parsed }) => parsed.arp?.operation === 2);
       assert.equal(answers.length, 0);
     },
   },
@@ -200,7 +214,10 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       await bench.meet(frame);
       assert.deepEqual(bench.send([frame]), [0]);
       bench.skew += 60_000;
-      const { parsed } = await bench.lan.until('a question', ({ parsed }) => parsed.arp !== undefined);
+      const { parsed } = await bench.lan.until(
+        'a question',
+        ({ parsed }) => parsed.arp !== undefined,
+      );
       assert.equal(parsed.destination, NEIGHBOUR_MAC, 'only the neighbour is asked');
       assert.deepEqual(bench.send([frame]), [0], 'and used meanwhile');
       const moved = '02:00:00:00:02:01';
@@ -250,7 +267,8 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       assert.deepEqual(bench.send([datagram(10)]), [CELL.adapterGone]);
       assert.equal(bench.counters.get(VM_PORT, 'waiting'), 0);
       // The carrier goes first: what waited was dropped then.
-      const dropped = bench.counters.get(VM_PORT, 'adapterGone') + bench.counters.get(VM_PORT, 'adapterDown');
+      const dropped =
+        bench.counters.get(VM_PORT, 'adapterGone') + bench.counters.get(VM_PORT, 'adapterDown');
       assert.equal(dropped, 1);
       ip('link', 'add', 'bw0', 'type', 'veth', 'peer', 'name', 'bw1');
       await bench.until('found again, down', () => bench.adapter.state === 'down');
@@ -291,7 +309,10 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       await bench.until('the new MAC', () => bench.adapter.detail().mac === '02:00:00:00:55:55');
       bench.lan.seen.length = 0;
       assert.deepEqual(bench.send([datagram(10)]), [0]);
-      await bench.lan.until('the new source', ({ parsed }) => parsed.source === '02:00:00:00:55:55');
+      await bench.lan.until(
+        'the new source',
+        ({ parsed }) => parsed.source === '02:00:00:00:55:55',
+      );
     },
   },
 
@@ -322,7 +343,11 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       const mac = macText(bench.adapter.mac);
       const plain = datagram(100, NEIGHBOUR, VM, mac);
       const tagged = (tag: number) =>
-        Buffer.concat([plain.subarray(0, 12), Buffer.from([0x81, 0, tag >> 8, tag]), plain.subarray(12)]);
+        Buffer.concat([
+          plain.subarray(0, 12),
+          Buffer.from([0x81, 0, tag >> 8, tag]),
+          plain.subarray(12),
+        ]);
       bench.lan.send([tagged(7), tagged(0xe000), plain]);
       await bench.until('two of three', () => bench.received.length === 2);
       assert.ok(bench.received[0].bytes.equals(plain), 'the priority tag of no VLAN is taken off');
@@ -348,7 +373,8 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
         bench.lan.poll();
       }
       assert.equal(bench.counters.get(ADAPTER_PORT, 'sentDatagrams') - sent, taken);
-      const ours = () => bench.lan.seen.filter(({ parsed }) => parsed.udp?.destinationPort === 2000);
+      const ours = () =>
+        bench.lan.seen.filter(({ parsed }) => parsed.udp?.destinationPort === 2000);
       await bench.lan.until('all that were taken', () => ours().length === taken);
     },
   },
@@ -375,7 +401,20 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
     async run(bench) {
       await bench.open();
       await bench.meet(datagram(10));
-      tc('qdisc', 'add', 'dev', 'bw0', 'root', 'tbf', 'rate', '100mbit', 'burst', '100kb', 'limit', '8mb');
+      tc(
+        'qdisc',
+        'add',
+        'dev',
+        'bw0',
+        'root',
+        'tbf',
+        'rate',
+        '100mbit',
+        'burst',
+        '100kb',
+        'limit',
+        '8mb',
+      );
       const { bytes, header } = large(60_000, VM, NEIGHBOUR);
       const frames = Array.from({ length: 30 }, () => bytes);
       assert.ok(bench.send(frames, NEIGHBOUR, header).every((result) => result === 0));
@@ -448,7 +487,8 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
         assert.ok(bench.received.length - before <= 3);
         return bench.received.length === 20;
       });
-      for (const [index, { bytes }] of bench.received.entries()) assert.ok(bytes.equals(frames[index]));
+      for (const [index, { bytes }] of bench.received.entries())
+        assert.ok(bytes.equals(frames[index]));
     },
   },
 
@@ -487,7 +527,9 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       );
       const frame = ethernet({ source: ANY_MAC, destination: ANY_MAC, type: 0x0800 }, echo);
       assert.deepEqual(bench.send([frame], '10.77.0.254'), [HELD]);
-      await bench.until('its answer', () => bench.received.some(({ parsed }) => parsed.icmp?.type === 0));
+      await bench.until('its answer', () =>
+        bench.received.some(({ parsed }) => parsed.icmp?.type === 0),
+      );
       const { parsed } = bench.received.find(({ parsed }) => parsed.icmp?.type === 0)!;
       assert.equal(parsed.ip!.destination, VM);
       assert.equal(parsed.destination, macText(bench.adapter.mac));
@@ -522,7 +564,10 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       ];
       for (const [address, mac] of targets) {
         assert.deepEqual(bench.send([datagram(9, VM, address)], address), [0]);
-        const { parsed } = await bench.lan.until(address, ({ parsed }) => parsed.ip?.destination === address);
+        const { parsed } = await bench.lan.until(
+          address,
+          ({ parsed }) => parsed.ip?.destination === address,
+        );
         assert.equal(parsed.destination, mac);
         assert.equal(parsed.source, macText(bench.adapter.mac));
       }
@@ -533,7 +578,9 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
     async run(bench) {
       const count = () => ({
         descriptors: readdirSync('/proc/self/fd').length,
-        rings: readFileSync('/proc/self/maps', 'utf8').split('\n').filter((line) => line.includes('socket:')).length,
+        rings: readFileSync('/proc/self/maps', 'utf8')
+          .split('\n')
+          .filter((line) => line.includes('socket:')).length,
       });
       await bench.open();
       bench.adapter.close('once');

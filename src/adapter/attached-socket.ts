@@ -1,0 +1,98 @@
+/**
+ * An adapter's packet socket while it is open: the descriptor, the mapping of its two rings, and the rings. It owns both and
+ * gives them back in `close`.
+ */
+import { EPOLLIN, EPOLLOUT } from '../base/watcher.ts';
+import type { ToWorker } from '../base/plan.ts';
+import type { AdapterContext } from './context.ts';
+import { ReceiveRing } from './receive-ring.ts';
+import { TransmitRing } from './transmit-ring.ts';
+
+export type Opened = Extract<ToWorker, { kind: 'adapterOpened' }>;
+
+export class AttachedSocket {
+  readonly receive: ReceiveRing;
+  readonly transmit: TransmitRing;
+  readonly interfaceIndex: number;
+  private readonly context: AdapterContext;
+  private readonly fd: number;
+  private readonly region: number;
+  private readonly onError: () => void;
+  /** The wait ends when the socket has room to send. */
+  private watchesRoom = false;
+  private refusedBefore = 0;
+  private readonly scratch = new Uint8Array(1);
+  private readonly noFds = new Int32Array(2);
+
+  /** Maps the rings; throws when that is not possible, and then the descriptor is still the caller's. `onError`: see `ready`. */
+  constructor(context: AdapterContext, opened: Opened, onError: () => void) {
+    const { native, storage, copies, counters, port } = context;
+    const { fd, receive, transmit, headerBytes, mapBytes } = opened;
+    this.context = context;
+    this.onError = onError;
+    this.fd = fd;
+    this.interfaceIndex = opened.interfaceIndex;
+    this.region = native.mapPacketRings(fd, mapBytes);
+    const ring = native.viewRegion(this.region, 0, mapBytes);
+    this.receive = new ReceiveRing(ring, this.region, receive, port, storage, copies, counters);
+    this.transmit = new TransmitRing(
+      native,
+      fd,
+      ring,
+      this.region,
+      receive.blockBytes * receive.blocks,
+      transmit,
+      headerBytes,
+      storage,
+      copies,
+    );
+    context.watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
+  }
+
+  /** Has the kernel send what was put. 0, or -errno: see TransmitRing. What has no room now is sent when the wait ends for it. */
+  publish(): number {
+    const result = this.transmit.publish();
+    if (this.transmit.needsKick !== this.watchesRoom) this.watchRoom();
+    return result;
+  }
+
+  /** Takes back what the kernel has not taken: the interface is down. */
+  rewind(): void {
+    this.transmit.rewind();
+    if (this.watchesRoom) this.watchRoom();
+  }
+
+  /** Adds up what only the kernel knows, since the last call. */
+  readStatistics(): void {
+    const { counters, native, port } = this.context;
+    const [, drops] = native.packetStatistics(this.fd);
+    if (drops > 0) counters.add(port, 'receiveOverruns', drops);
+    const { refused } = this.transmit;
+    if (refused > this.refusedBefore) {
+      counters.add(port, 'transmitRefused', refused - this.refusedBefore);
+      this.refusedBefore = refused;
+    }
+  }
+
+  /** Unmaps the rings and closes the descriptor; nothing here may be used afterwards. */
+  close(): void {
+    this.transmit.rewind();
+    this.readStatistics();
+    this.context.native.unmapRegion(this.region);
+    this.context.watcher.unwatch(this.fd);
+    this.context.native.closeDescriptor(this.fd);
+  }
+
+  /** The turn gathers and publishes. An error (the interface went down) must be read, or it is reported for ever. */
+  private ready(events: number): void {
+    if ((events & ~(EPOLLIN | EPOLLOUT)) === 0) return;
+    this.context.native.receive(this.fd, this.scratch, 0, 1, this.noFds);
+    this.onError();
+  }
+
+  /** Has the worker's wait end when the kernel has room for the frames that wait in the ring; or no longer. */
+  private watchRoom(): void {
+    this.watchesRoom = this.transmit.needsKick;
+    this.context.watcher.change(this.fd, this.watchesRoom ? EPOLLIN | EPOLLOUT : EPOLLIN);
+  }
+}
