@@ -11,7 +11,8 @@ import type { BasePlan } from '../base/plan.ts';
 import type { AdapterState, Counters } from '../counters.ts';
 import { TokenBuckets } from '../routing/answers/rate-limit.ts';
 import { Lease, NOBODY } from './lease.ts';
-import { parseRequest, type Request, type RequestId } from './request.ts';
+import { type Asker, type ControlPeer, Openings } from './openings.ts';
+import { parseRequest, type Request } from './request.ts';
 import { readSnapshot, type Snapshot } from './snapshot.ts';
 
 export const CONTROL_PORT = 7356;
@@ -19,20 +20,12 @@ export const CONTROL_PORT = 7356;
 /** Requests a second and at once, for each VM; what is above is ignored. */
 const RATE = 20;
 const BURST = 40;
-/** Within which an opening is answered, in milliseconds. */
-export const OPEN_DEADLINE = 5000;
-/** Requests that wait for one adapter's opening. */
-const MAX_WAITING = 16;
 /** So that a reply fits into one datagram of 1500 bytes. */
 const MAX_REPLY_BYTES = 1400;
 
 export type ControlError = 'forbidden' | 'unknownAdapter' | 'malformed' | 'unavailable' | 'held';
 
-/** Where a request came from and its reply goes to: address (its key) and UDP port. */
-export interface ControlPeer {
-  key: number;
-  udpPort: number;
-}
+export type { ControlPeer } from './openings.ts';
 
 /** What is to be said about an adapter. */
 export interface AdapterView {
@@ -58,16 +51,9 @@ export interface ControlContext {
   log(level: 'info' | 'warn', message: string, fields?: Record<string, unknown>): void;
 }
 
-interface Waiting {
-  vm: number;
-  peer: ControlPeer;
-  id: RequestId;
-  deadline: number;
-}
-
 interface Controlled {
   readonly lease: Lease;
-  waiting: Waiting[];
+  readonly openings: Openings;
 }
 
 export class ControlService {
@@ -81,7 +67,7 @@ export class ControlService {
     const { adapters, vms } = context.plan;
     this.adapters = adapters.map(({ controllers, leaseSeconds }) => ({
       lease: new Lease(controllers, leaseSeconds * 1000),
-      waiting: [],
+      openings: new Openings(),
     }));
     this.byName = new Map(adapters.map(({ name }, index) => [name, index]));
     this.buckets = new TokenBuckets(vms.length, RATE, BURST);
@@ -96,22 +82,23 @@ export class ControlService {
       return;
     }
     const request = parseRequest(payload);
+    const asker = { vm, peer, id: request.id };
     if (!this.context.plan.vms[vm].management) {
-      this.refuse(vm, peer, request.id, 'forbidden', 'this VM is not a management guest');
+      this.refuse(asker, 'forbidden', 'this VM is not a management guest');
     } else if ('malformed' in request) {
-      this.refuse(vm, peer, request.id, 'malformed', request.malformed);
+      this.refuse(asker, 'malformed', request.malformed);
     } else if (request.op === 'status') {
-      this.status(vm, peer, request.id, now);
+      this.status(asker, now);
     } else {
       const adapter = this.byName.get(request.adapter);
       if (adapter === undefined) {
         const message = 'no adapter of this name is configured';
-        this.refuse(vm, peer, request.id, 'unknownAdapter', message);
+        this.refuse(asker, 'unknownAdapter', message);
       } else if (!this.adapters[adapter].lease.lists(vm)) {
         const message = 'this VM is not among the adapter’s controllers';
-        this.refuse(vm, peer, request.id, 'forbidden', message);
+        this.refuse(asker, 'forbidden', message);
       } else {
-        this.serve(vm, peer, request, adapter, now);
+        this.serve(asker, request, adapter, now);
       }
     }
   }
@@ -119,9 +106,9 @@ export class ControlService {
   /** The adapter is open (or its interface is down, but the socket is there). */
   opened(adapter: number): void {
     const now = this.context.now();
-    for (const { vm, peer, id } of this.takeWaiting(adapter)) {
-      if (this.adapters[adapter].lease.holder === vm) this.granted(vm, peer, id, adapter, now);
-      else this.refuseHeld(vm, peer, id, adapter, now);
+    for (const asker of this.adapters[adapter].openings.take()) {
+      if (this.adapters[adapter].lease.holder === asker.vm) this.granted(asker, adapter, now);
+      else this.refuseHeld(asker, adapter, now);
     }
   }
 
@@ -133,9 +120,7 @@ export class ControlService {
       lease.release();
       this.context.onChange(adapter);
     }
-    for (const { vm, peer, id } of this.takeWaiting(adapter)) {
-      this.refuse(vm, peer, id, 'unavailable', reason);
-    }
+    this.refuseWaiting(adapter, reason);
   }
 
   /** Ends leases and waits whose time is over; the milliseconds until it wants to be called again. */
@@ -144,12 +129,10 @@ export class ControlService {
     for (let adapter = 0; adapter < this.adapters.length; adapter++) {
       this.expire(adapter, now);
       const controlled = this.adapters[adapter];
-      while (controlled.waiting.length > 0 && controlled.waiting[0].deadline <= now) {
-        const { vm, peer, id } = controlled.waiting.shift()!;
-        this.refuse(vm, peer, id, 'unavailable', 'the adapter is still being opened: ask again');
+      for (const asker of controlled.openings.takeOverdue(now)) {
+        this.refuse(asker, 'unavailable', 'the adapter is still being opened: ask again');
       }
-      next = Math.min(next, controlled.lease.next());
-      if (controlled.waiting.length > 0) next = Math.min(next, controlled.waiting[0].deadline);
+      next = Math.min(next, controlled.lease.next(), controlled.openings.next());
     }
     return Math.max(0, next - now);
   }
@@ -195,72 +178,51 @@ export class ControlService {
   }
 
   private serve(
-    vm: number,
-    peer: ControlPeer,
+    asker: Asker,
     request: Extract<Request, { adapter: string }>,
     adapter: number,
     now: number,
   ): void {
     this.expire(adapter, now);
     const { lease } = this.adapters[adapter];
-    const holder = lease.holder;
+    const { holder } = lease;
+    const { vm } = asker;
     if (request.op === 'renew') {
-      if (lease.renew(vm, now)) this.granted(vm, peer, request.id, adapter, now);
-      else this.refuseHeld(vm, peer, request.id, adapter, now);
+      if (lease.renew(vm, now)) this.granted(asker, adapter, now);
+      else this.refuseHeld(asker, adapter, now);
     } else if (request.op === 'close') {
-      if (holder !== NOBODY && holder !== vm) {
-        this.refuseHeld(vm, peer, request.id, adapter, now);
-      } else {
-        this.close(vm, peer, request.id, adapter, now);
-      }
-    } else if (!lease.take(vm, now)) {
-      this.refuseHeld(vm, peer, request.id, adapter, now);
-    } else {
+      if (holder === NOBODY || holder === vm) this.close(asker, adapter, now);
+      else this.refuseHeld(asker, adapter, now);
+    } else if (lease.take(vm, now)) {
       if (holder !== vm) this.tookOver(adapter, vm);
-      this.open(vm, peer, request.id, adapter, now);
+      this.open(asker, adapter, now);
+    } else {
+      this.refuseHeld(asker, adapter, now);
     }
   }
 
-  private open(vm: number, peer: ControlPeer, id: RequestId, adapter: number, now: number): void {
+  private open(asker: Asker, adapter: number, now: number): void {
     const { state } = this.context.view(adapter);
     if (state === 'open' || state === 'down') {
-      this.granted(vm, peer, id, adapter, now);
-      return;
+      this.granted(asker, adapter, now);
+    } else if (this.adapters[adapter].openings.add(asker, now)) {
+      this.context.openAdapter(adapter);
+    } else {
+      this.refuse(asker, 'unavailable', 'too many requests wait for this adapter');
     }
-    const { waiting } = this.adapters[adapter];
-    const same = waiting.some(
-      (other) =>
-        other.vm === vm &&
-        other.id === id &&
-        other.peer.key === peer.key &&
-        other.peer.udpPort === peer.udpPort,
-    );
-    if (!same) {
-      if (waiting.length >= MAX_WAITING) {
-        this.refuse(vm, peer, id, 'unavailable', 'too many requests wait for this adapter');
-        return;
-      }
-      waiting.push({ vm, peer, id, deadline: now + OPEN_DEADLINE });
-    }
-    this.context.openAdapter(adapter);
   }
 
-  private close(vm: number, peer: ControlPeer, id: RequestId, adapter: number, now: number): void {
-    const { lease } = this.adapters[adapter];
-    const name = this.context.plan.vms[vm].name;
+  private close(asker: Asker, adapter: number, now: number): void {
+    const { lease, openings } = this.adapters[adapter];
+    const { name } = this.context.plan.vms[asker.vm];
     lease.release();
-    if (
-      this.context.view(adapter).state !== 'closed' ||
-      this.adapters[adapter].waiting.length > 0
-    ) {
+    if (this.context.view(adapter).state !== 'closed' || openings.count > 0) {
       this.context.log('info', `adapter closed by ${name}`, this.fields(adapter));
       this.context.closeAdapter(adapter, `closed by ${name}`);
     }
-    for (const other of this.takeWaiting(adapter)) {
-      this.refuse(other.vm, other.peer, other.id, 'unavailable', `closed by ${name} meanwhile`);
-    }
+    this.refuseWaiting(adapter, `closed by ${name} meanwhile`);
     this.context.onChange(adapter);
-    this.granted(vm, peer, id, adapter, now);
+    this.granted(asker, adapter, now);
   }
 
   private tookOver(adapter: number, vm: number): void {
@@ -283,32 +245,18 @@ export class ControlService {
     this.context.log('warn', `no controller is left: ${onControllerLoss}`, this.fields(adapter));
     if (onControllerLoss === 'close') {
       this.context.closeAdapter(adapter, 'no controller is left');
-      for (const { vm, peer, id } of this.takeWaiting(adapter)) {
-        this.refuse(vm, peer, id, 'unavailable', 'the lease ended while it was being opened');
-      }
+      this.refuseWaiting(adapter, 'the lease ended while it was being opened');
     }
   }
 
-  private takeWaiting(adapter: number): Waiting[] {
-    const { waiting } = this.adapters[adapter];
-    this.adapters[adapter].waiting = [];
-    return waiting;
-  }
-
   /** Says how the adapter is and how long the lease lasts; without a lease (after `close`) there is no `lease`. */
-  private granted(
-    vm: number,
-    peer: ControlPeer,
-    id: RequestId,
-    adapter: number,
-    now: number,
-  ): void {
+  private granted(asker: Asker, adapter: number, now: number): void {
     const { lease } = this.adapters[adapter];
-    this.send(vm, peer, {
-      id,
+    this.send(asker, {
+      id: asker.id,
       ok: true,
       ...this.describe(adapter),
-      ...(lease.holder === vm && { lease: seconds(lease.left(now)) }),
+      ...(lease.holder === asker.vm && { lease: seconds(lease.left(now)) }),
     });
   }
 
@@ -319,7 +267,8 @@ export class ControlService {
   }
 
   /** Every adapter that the VM may control, as many as fit into a datagram; `more` tells of the others. */
-  private status(vm: number, peer: ControlPeer, id: RequestId, now: number): void {
+  private status(asker: Asker, now: number): void {
+    const { vm, id } = asker;
     const adapters: Record<string, unknown>[] = [];
     let more = false;
     let room = MAX_REPLY_BYTES - bytes({ id, ok: true, adapters, more: true });
@@ -337,36 +286,30 @@ export class ControlService {
       if (room < 0) more = true;
       else adapters.push(entry);
     }
-    this.send(vm, peer, { id, ok: true, adapters, ...(more && { more }) });
+    this.send(asker, { id, ok: true, adapters, ...(more && { more }) });
   }
 
-  private refuseHeld(
-    vm: number,
-    peer: ControlPeer,
-    id: RequestId,
-    adapter: number,
-    now: number,
-  ): void {
+  private refuseHeld(asker: Asker, adapter: number, now: number): void {
     const { lease } = this.adapters[adapter];
     const message =
       lease.holder === NOBODY
         ? 'nobody holds the lease: send open, again if a more preferred controller waits'
         : `held by ${this.context.plan.vms[lease.holder].name} for ${seconds(lease.left(now))} s more`;
-    this.refuse(vm, peer, id, 'held', message);
+    this.refuse(asker, 'held', message);
   }
 
-  private refuse(
-    vm: number,
-    peer: ControlPeer,
-    id: RequestId,
-    error: ControlError,
-    message: string,
-  ): void {
-    this.context.counters.add(vm, 'controlRefused');
-    this.send(vm, peer, { id, ok: false, error, message });
+  private refuseWaiting(adapter: number, message: string): void {
+    for (const asker of this.adapters[adapter].openings.take()) {
+      this.refuse(asker, 'unavailable', message);
+    }
   }
 
-  private send(vm: number, peer: ControlPeer, reply: Record<string, unknown>): void {
+  private refuse(asker: Asker, error: ControlError, message: string): void {
+    this.context.counters.add(asker.vm, 'controlRefused');
+    this.send(asker, { id: asker.id, ok: false, error, message });
+  }
+
+  private send({ vm, peer }: Asker, reply: Record<string, unknown>): void {
     this.context.reply(vm, peer, JSON.stringify(reply));
   }
 
