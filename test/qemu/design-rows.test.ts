@@ -10,6 +10,7 @@ import { ADAPTER, BASE_ADDRESS, Site } from '../../qemu/site.ts';
 import { traceWhile } from '../../qemu/trace.ts';
 import { beginSending, DIGEST_PORT, randomData, sendData } from '../../qemu/transfer.ts';
 import { until } from '../../qemu/wait.ts';
+import type { TracedDatagram } from '../../src/base/plan.ts';
 import { balanced } from './books.ts';
 import { suite } from './suite.ts';
 
@@ -79,8 +80,7 @@ suite('the base, row by row', ['guests', 'root'], (can) => {
   });
 
   row('row 2: copies a datagram into base storage before it decides anything', async () => {
-    const ping = () => site.vm('web').ok('ping -c 2 -i 0.2 db');
-    const traced = await traceWhile(site.daemon, 'web', 4, ping);
+    const traced = await traceOfPing('db', 4);
     expect(traced).toHaveLength(4);
     for (const { storage, datagram, from } of traced) {
       expect(storage.slot).toBeGreaterThanOrEqual(0);
@@ -93,7 +93,6 @@ suite('the base, row by row', ['guests', 'root'], (can) => {
   });
 
   row('row 3: finds the destination address in that copy and looks it up in the address list', async () => {
-    const web = site.vm('web');
     const ways: [string, string][] = [
       ['10.77.0.12', 'to VM db'],
       ['10.77.0.13', 'to VM other'],
@@ -102,17 +101,14 @@ suite('the base, row by row', ['guests', 'root'], (can) => {
       ['192.0.2.7', 'dropped: adapterClosed'],
     ];
     for (const [address, decision] of ways) {
-      const ping = () => web.run(`ping -c 1 -W 1 ${address}`);
-      // Two, as an ARP request may go before.
-      const traced = await traceWhile(site.daemon, 'web', 2, ping);
+      const traced = await traceOfPing(address, 2);
       const found = traced.find((one) => one.datagram.destination === address);
       expect(found?.decision, `where ${address} goes`).toBe(decision);
     }
   });
 
   row("row 4: copies it from base storage into the destination VM's input buffer", async () => {
-    const ping = () => site.vm('web').ok('ping -c 1 db');
-    const traced = await traceWhile(site.daemon, 'web', 2, ping);
+    const traced = await traceOfPing('db', 2);
     const way = traced.find((one) => one.datagram.destination === '10.77.0.12');
     expect(way?.from).toMatchObject({ port: 'web', kind: 'output buffer', ring: 1 });
     expect(way?.to).toMatchObject({ port: 'db', kind: 'input buffer', ring: 0 });
@@ -155,9 +151,8 @@ suite('the base, row by row', ['guests', 'root'], (can) => {
   });
 
   row("row 5: a destination that is no VM's goes into the adapter's output buffer", async () => {
-    const ping = () => site.vm('web').ok('ping -c 2 -i 0.2 lan');
-    const traced = await traceWhile(site.daemon, 'web', 4, ping);
-    const way = traced.find((one) => one.from.port === 'web' && one.to !== null);
+    const traced = await traceOfPing('lan', 4);
+    const way = traced.find((one) => one.datagram.destination === lan.address);
     expect(way).toMatchObject({
       decision: `to adapter ${ADAPTER}`,
       to: { port: ADAPTER, kind: 'adapter’s transmit ring' },
@@ -219,6 +214,13 @@ suite('the base, row by row', ['guests', 'root'], (can) => {
       expect(wrong).toEqual([]);
     }
   });
+
+  /** The way of web's next `count` datagrams while it pings; ARP is done before. */
+  async function traceOfPing(to: string, count: number): Promise<TracedDatagram[]> {
+    const ping = () => site.vm('web').run(`ping -c ${Math.ceil(count / 2)} -i 0.2 -W 1 ${to}`);
+    await ping();
+    return await traceWhile(site.daemon, 'web', count, ping);
+  }
 
   async function openedBy(name: string): Promise<void> {
     await until(`${ADAPTER} to be open by ${name}`, 30_000, async () => {

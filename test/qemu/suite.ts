@@ -9,9 +9,10 @@ import { isRoot, which } from '../../scripts/packages.mjs';
 import { BUILT } from '../support/daemon.ts';
 
 /** What a suite may need of the machine. */
-export type Need = 'guests' | 'newerQemu' | 'root' | 'dpdk';
+export type Need = 'qemu' | 'guests' | 'newerQemu' | 'root' | 'dpdk';
 
 const lacking: Record<Need, () => string | undefined> = {
+  qemu: () => (systemQemu() ? undefined : 'no QEMU (package qemu-system-x86)'),
   guests: () => {
     if (!systemQemu()) return 'no QEMU (package qemu-system-x86)';
     if (!existsSync(paths.initrd)) return 'no guest image (npm run setup makes it)';
