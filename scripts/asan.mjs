@@ -30,18 +30,22 @@ const library = (name) =>
   execFileSync(process.env.CXX ?? 'g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).trim();
 const tests = process.argv.length > 2 ? process.argv.slice(2) : ['test/native', 'test/platform'];
 const words = ['run', '--project', 'unit', ...tests];
-const result = spawnSync(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), ...words], {
-  cwd: root,
-  stdio: 'inherit',
-  env: {
-    ...process.env,
-    BASEWIRE_SANITIZED_ADDON: join(project, 'build/Release/basewire.node'),
-    NODE_OPTIONS: `--require=${join(root, 'scripts/asan-preload.cjs')}`,
-    // The sanitizer must be the first library of the process; V8 leaks on purpose at exit; and our
-    // SIGBUS handler is part of what is tested.
-    LD_PRELOAD: `${library('libasan.so')} ${library('libubsan.so')}`,
-    ASAN_OPTIONS: 'detect_leaks=0:handle_sigbus=0:detect_odr_violation=0',
-    UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
+const result = spawnSync(
+  process.execPath,
+  [join(root, 'node_modules/vitest/vitest.mjs'), ...words],
+  {
+    cwd: root,
+    stdio: 'inherit',
+    env: {
+      ...process.env,
+      BASEWIRE_SANITIZED_ADDON: join(project, 'build/Release/basewire.node'),
+      NODE_OPTIONS: `--require=${join(root, 'scripts/asan-preload.cjs')}`,
+      // The sanitizer must be the first library of the process; V8 leaks on purpose at exit; and our
+      // SIGBUS handler is part of what is tested.
+      LD_PRELOAD: `${library('libasan.so')} ${library('libubsan.so')}`,
+      ASAN_OPTIONS: 'detect_leaks=0:handle_sigbus=0:detect_odr_violation=0',
+      UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
+    },
   },
-});
+);
 process.exitCode = result.status ?? 1;

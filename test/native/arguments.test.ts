@@ -21,7 +21,14 @@ afterAll(() => waiter.close());
 
 const functions = Object.entries(native).filter(([, value]) => typeof value === 'function');
 /** These make something out of nothing; a run would pile up descriptors. */
-const makers = new Set(['eventfd', 'unixPair', 'netlinkOpen', 'memfd', 'createWaiter', 'createArena']);
+const makers = new Set([
+  'eventfd',
+  'unixPair',
+  'netlinkOpen',
+  'memfd',
+  'createWaiter',
+  'createArena',
+]);
 
 test('the addon has every function of its contract', () => {
   expect(functions.map(([name]) => name).sort()).toEqual(
@@ -38,18 +45,21 @@ test('the addon has every function of its contract', () => {
   expect(native.faults).toBeInstanceOf(Int32Array);
 });
 
-test.each(functions.filter(([name]) => !makers.has(name)))('%s survives strange arguments', (_, call) => {
-  fc.assert(
-    fc.property(fc.array(strange, { maxLength: 7 }), (values) => {
-      try {
-        (call as (...values: unknown[]) => unknown)(...values);
-      } catch (error) {
-        expect(error).toBeInstanceOf(Error);
-      }
-    }),
-    { numRuns: process.env.BASEWIRE_LONG ? 50_000 : 500 },
-  );
-});
+test.each(functions.filter(([name]) => !makers.has(name)))(
+  '%s survives strange arguments',
+  (_, call) => {
+    fc.assert(
+      fc.property(fc.array(strange, { maxLength: 7 }), (values) => {
+        try {
+          (call as (...values: unknown[]) => unknown)(...values);
+        } catch (error) {
+          expect(error).toBeInstanceOf(Error);
+        }
+      }),
+      { numRuns: process.env.BASEWIRE_LONG ? 50_000 : 500 },
+    );
+  },
+);
 
 test.each(['add', 'modify', 'remove'] as const)('waiter.%s survives strange arguments', (name) => {
   fc.assert(

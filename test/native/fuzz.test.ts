@@ -64,7 +64,9 @@ describe('the copy core, with AddressSanitizer and UndefinedBehaviorSanitizer', 
       const result = run(join(folder, 'copies'), [`${seed}`, long ? '200000' : '5000'], 300_000);
       expect(result.stderr).toBe('');
       expect(result.status, `seed ${seed}`).toBe(0);
-      const counts = /(\d+) rows refused, (\d+) files shrunk, (\d+) regions faulted/.exec(result.stdout);
+      const counts = /(\d+) rows refused, (\d+) files shrunk, (\d+) regions faulted/.exec(
+        result.stdout,
+      );
       // It met what it is there for.
       for (const count of counts?.slice(1) ?? ['0']) expect(Number(count)).toBeGreaterThan(0);
     }

@@ -181,10 +181,19 @@ const badAnswer = a.send(bad);
 const badStatus = a.sentStatus;
 const after = frame(a.socket.headerBytes, 80, 3);
 const afterAnswer = a.send(after);
-say({ badAnswer, badStatus, afterAnswer, arrived: same(after, a.socket.headerBytes, b.receive()[0]) });
+say({
+  badAnswer,
+  badStatus,
+  afterAnswer,
+  arrived: same(after, a.socket.headerBytes, b.receive()[0]),
+});
 
 const statistics = native.packetStatistics(b.socket.fd);
-say({ packets: statistics[0] >= 22, drops: statistics[1], again: native.packetStatistics(b.socket.fd)[0] });
+say({
+  packets: statistics[0] >= 22,
+  drops: statistics[1],
+  again: native.packetStatistics(b.socket.fd)[0],
+});
 
 // Down and up: the same socket goes on.
 ip('link', 'set', 'bwa', 'down');

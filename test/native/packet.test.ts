@@ -36,7 +36,13 @@ describe('packet rings', () => {
     });
     expect(run.stderr).not.toContain('Error');
     expect(run.status).toBe(0);
-    seen = Object.assign({}, ...run.stdout.trim().split('\n').map((line) => JSON.parse(line)));
+    seen = Object.assign(
+      {},
+      ...run.stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line)),
+    );
   }, 90_000);
 
   test('opens with both rings; frames follow each other without gaps', () => {

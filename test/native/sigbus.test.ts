@@ -15,7 +15,11 @@ function run(name: string): { lines: unknown[]; status: number | null; signal: s
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const lines = result.stdout.split('\n').filter((line) => line !== '');
-  return { lines: lines.map((line) => JSON.parse(line)), status: result.status, signal: result.signal };
+  return {
+    lines: lines.map((line) => JSON.parse(line)),
+    status: result.status,
+    signal: result.signal,
+  };
 }
 
 test('typed-array reads, Atomics and writes go on, with zeros, and the region is reported once', () => {
@@ -53,10 +57,7 @@ test('a fault on every second page does not use up the mappings a process may ha
 
 test('in a worker; the handler stays when that worker is gone', () => {
   const { lines, status } = run('worker');
-  expect(lines).toEqual([
-    { answer: { read: 0, reported: 1 }, regions: 1, ours: [] },
-    { read: 0 },
-  ]);
+  expect(lines).toEqual([{ answer: { read: 0, reported: 1 }, regions: 1, ours: [] }, { read: 0 }]);
   expect(status).toBe(0);
 });
 
