@@ -32,9 +32,15 @@ suite('a hostile guest without a kernel, under a real QEMU', ['qemu'], (can) => 
   });
 
   test.each(LIES)('$name: $expected', { timeout: 60_000 }, async (lie) => {
-    const payload = udp({ source: SOURCE, destination: NOBODY, sourcePort: 1, destinationPort: 9 }, Buffer.alloc(20, 7));
+    const payload = udp(
+      { source: SOURCE, destination: NOBODY, sourcePort: 1, destinationPort: 9 },
+      Buffer.alloc(20, 7),
+    );
     const packet = ipv4({ source: SOURCE, destination: NOBODY, protocol: PROTOCOL.udp }, payload);
-    const frame = Buffer.concat([Buffer.alloc(12), ethernet({ source: MAC, destination: BASE_MAC, type: ETHERTYPE.ipv4 }, packet)]);
+    const frame = Buffer.concat([
+      Buffer.alloc(12),
+      ethernet({ source: MAC, destination: BASE_MAC, type: ETHERTYPE.ipv4 }, packet),
+    ]);
     const before = await daemon.vm('liar');
     const outcome = await tellLie(guest, lie, frame);
     const after = await daemon.vm('liar');
