@@ -127,6 +127,7 @@ function putChains(
     if (queue.ready === 0) queue.ready = queue.available();
     if (queue.ready === BROKEN) {
       queue.ready = 0;
+      rewind(queue, firstAvail, firstUsed); // nothing was put into what was taken so far
       queue.broken = 'the avail index moved further than the ring is long';
       return BROKEN;
     }
@@ -137,6 +138,7 @@ function putChains(
     }
     const head = queue.avail[RING + (queue.nextAvail & queue.mask)];
     if (head >= queue.size) {
+      rewind(queue, firstAvail, firstUsed);
       queue.broken = `avail entry names descriptor ${head} of ${queue.size}`;
       return BROKEN;
     }
