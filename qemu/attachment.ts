@@ -19,16 +19,19 @@ export interface Attachment {
   memory?: number;
   /** Queue pairs; 1 unless told. */
   queues?: number;
+  /** Which of the VM's sockets, from 1; 1 unless told. */
+  socket?: number;
   /** Further properties of the device, such as `csum=off`. */
   device?: readonly string[];
 }
 
 /** @returns the arguments, for `VmOptions.attachment` */
 export function attachment(options: Attachment): string[] {
-  const { config, vm, qemu, memory = 256, queues = 1, device = [] } = options;
+  const { config, vm, qemu, memory = 256, queues = 1, socket = 1, device = [] } = options;
   const args = [
     ...['qemu-args', vm, '--config', config, '--qemu-version', qemu.version.join('.')],
     ...['--no-kvm', '--memory', `${memory}M`, '--queues', `${queues}`],
+    ...['--socket', `${socket}`],
   ];
   const printed = execFileSync(process.execPath, [BASEWIRE, ...args], {
     encoding: 'utf8',

@@ -3,7 +3,7 @@
 
 import { rmSync } from 'node:fs';
 import { Daemon, type DaemonConfig, type VmConfig } from '../test/support/daemon.ts';
-import { attachment } from './attachment.ts';
+import { type Attachment, attachment } from './attachment.ts';
 import { atEnd } from './cleanup.ts';
 import { ADAPTER_INTERFACE, type Lan } from './lan.ts';
 import type { Qemu } from './qemu.ts';
@@ -26,6 +26,12 @@ export interface GuestPlan {
   qemu?: Qemu;
   memory?: number;
   queues?: number;
+  /** Further keys of the VM in the configuration, such as `socket`. */
+  vm?: Record<string, unknown>;
+  /** Which of several sockets, from 1. */
+  socket?: number;
+  /** Further arguments of QEMU. */
+  arguments?: string[];
 }
 
 /** What makes a site. */
@@ -62,11 +68,20 @@ export class Site {
           name,
           qemu,
           folder: daemon.folder,
-          attachment: attachment({ ...plan, config: daemon.configPath, vm: name, qemu }),
+          attachment: this.attachment(name),
           settings: this.#settings(name, plan),
         }),
       );
     }
+  }
+
+  /** QEMU's arguments that attach a guest; `over` goes over its plan. */
+  attachment(name: string, over: Partial<Attachment> = {}): string[] {
+    const plan = this.#plan(name);
+    const qemu = plan.qemu ?? this.options.qemu;
+    const config = this.daemon.configPath;
+    const args = attachment({ ...plan, config, vm: name, qemu, ...over });
+    return [...args, ...(plan.arguments ?? [])];
   }
 
   /** Starts the base; the guests are booted by `boot`. */
@@ -89,9 +104,13 @@ export class Site {
   }
 
   addressOf(name: string): string {
+    return addressOf(this.#plan(name));
+  }
+
+  #plan(name: string): GuestPlan {
     const plan = this.options.guests[name];
     if (!plan) throw new Error(`the site has no guest ${name}`);
-    return addressOf(plan);
+    return plan;
   }
 
   /** Ends guests and base; the base must end well. */
@@ -131,7 +150,7 @@ function configOf(options: SiteOptions): DaemonConfig {
   for (const [name, plan] of Object.entries(options.guests)) {
     const mac = `52:54:00:00:00:${plan.number.toString(16).padStart(2, '0')}`;
     const management = plan.management ? { management: true } : {};
-    vms[name] = { addresses: [addressOf(plan)], mac, ...management };
+    vms[name] = { addresses: [addressOf(plan)], mac, ...management, ...plan.vm };
   }
   const controllers = Object.keys(vms).filter((name) => options.guests[name]?.management);
   if (!options.lan || controllers.length === 0) return { vms, ...options.config };
