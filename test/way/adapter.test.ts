@@ -1,0 +1,205 @@
+/**
+ * Out of the base and into it: a management guest opens the adapter, VMs talk to a host on the LAN, and the adapter follows its
+ * interface. The daemon, a real cable, a real host's IP stack at its other end.
+ */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { BASE_IP, BASE_MAC, type Status } from '../support/daemon.ts';
+import { GSO, HDR_FLAG } from '../support/net-header.ts';
+import { type Parsed, parse } from '../support/packets.ts';
+import { ECHO_PORT, LAN_IP, TestLan } from '../support/test-lan.ts';
+import { A, B, C, type Host, THREE_VMS, udpFrame } from '../support/traffic.ts';
+import { pause, until } from '../support/until.ts';
+import type { Vm } from '../support/vm.ts';
+import { World } from '../support/world.ts';
+
+const reason = TestLan.lacking();
+const LEASE = 2;
+
+describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
+  let lan: TestLan;
+  let world: World;
+  let a: Vm;
+  /** Controllers, in order of preference. */
+  let b: Vm;
+  let c: Vm;
+  let id = 0;
+
+  beforeAll(async () => {
+    lan = await TestLan.start();
+    world = await World.start(
+      {
+        vms: {
+          ...THREE_VMS,
+          b: { ...THREE_VMS.b, management: true },
+          c: { ...THREE_VMS.c, management: true },
+        },
+        adapters: {
+          uplink: { interface: 'bw0', network: 'lan', controllers: ['b', 'c'], lease: LEASE },
+        },
+      },
+      { under: lan.under },
+    );
+    a = await world.vm('a');
+    b = await world.vm('b');
+    c = await world.vm('c');
+  });
+  afterAll(async () => {
+    await world?.close();
+    await lan?.close();
+  });
+  beforeEach(() => {
+    for (const vm of [a, b, c]) {
+      vm.pollReceived();
+      vm.received.length = 0;
+    }
+  });
+
+  const uplink = async (): Promise<Status['adapters'][string]> =>
+    (await world.daemon.status()).adapters.uplink;
+  const untilUplink = (state: string) =>
+    until(`the adapter to be ${state}`, async () => (await uplink()).state === state);
+
+  /** The next datagram that fits; others are passed over. */
+  async function take(vm: Vm, what: string, fits: (frame: Parsed) => boolean): Promise<Parsed> {
+    return await until(what, () => {
+      vm.pollReceived();
+      const frames = vm.received.splice(0).map(({ frame }) => parse(frame));
+      return frames.find(fits);
+    });
+  }
+
+  async function control(vm: Vm, host: Host, op: string): Promise<Record<string, unknown>> {
+    const request = { id: ++id, op, ...(op !== 'status' && { adapter: 'uplink' }) };
+    const text = Buffer.from(JSON.stringify(request));
+    await vm.send(udpFrame(host, BASE_IP, text, { ports: [4444, 7356] }));
+    const { udp, ip } = await take(vm, 'a reply', ({ udp }) => udp?.sourcePort === 7356);
+    expect([ip!.source, udp!.destinationPort]).toEqual([BASE_IP, 4444]);
+    return JSON.parse(udp!.payload.toString());
+  }
+
+  /** Sends to the LAN's echo until it answers, as an application would; the answer. */
+  async function echo(vm: Vm, host: Host, payload: Buffer): Promise<Parsed> {
+    const frame = udpFrame(host, LAN_IP, payload, { ports: [6000, ECHO_PORT] });
+    await vm.send(frame);
+    return take(vm, 'the echo', ({ udp }) => udp?.payload.equals(payload) ?? false);
+  }
+
+  async function open(): Promise<void> {
+    await until('b holds the adapter', async () => (await control(b, B, 'open')).ok === true);
+  }
+
+  test('is closed to begin with: unreachable', async () => {
+    await a.send(udpFrame(A, LAN_IP, Buffer.from('anybody?')));
+    const { icmp, ip } = await take(a, 'an ICMP error', ({ icmp }) => icmp !== undefined);
+    expect([ip!.source, icmp!.type, icmp!.code]).toEqual([BASE_IP, 3, 0]);
+    await world.daemon.untilCount('a', 'adapterClosed', 1);
+    expect(await uplink()).toMatchObject({ state: 'closed', openedBy: null });
+  });
+
+  test('is not opened by an ordinary VM', async () => {
+    expect(await control(a, A, 'open')).toMatchObject({ ok: false, error: 'forbidden' });
+    expect(await uplink()).toMatchObject({ state: 'closed' });
+  });
+
+  test('is opened by a management guest', async () => {
+    const reply = await control(b, B, 'open');
+    expect(reply).toMatchObject({
+      id,
+      ok: true,
+      adapter: 'uplink',
+      state: 'open',
+      interface: 'bw0',
+      mtu: 1500,
+      lease: LEASE,
+    });
+    expect(reply.mac).toMatch(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
+    expect(await uplink()).toMatchObject({ state: 'open', openedBy: 'b' });
+  });
+
+  test('carries datagrams both ways, byte by byte', async () => {
+    await open();
+    for (const size of [0, 1, 100, 1472]) {
+      const payload = Buffer.alloc(size, `${size} bytes `);
+      const { ip, udp, problems, source, destination } = await echo(a, A, payload);
+      expect(problems).toEqual([]);
+      expect(ip).toMatchObject({ source: LAN_IP, destination: A.ip, ttl: 64 });
+      expect(udp).toMatchObject({ sourcePort: ECHO_PORT, destinationPort: 6000 });
+      expect([source, destination]).toEqual([BASE_MAC, A.mac]);
+    }
+    await world.balance();
+  });
+
+  test('lets the LAN speak first', async () => {
+    await open();
+    lan.send(A.ip, 5000, 'hello from outside');
+    const { udp } = await take(a, 'it', ({ udp }) => udp?.destinationPort === 5000);
+    expect(udp!.payload.toString()).toBe('hello from outside');
+  });
+
+  test('passes a checksum on that the guest left to the device', async () => {
+    await open();
+    const payload = Buffer.from('somebody else will sum me up');
+    const header = {
+      flags: HDR_FLAG.needsCsum,
+      checksumStart: 34,
+      checksumOffset: 6,
+      gsoType: GSO.none,
+    };
+    const options = { ports: [6000, ECHO_PORT] as [number, number], checksum: 'partial' as const };
+    await a.send(udpFrame(A, LAN_IP, payload, options), { header });
+    const { checksum } = await take(
+      a,
+      'the echo',
+      ({ udp }) => udp?.payload.equals(payload) ?? false,
+    );
+    expect(['good', 'partial']).toContain(checksum);
+  });
+
+  test('follows its interface down and up, gone and made anew', async () => {
+    await open();
+    lan.link('set', 'bw0', 'down');
+    await untilUplink('down');
+    await a.send(udpFrame(A, LAN_IP, Buffer.from('down?')));
+    await take(a, 'unreachable', ({ icmp }) => icmp?.type === 3);
+    await world.daemon.untilCount('a', 'adapterDown', 1);
+    lan.link('set', 'bw0', 'up');
+    await untilUplink('open');
+    await echo(a, A, Buffer.from('up again'));
+
+    lan.link('del', 'bw0');
+    await untilUplink('gone');
+    await a.send(udpFrame(A, LAN_IP, Buffer.from('gone?')));
+    await world.daemon.untilCount('a', 'adapterGone', 1);
+    lan.plug();
+    await untilUplink('open');
+    await echo(a, A, Buffer.from('there again'));
+    await world.balance();
+  });
+
+  test('goes on without its controller, and is taken over by the stand-by', async () => {
+    await open();
+    expect(await control(c, C, 'open')).toMatchObject({ ok: false, error: 'held' });
+    b.close();
+    let datagrams = 0;
+    await until('the stand-by has it', async () => {
+      await echo(a, A, Buffer.from(`datagram ${datagrams++}`));
+      await pause(100); // a guest that asks more often is not listened to
+      return (await control(c, C, 'open')).ok === true;
+    });
+    expect(datagrams).toBeGreaterThan(1);
+    expect(await uplink()).toMatchObject({ state: 'open', openedBy: 'c' });
+    b = await world.vm('b');
+    expect(await control(b, B, 'open')).toMatchObject({ ok: false, error: 'held' });
+    expect(await control(b, B, 'close')).toMatchObject({ ok: false, error: 'held' });
+  });
+
+  test('is closed by its holder', async () => {
+    const holder = (await uplink()).openedBy === 'c' ? ([c, C] as const) : ([b, B] as const);
+    expect(await control(...holder, 'open')).toMatchObject({ ok: true });
+    expect(await control(...holder, 'close')).toMatchObject({ ok: true, state: 'closed' });
+    expect(await uplink()).toMatchObject({ state: 'closed', openedBy: null });
+    await a.send(udpFrame(A, LAN_IP, Buffer.from('closed?')));
+    await take(a, 'unreachable', ({ icmp }) => icmp?.type === 3);
+    await world.balance();
+  });
+});
