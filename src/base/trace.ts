@@ -75,7 +75,9 @@ export class Tracer {
       const at = storage.at[slot];
       this.open.set(slot, {
         from:
-          slot < gathered ? this.place(from, 'output', this.rowTo(at, rows)) : this.origin(from),
+          slot < gathered && from >= 0
+            ? this.place(from, 'output', this.rowTo(at, rows))
+            : this.origin(from),
         storage: { slot, offset: at, bytes: storage.length[slot] },
         datagram: this.describe(at, storage.length[slot]),
         decision: this.decision(to),

@@ -15,7 +15,7 @@ import { balanced } from './books.ts';
 import { suite } from './suite.ts';
 
 const MEGABYTES = 50;
-const LEASE_SECONDS = 4;
+const LEASE_SECONDS = 8;
 
 suite('the base, row by row', ['guests', 'root'], (can) => {
   let lan: Lan;
