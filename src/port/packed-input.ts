@@ -14,6 +14,8 @@ import { FULL } from './input.ts';
 const INPUT_TOO_SMALL = CELL.inputTooSmall;
 const BAD_INPUT_CHAINS = CELL.badInputChains;
 
+/** The shortest frame: what a single buffer must hold besides the virtio-net header to be of any use. */
+const ETHERNET_BYTES = 14;
 /** Chains one datagram may take: 64 KiB in buffers of 16 bytes. */
 const MAX_CHAINS = 4096;
 const ids = new Int32Array(MAX_CHAINS);
@@ -44,7 +46,11 @@ export function putPacked(
   while (chain.total < needed) {
     const before = chain.total;
     const fault = chains === MAX_CHAINS ? NONE : packedChain.take(queue, true, chain, memory);
-    if (fault === ENDLESS) return BROKEN;
+    if (fault === ENDLESS) {
+      // What was found before for this datagram was not given back either.
+      queue.rewind(position, wrap);
+      return BROKEN;
+    }
     if (fault === NONE) {
       queue.fullAt = queue.nextAvail;
       queue.rewind(position, wrap);
@@ -53,7 +59,7 @@ export function putPacked(
     ids[chains] = packedChain.id;
     counts[chains] = packedChain.count;
     descriptors += packedChain.count;
-    if (fault !== 0 || chain.total < headerBytes) {
+    if (fault !== 0 || chain.total < (mergeable ? headerBytes : headerBytes + ETHERNET_BYTES)) {
       // Unusable: it goes back empty, and so do the buffers before it, so that the ring moves on.
       for (let index = 0; index <= chains; index++) queue.giveBack(ids[index], counts[index], 0);
       cells[record + BAD_INPUT_CHAINS] += chains + 1;
