@@ -93,7 +93,8 @@ export class Turn {
   run(now: number): number {
     const { storage, context } = this;
     storage.clear();
-    const found = this.gather(now);
+    // What waited outside, for a neighbour's address for instance, goes first and alone: what is gathered now must not overtake it.
+    const found = context.outbox.length > 0 ? 0 : this.gather(now);
     const gathered = storage.count;
     if (context.outbox.length > 0) context.outbox.moveTo(storage);
     context.router.route(gathered, now);
