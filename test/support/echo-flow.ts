@@ -1,0 +1,98 @@
+/**
+ * A victim's traffic with the LAN: numbered datagrams to the echo port of the LAN's host, which must come back in order and unchanged.
+ */
+import { LAN_ECHO_PORT, LAN_IP } from './lan.ts';
+import { parse } from './packets.ts';
+import { type Host, udpFrame } from './traffic.ts';
+import { until } from './until.ts';
+import type { Received, Vm } from './vm.ts';
+
+const OWN_PORT = 7001;
+const WINDOW = 32;
+const INTERVAL = 2;
+
+export class EchoFlow {
+  readonly vm: Vm;
+  readonly host: Host;
+  readonly others: Received[] = [];
+  sent = 0;
+  arrived = 0;
+  #timer: NodeJS.Timeout | null = null;
+  #failure: Error | null = null;
+
+  constructor(vm: Vm, host: Host) {
+    this.vm = vm;
+    this.host = host;
+  }
+
+  #payload(number: number): Buffer {
+    const payload = Buffer.alloc(20 + ((number * 37) % 1400), number & 0xff);
+    payload.writeUInt32BE(number);
+    return payload;
+  }
+
+  #step(send: boolean): void {
+    try {
+      if (send && this.sent - this.arrived < WINDOW) {
+        const frame = udpFrame(this.host, LAN_IP, this.#payload(this.sent), {
+          ports: [OWN_PORT, LAN_ECHO_PORT],
+          ip: { flags: 0 },
+        });
+        if (this.vm.trySend(frame)) this.sent++;
+      }
+      this.vm.pollReceived();
+      for (const one of this.vm.received.splice(0)) {
+        const got = parse(one.frame);
+        if (got.udp?.destinationPort !== OWN_PORT || got.ip?.source !== LAN_IP) {
+          this.others.push(one);
+          continue;
+        }
+        if (got.problems.some((problem) => problem !== '') && got.checksum !== 'partial') {
+          throw new Error(`an echo came back broken: ${got.problems.join()}`);
+        }
+        if (!got.udp.payload.equals(this.#payload(this.arrived))) {
+          throw new Error(`echo ${got.udp.payload.readUInt32BE()} came instead of ${this.arrived}`);
+        }
+        this.arrived++;
+      }
+    } catch (error) {
+      this.#failure ??= error as Error;
+    }
+  }
+
+  start(): void {
+    this.#timer ??= setInterval(() => this.#step(true), INTERVAL);
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+  }
+
+  async advance(count = 20): Promise<void> {
+    const goal = this.arrived + count;
+    await until('echoes from the LAN', () => {
+      if (this.#failure !== null) throw this.#failure;
+      return this.arrived >= goal;
+    });
+  }
+
+  /** Stops sending; every datagram must have come back. */
+  async finish(): Promise<void> {
+    this.stop();
+    await until(`the rest of the echoes (${this.arrived} of ${this.sent})`, () => {
+      this.#step(false);
+      if (this.#failure !== null) throw this.#failure;
+      return this.arrived === this.sent;
+    });
+  }
+
+  /** Forgets what is on its way: datagrams may be lost from here to the next start. */
+  restart(): void {
+    this.stop();
+    this.vm.pollReceived();
+    this.vm.received.length = 0;
+    this.sent = 0;
+    this.arrived = 0;
+  }
+}
