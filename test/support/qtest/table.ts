@@ -93,7 +93,8 @@ async function dpdk(): Promise<BackEnd> {
   child.on('exit', () => {
     ended = true;
   });
-  await until('testpmd to listen', () => existsSync(socket), 20_000);
+  const ready = () => existsSync(socket) && output.includes('testpmd>');
+  await until('testpmd to listen', ready, 30_000);
   return {
     name: 'DPDK net_vhost',
     socket,
@@ -102,7 +103,7 @@ async function dpdk(): Promise<BackEnd> {
       child.stdin!.write('show port stats 0\n');
       return until('the statistics of testpmd', () => {
         if (ended) throw new Error('testpmd ended');
-        const match = /RX-packets:\s+(\d+)/.exec(output.slice(from));
+        const match = /RX-packets:\s+(\d+)\s/.exec(output.slice(from));
         return match && { count: Number(match[1]) };
       }).then(({ count }) => count);
     },
