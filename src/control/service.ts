@@ -20,6 +20,10 @@ export const CONTROL_PORT = 7356;
 /** Requests a second and at once, for each VM; what is above is ignored. */
 const RATE = 20;
 const BURST = 40;
+/** Openings a second and at once, for each adapter: each maps rings of many megabytes. */
+const OPENINGS = { rate: 0.5, burst: 10 };
+/** Log lines a second and at once, for each adapter: a guest that opens and closes all the time fills no disk. */
+const LOG_LINES = { rate: 0.5, burst: 20 };
 /** So that a reply fits into one datagram of 1500 bytes. */
 const MAX_REPLY_BYTES = 1400;
 
@@ -60,7 +64,9 @@ export class ControlService {
   private readonly context: ControlContext;
   private readonly adapters: Controlled[];
   private readonly byName: Map<string, number>;
-  private readonly buckets: TokenBuckets;
+  private readonly requests: TokenBuckets;
+  private readonly openings: TokenBuckets;
+  private readonly logLines: TokenBuckets;
 
   constructor(context: ControlContext) {
     this.context = context;
@@ -70,14 +76,16 @@ export class ControlService {
       openings: new Openings(),
     }));
     this.byName = new Map(adapters.map(({ name }, index) => [name, index]));
-    this.buckets = new TokenBuckets(vms.length, RATE, BURST);
+    this.requests = new TokenBuckets(vms.length, RATE, BURST);
+    this.openings = new TokenBuckets(adapters.length, OPENINGS.rate, OPENINGS.burst);
+    this.logLines = new TokenBuckets(adapters.length, LOG_LINES.rate, LOG_LINES.burst);
   }
 
   /** Takes a UDP payload that came through the port of `vm`. Replies at once, later, or (over the limit) never. */
   receive(vm: number, peer: ControlPeer, payload: Uint8Array): void {
     const now = this.context.now();
     this.context.counters.add(vm, 'controlRequests');
-    if (!this.buckets.take(vm, now)) {
+    if (!this.requests.take(vm, now)) {
       this.context.counters.add(vm, 'controlRefused');
       return;
     }
@@ -203,9 +211,12 @@ export class ControlService {
 
   private open(asker: Asker, adapter: number, now: number): void {
     const { state } = this.context.view(adapter);
+    const { openings } = this.adapters[adapter];
     if (state === 'open' || state === 'down') {
       this.granted(asker, adapter, now);
-    } else if (this.adapters[adapter].openings.add(asker, now)) {
+    } else if (openings.count === 0 && !this.openings.take(adapter, now)) {
+      this.refuse(asker, 'unavailable', 'the adapter was opened too often: wait a few seconds');
+    } else if (openings.add(asker, now)) {
       this.context.openAdapter(adapter);
     } else {
       this.refuse(asker, 'unavailable', 'too many requests wait for this adapter');
@@ -217,7 +228,7 @@ export class ControlService {
     const { name } = this.context.plan.vms[asker.vm];
     lease.release();
     if (this.context.view(adapter).state !== 'closed' || openings.count > 0) {
-      this.context.log('info', `adapter closed by ${name}`, this.fields(adapter));
+      this.note(adapter, 'info', `adapter closed by ${name}`);
       this.context.closeAdapter(adapter, `closed by ${name}`);
     }
     this.refuseWaiting(adapter, `closed by ${name} meanwhile`);
@@ -227,7 +238,7 @@ export class ControlService {
 
   private tookOver(adapter: number, vm: number): void {
     const name = this.context.plan.vms[vm].name;
-    this.context.log('info', `adapter controlled by ${name}`, this.fields(adapter));
+    this.note(adapter, 'info', `adapter controlled by ${name}`);
     this.context.onChange(adapter);
   }
 
@@ -237,12 +248,12 @@ export class ControlService {
     const loser = lease.expire(now);
     if (loser !== NOBODY) {
       const name = this.context.plan.vms[loser].name;
-      this.context.log('warn', `lease of ${name} ended`, this.fields(adapter));
+      this.note(adapter, 'warn', `lease of ${name} ended`);
       this.context.onChange(adapter);
     }
     if (!lease.loss(now)) return;
     const { onControllerLoss } = this.context.plan.adapters[adapter];
-    this.context.log('warn', `no controller is left: ${onControllerLoss}`, this.fields(adapter));
+    this.note(adapter, 'warn', `no controller is left: ${onControllerLoss}`);
     if (onControllerLoss === 'close') {
       this.context.closeAdapter(adapter, 'no controller is left');
       this.refuseWaiting(adapter, 'the lease ended while it was being opened');
@@ -313,8 +324,9 @@ export class ControlService {
     this.context.reply(vm, peer, JSON.stringify(reply));
   }
 
-  private fields(adapter: number): Record<string, unknown> {
-    return { adapter: this.context.plan.adapters[adapter].name };
+  private note(adapter: number, level: 'info' | 'warn', message: string): void {
+    if (!this.logLines.take(adapter, this.context.now())) return;
+    this.context.log(level, message, { adapter: this.context.plan.adapters[adapter].name });
   }
 }
 

@@ -57,6 +57,7 @@ export class Rig {
   readonly replies: Reply[] = [];
   readonly texts: string[] = [];
   readonly closed: string[] = [];
+  readonly lines: string[] = [];
   readonly service: ControlService;
   private id = 0;
 
@@ -93,7 +94,7 @@ export class Rig {
         this.closed.push(reason);
       },
       onChange: () => {},
-      log: () => {},
+      log: (_, message) => this.lines.push(message),
     });
   }
 

@@ -172,6 +172,28 @@ describe('the control service', () => {
     expect(rig.closed.length).toBe(1);
   });
 
+  it('does not let an adapter be opened and closed all the time, nor the log be filled', () => {
+    const rig = new Rig();
+    let opened = 0;
+    for (let second = 0; second < 60; second++) {
+      for (let count = 0; count < 8; count++) {
+        const reply = rig.ask(FIRST, 'open');
+        if (reply === undefined) {
+          rig.opened();
+          opened++;
+        } else {
+          expect(reply).toMatchObject({ ok: false, error: 'unavailable' });
+        }
+        rig.ask(FIRST, 'close');
+      }
+      rig.pass(1000);
+    }
+    expect(opened).toBeLessThanOrEqual(10 + 60 / 2);
+    expect(rig.lines.length).toBeLessThanOrEqual(20 + 60 / 2);
+    rig.pass(2000);
+    rig.take(SECOND);
+  });
+
   it('tells a controller about its adapters', () => {
     const rig = new Rig(
       uplink(),
