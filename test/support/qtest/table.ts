@@ -76,9 +76,9 @@ async function dpdk(): Promise<BackEnd> {
   let output = '';
   let ended = false;
   const child: ChildProcess = spawn(
-    TESTPMD!,
+    'stdbuf', // or what it prints would wait in its buffer until the end
     [
-      ...['--no-huge', '-m', '192', '--no-pci', `--file-prefix=basewire${process.pid}`],
+      ...['-oL', TESTPMD!, '--no-huge', '-m', '192', '--no-pci', `--file-prefix=basewire${process.pid}`],
       ...['--lcores', '0@0,1@1', '--vdev', `net_vhost0,iface=${socket},queues=1`, '--'],
       ...['-i', '--total-num-mbufs=4096', '--nb-cores=1', '--forward-mode=rxonly', '--auto-start'],
     ],
