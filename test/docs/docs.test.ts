@@ -135,6 +135,16 @@ it('docs/hostile-guest.md has every hostile test, under the number that the test
   expect(missing, 'hostile tests without a row').toEqual([]);
 });
 
+it('npm commands that the documents name exist', () => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+  const named = DOCUMENTS.flatMap((name) =>
+    [...read(name).matchAll(/npm (run [\w:-]+|test\b)/g)].map(([, words]) =>
+      words.replace('run ', ''),
+    ),
+  );
+  expect(named.filter((script) => !(script in scripts))).toEqual([]);
+});
+
 describe.skipIf(!BUILT)('commands (needs dist/: npm run build)', () => {
   /** Every `basewire ...` of code in the documents, as words. */
   function commands(): string[][] {
@@ -172,16 +182,6 @@ describe.skipIf(!BUILT)('commands (needs dist/: npm run build)', () => {
     }
     expect(unknown).toEqual([]);
     expect(seen).toBeGreaterThan(8);
-  });
-
-  it('of npm that the documents name exist', () => {
-    const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
-    const named = DOCUMENTS.flatMap((name) =>
-      [...read(name).matchAll(/npm (run [\w:]+|test\b)/g)].map(([, words]) =>
-        words.replace('run ', ''),
-      ),
-    );
-    expect(named.filter((script) => !(script in scripts))).toEqual([]);
   });
 
   it('accept the configurations of the documents', () => {
