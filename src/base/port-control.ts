@@ -88,8 +88,8 @@ export class PortControl implements SessionHost, ListenerHost {
 
   connected(listener: Listener, fd: number): boolean {
     const { native, watcher, network, counters, port } = this.context;
-    counters.add(port.number, 'connects');
     const session = new Session(native, watcher, this, fd, offeredFeatures(network.plan.packed));
+    counters.add(port.number, 'connects');
     this.sessions.set(session, listener);
     if (port.attachments.length === 0 && port.vm.mac === null) port.forgetMac();
     port.attach(session.attachment);

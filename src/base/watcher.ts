@@ -27,7 +27,12 @@ export class Watcher {
   /** Watches `fd`; `edge`: each new event once, without reading (kicks). */
   watch(fd: number, events: number, edge: boolean, ready: Ready): void {
     const token = this.free.pop() ?? this.handlers.push(null) - 1;
-    this.waiter.add(fd, token, events, edge);
+    try {
+      this.waiter.add(fd, token, events, edge);
+    } catch (error) {
+      this.free.push(token);
+      throw error;
+    }
     this.handlers[token] = ready;
     this.tokens.set(fd, token);
   }

@@ -40,6 +40,8 @@ export class Listener {
   private file: SocketFile | null = null;
   private busy = false;
   private retryAt = 0;
+  /** When to watch the listening socket again, after accepting failed. */
+  private listenAgainAt = Number.POSITIVE_INFINITY;
   private retry = FIRST_RETRY;
   private complained = '';
 
@@ -85,8 +87,12 @@ export class Listener {
     this.retry = FIRST_RETRY;
   }
 
-  /** Client mode: tries to connect when it is time. */
+  /** Client mode: tries to connect when it is time. Server mode: listens again after a failure. */
   tick(now: number): void {
+    if (now >= this.listenAgainAt) {
+      this.listenAgainAt = Number.POSITIVE_INFINITY;
+      if (this.fd >= 0) this.watcher.watch(this.fd, EPOLLIN, false, () => this.accept());
+    }
     if (this.plan.mode !== 'client' || this.plan.fd >= 0 || this.busy || now < this.retryAt) return;
     try {
       this.complained = '';
@@ -106,8 +112,11 @@ export class Listener {
     for (let count = 0; count < ACCEPTS_PER_ROUND; count++) {
       const fd = this.native.unixAccept(this.fd);
       if (fd < 0) {
-        if (fd !== NONE_WAITS)
-          this.host.refused(`a connection could not be accepted (errno ${-fd})`);
+        if (fd === NONE_WAITS) return;
+        this.host.refused(`a connection could not be accepted (errno ${-fd})`);
+        // Out of descriptors, most likely: whoever waits would wake us for ever. Look again later.
+        this.watcher.unwatch(this.fd);
+        this.listenAgainAt = this.host.now() + LAST_RETRY;
         return;
       }
       this.take(fd);
@@ -132,7 +141,12 @@ export class Listener {
       this.host.refused(`process ${pid} of user ${uid} is not allowed to connect`);
       return;
     }
-    this.busy = this.host.connected(this, fd);
+    try {
+      this.busy = this.host.connected(this, fd);
+    } catch (error) {
+      this.native.closeDescriptor(fd);
+      this.host.refused(`a connection could not be served: ${(error as Error).message}`);
+    }
   }
 
   close(): void {

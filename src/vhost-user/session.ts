@@ -80,6 +80,7 @@ export class Session {
     const { pid, uid } = native.peerCredentials(fd);
     this.peer = { pid, uid };
     this.deadline = host.now() + OWNER_DEADLINE;
+    // Last: if it throws, the descriptor is still the caller's.
     watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
   }
 
@@ -95,8 +96,13 @@ export class Session {
   }
 
   private ready(events: number): void {
-    if (events & EPOLLOUT) this.flush();
-    if (!this.closed && events & ~EPOLLOUT) this.serve();
+    try {
+      if (events & EPOLLOUT) this.flush();
+      if (!this.closed && events & ~EPOLLOUT) this.serve();
+    } catch (error) {
+      // The system refused us something (descriptors, watches, memory): this connection's trouble, nobody else's.
+      this.close(`a request could not be served: ${(error as Error).message}`);
+    }
   }
 
   /** Serves what has come, at most a round of it: the rest is still readable and comes in the next round. */
