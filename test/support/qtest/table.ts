@@ -2,7 +2,7 @@
  * `npm run hostile-table`: tells the same lies to basewire and to DPDK's net_vhost and writes what became of each beside the
  * other into docs/hostile-guest.md. Needs QEMU, DPDK (package dpdk) and a build.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -78,7 +78,15 @@ async function dpdk(): Promise<BackEnd> {
   const child: ChildProcess = spawn(
     'stdbuf', // or what it prints would wait in its buffer until the end
     [
-      ...['-oL', TESTPMD!, '--no-huge', '-m', '192', '--no-pci', `--file-prefix=basewire${process.pid}`],
+      ...[
+        '-oL',
+        TESTPMD!,
+        '--no-huge',
+        '-m',
+        '192',
+        '--no-pci',
+        `--file-prefix=basewire${process.pid}`,
+      ],
       ...['--lcores', '0@0,1@1', '--vdev', `net_vhost0,iface=${socket},queues=1`, '--'],
       ...['-i', '--total-num-mbufs=4096', '--nb-cores=1', '--forward-mode=rxonly', '--auto-start'],
     ],
@@ -164,7 +172,9 @@ if (missing.length > 0) {
 const ours = await column(basewire);
 const theirs = await column(dpdk);
 const rows = LIES.map(({ name }, index) => `| ${name} | ${ours[index]} | ${theirs[index]} |`);
-const version = /DPDK ([\d.]+)/.exec(await versionOfDpdk())?.[1] ?? '';
+const version = execFileSync('dpkg-query', ['-W', '-f', '${source:Upstream-Version}', 'dpdk'], {
+  encoding: 'utf8',
+});
 const table = [
   `| the guest offers | basewire | DPDK ${version} net_vhost |`,
   '|---|---|---|',
@@ -175,16 +185,3 @@ const [head, rest] = text.split(BEGIN);
 const tail = rest?.split(END)[1];
 if (tail === undefined) throw new Error(`${DOCUMENT} lacks the marks ${BEGIN} and ${END}`);
 writeFileSync(DOCUMENT, `${head}${BEGIN}\n\n${table}\n\n${END}${tail}`);
-
-function versionOfDpdk(): Promise<string> {
-  return new Promise((resolve) => {
-    let output = '';
-    const child = spawn(TESTPMD!, ['--version']);
-    const keep = (data: Buffer): void => {
-      output += data;
-    };
-    child.stdout.on('data', keep);
-    child.stderr.on('data', keep);
-    child.on('close', () => resolve(output));
-  });
-}
