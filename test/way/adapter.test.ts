@@ -88,6 +88,17 @@ describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
     await until('b holds the adapter', async () => (await control(b, B, 'open')).ok === true);
   }
 
+  /** Sees that one controller is put off while the other holds the lease, however slow this machine is. */
+  async function heldOff(standBy: [Vm, Host], holder: [Vm, Host]): Promise<void> {
+    await until('the stand-by is put off', async () => {
+      await pause(100);
+      if ((await control(...holder, 'open')).ok !== true) return false;
+      const { ok, error } = await control(...standBy, 'open');
+      if (ok) await control(...standBy, 'close'); // the lease ended in between
+      return error === 'held' && (await uplink()).openedBy === (holder[0] === b ? 'b' : 'c');
+    });
+  }
+
   test('is closed to begin with: unreachable', async () => {
     await a.send(udpFrame(A, LAN_IP, Buffer.from('anybody?')));
     const { icmp, ip } = await take(a, 'an ICMP error', ({ icmp }) => icmp !== undefined);
@@ -177,8 +188,7 @@ describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
   });
 
   test('goes on without its controller, and is taken over by the stand-by', async () => {
-    await open();
-    expect(await control(c, C, 'open')).toMatchObject({ ok: false, error: 'held' });
+    await heldOff([c, C], [b, B]);
     b.close();
     let datagrams = 0;
     await until('the stand-by has it', async () => {
@@ -187,16 +197,16 @@ describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
       return (await control(c, C, 'open')).ok === true;
     });
     expect(datagrams).toBeGreaterThan(1);
-    expect(await uplink()).toMatchObject({ state: 'open', openedBy: 'c' });
     b = await world.vm('b');
-    expect(await control(b, B, 'open')).toMatchObject({ ok: false, error: 'held' });
-    expect(await control(b, B, 'close')).toMatchObject({ ok: false, error: 'held' });
+    await heldOff([b, B], [c, C]);
   });
 
   test('is closed by its holder', async () => {
-    const holder = (await uplink()).openedBy === 'c' ? ([c, C] as const) : ([b, B] as const);
-    expect(await control(...holder, 'open')).toMatchObject({ ok: true });
-    expect(await control(...holder, 'close')).toMatchObject({ ok: true, state: 'closed' });
+    await until('it is closed by whom it is held', async () => {
+      await pause(100);
+      const replies = [await control(b, B, 'close'), await control(c, C, 'close')];
+      return replies.every(({ ok }) => ok);
+    });
     expect(await uplink()).toMatchObject({ state: 'closed', openedBy: null });
     await a.send(udpFrame(A, LAN_IP, Buffer.from('closed?')));
     await take(a, 'unreachable', ({ icmp }) => icmp?.type === 3);
