@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { complain, root, step } from '../../scripts/steps.mjs';
-import { paths } from '../paths.ts';
+import { type ImageMade, imageMade, paths } from '../paths.ts';
 import { alpineRoot, busyboxRoot } from './root.ts';
 import { cpio, withFolders } from './cpio.ts';
 import { kernel } from './kernel.ts';
@@ -16,19 +16,13 @@ import { newerQemu } from './newer-qemu.ts';
 import { ownFiles } from './own-files.ts';
 import { toolbox, tools } from './tools.ts';
 
-/** What an image was made of, in `image.json`. */
-interface Made {
-  key: string;
-  root: 'alpine' | 'busybox';
-}
-
 async function build(): Promise<void> {
   mkdirSync(paths.guest, { recursive: true });
   const key = keyOfSources();
-  const made = readMade();
+  const made = imageMade();
   const whole = [paths.kernel, paths.initrd, paths.busybox].every((file) => existsSync(file));
   // A guest without Alpine is built anew each time: perhaps Alpine can be had by now.
-  if (made?.key === key && made.root === 'alpine' && whole) return;
+  if (made?.key === key && made.root === 'Alpine' && whole) return;
 
   const modules = await kernel();
   await toolbox();
@@ -38,8 +32,8 @@ async function build(): Promise<void> {
   await step('guest image', async () => {
     const entries = withFolders([...base, ...modules, ...extra, ...ownFiles()]);
     writeFileSync(paths.initrd, cpio(entries));
-    const made: Made = { key, root: alpine ? 'alpine' : 'busybox' };
-    writeFileSync(join(paths.guest, 'image.json'), JSON.stringify(made));
+    const made: ImageMade = { key, root: alpine ? 'Alpine' : 'busybox' };
+    writeFileSync(paths.image, JSON.stringify(made));
   });
 }
 
@@ -52,14 +46,6 @@ function keyOfSources(): string {
     if (/\.\w+$|^basewire|^files\//.test(name)) hash.update(name).update(readFileSync(file));
   }
   return hash.digest('hex');
-}
-
-function readMade(): Made | undefined {
-  try {
-    return JSON.parse(readFileSync(join(paths.guest, 'image.json'), 'utf8')) as Made;
-  } catch {
-    return undefined;
-  }
 }
 
 try {

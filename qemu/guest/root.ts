@@ -64,12 +64,12 @@ export async function busyboxRoot(): Promise<Entry[]> {
       unpackPackages(netcat, ['netcat-traditional', 'libc6']),
     );
   }
-  const files = libraries(netcat, 'nc', 'nc.traditional');
+  const files = libraries(netcat, 'nc.traditional', 'nc.traditional');
   if (files.length === 0) throw new SetupError('The package netcat-traditional holds no nc.');
   const links = applets
     .split('\n')
     .filter((path) => path !== '' && path !== 'bin/busybox')
-    .filter((path) => !files.some((file) => file.path === path) && !/(^|\/)nc$/.test(path));
+    .filter((path) => !files.some((file) => file.path === path));
   const account = Buffer.from('root::0:0:root:/root:/bin/sh\n');
   return [
     ...['proc', 'sys', 'dev', 'tmp', 'run', 'root', 'srv', 'var/log'].map((path): Entry => {

@@ -27,7 +27,9 @@ afterEach(async () => {
 
 /** Starts the script; answer N of the list goes to request N, '' is a lost one, the last repeats. */
 function start(answers: string[]): { child: ReturnType<typeof spawn>; output: () => string } {
-  answers.forEach((answer, index) => writeFileSync(join(folder, `answer${index + 1}`), answer));
+  for (const [index, answer] of answers.entries()) {
+    writeFileSync(join(folder, `answer${index + 1}`), answer);
+  }
   const program = (name: string, body: string): void => {
     writeFileSync(join(folder, name), `#!/bin/sh\n${body}\n`);
     chmodSync(join(folder, name), 0o755);
