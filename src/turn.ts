@@ -79,6 +79,13 @@ export class Turn {
   private dirtyCount = 0;
   private readonly signals = new Int32Array(MAX_SIGNALS);
   private signalCount = 0;
+  /**
+   * Now, in milliseconds. A cell and no parameter: V8 makes an object of each fraction that is passed on, and an empty turn
+   * should leave no garbage.
+   */
+  readonly time: Float64Array;
+  /** Milliseconds that a port is looked at without being asked after its last work. */
+  spin = 0;
 
   constructor(context: TurnContext) {
     this.context = context;
@@ -87,19 +94,26 @@ export class Turn {
     this.cells = context.counters.cells;
     this.ports = context.ports;
     this.adapters = context.adapters;
+    this.time = context.router.time;
   }
 
   /** One turn at `now` (milliseconds). Returns how many datagrams it found: 0 means that nothing was to be done. */
   run(now: number): number {
+    this.time[0] = now;
+    return this.next();
+  }
+
+  /** `run` at `time`. */
+  next(): number {
     const { storage, context } = this;
     storage.clear();
     // What waited outside, for a neighbour's address for instance, goes first and alone: what is gathered now must not overtake it.
-    const found = context.outbox.length > 0 ? 0 : this.gather(now);
+    const found = context.outbox.length > 0 ? 0 : this.gather();
     const gathered = storage.count;
     if (context.outbox.length > 0) context.outbox.moveTo(storage);
-    context.router.route(gathered, now);
+    context.router.route(gathered);
     if (context.tracer.wanted) context.tracer.routed(gathered, this.copies.carried);
-    const released = this.deliver(now);
+    const released = this.deliver();
     if (context.tracer.wanted) context.tracer.delivered(this.copies.carried);
     this.publish();
     return found + released + storage.count - gathered;
@@ -107,7 +121,7 @@ export class Turn {
 
   // --- gather -----------------------------------------------------------------------------------
 
-  private gather(now: number): number {
+  private gather(): number {
     const { active, copies, context } = this;
     const count = active.length;
     let found = 0;
@@ -120,7 +134,7 @@ export class Turn {
         if (attachment !== null) {
           const taken = this.gatherPort(port, attachment);
           if (taken > 0) {
-            port.lastWork = now;
+            port.lastWork = this.time[0];
             found += taken;
           }
         }
@@ -197,10 +211,10 @@ export class Turn {
 
   // --- deliver ----------------------------------------------------------------------------------
 
-  private deliver(now: number): number {
+  private deliver(): number {
     const { storage, copies } = this;
     copies.delivering = true;
-    const released = this.deliverBacklogs(now);
+    const released = this.deliverBacklogs();
     const { to, from } = storage;
     const vms = this.ports.length;
     // Broadcasts and segments append slots while this runs.
@@ -208,7 +222,7 @@ export class Turn {
     while (slot < storage.count) {
       const port = to[slot];
       if (port >= 0 && port < vms) {
-        slot = this.deliverRun(this.ports[port], slot, now);
+        slot = this.deliverRun(this.ports[port], slot);
         continue;
       }
       if (port >= 0) {
@@ -227,7 +241,7 @@ export class Turn {
   }
 
   /** Puts a run of slots between the same two ports into the VM's input buffer; returns the slot behind the run. */
-  private deliverRun(port: Port, first: number, now: number): number {
+  private deliverRun(port: Port, first: number): number {
     const { storage, copies, cells } = this;
     const { to, from, count } = storage;
     const source = from[first];
@@ -257,14 +271,17 @@ export class Turn {
           continue;
         }
       }
-      this.deliverTo(port, slot, now);
+      this.deliverTo(port, slot);
       slot++;
     }
+    // Who gets something soon has something to say: looked at without waiting for its notification.
+    this.activate(port);
+    port.lastWork = this.time[0];
     return end;
   }
 
   /** Puts one slot into a VM's input buffer, or into its backlog. */
-  private deliverTo(port: Port, slot: number, now: number): void {
+  private deliverTo(port: Port, slot: number): void {
     const { storage } = this;
     const attachment = port.current;
     if (attachment === null || !attachment.receives) {
@@ -289,8 +306,6 @@ export class Turn {
       return;
     }
     if (from >= 0) this.cells[this.recordOf(from) + WAITING]++;
-    port.lastWork = now;
-    this.activate(port);
   }
 
   /** 0, FULL, or a drop cell. */
@@ -354,7 +369,7 @@ export class Turn {
   }
 
   /** What waited for buffers, oldest first. */
-  private deliverBacklogs(now: number): number {
+  private deliverBacklogs(): number {
     let released = 0;
     for (const port of this.active) {
       const { backlog, current } = port;
@@ -377,7 +392,7 @@ export class Turn {
         this.settle(from, port.number, outcome);
         released++;
       }
-      if (released > 0) port.lastWork = now;
+      if (released > 0) port.lastWork = this.time[0];
     }
     // The backlogs' bytes may be used again from here on.
     if (released > 0) this.copies.deliver();
@@ -468,11 +483,13 @@ export class Turn {
   }
 
   /**
-   * Stops looking at ports without work since `since`, once their drivers have been asked to notify us and nothing came
+   * Stops looking at ports without work for `spin`, once their drivers have been asked to notify us and nothing came
    * in between. Their notifications stay suppressed while they are looked at.
    */
-  quieten(since: number, now: number): void {
+  quieten(): void {
     const { active } = this;
+    const now = this.time[0];
+    const since = now - this.spin;
     for (let index = active.length - 1; index >= 0; index--) {
       const port = active[index];
       if (port.lastWork > since) continue;

@@ -65,7 +65,7 @@ async function measureVariant(lab: Lab, variant: Variant, peers: Candidate[], si
       measured.get(candidate.name)!.push(sizesMeasured);
       const rates = [...sizesMeasured].map(([bytes, m]) => {
         const lost = m.lost === 0 ? '' : ` (${m.lost} lost)`;
-        return `${bytes} B ${quantity(m.rate, '/s')}${lost}`;
+        return `${bytes} B ${quantity(m.rate, '/s')}${lost} (generator ${quantity(m.ceiling, '/s')})`;
       });
       lab.say(`round ${round + 1}/${lab.timing.rounds}${variant.name} ${candidate.name}: ${rates.join(', ')}`);
     }

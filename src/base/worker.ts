@@ -3,6 +3,7 @@
  * while there is work, serves sockets between them, and sleeps in one native wait. It never returns to Node's event loop:
  * messages from the main thread are taken when the wake eventfd says so.
  */
+import { performance } from 'node:perf_hooks';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { native } from '../native.ts';
 import { Base } from './base.ts';
@@ -42,16 +43,18 @@ function run(): void {
   post({ kind: 'ready' });
 
   const { turn, watcher } = base;
-  const spin = plan.datapath.spinMicroseconds / 1000;
+  turn.spin = plan.datapath.spinMicroseconds / 1000;
   const busyPolling = plan.datapath.poll === 'busy';
   let now = clock();
   let lastLook = now;
   let tickAt = now;
   while (!stopping) {
     beat[BEAT.rounds]++;
-    turn.run(now);
-    now = clock();
-    if (!busyPolling) turn.quieten(now - spin, now);
+    turn.time[0] = now;
+    turn.next();
+    now = performance.now();
+    turn.time[0] = now;
+    if (!busyPolling) turn.quieten();
     base.checkFaults();
     if (now >= tickAt) {
       const wait = base.tick(now);

@@ -46,8 +46,8 @@ export class Router {
   private readonly adapterNetworks: Network[];
   private readonly cells: Float64Array;
   private readonly elsewhere: Elsewhere;
-  /** Millisecond clock of this turn, for rate limits. */
-  now = 0;
+  /** Millisecond clock of this turn. */
+  readonly time = new Float64Array(1);
 
   constructor(context: ElsewhereContext) {
     this.storage = context.storage;
@@ -62,8 +62,7 @@ export class Router {
   }
 
   /** Decides for slots [0, end): what the gather stage took. Answers of the base are appended, decided already. */
-  route(end: number, now: number): void {
-    this.now = now;
+  route(end: number): void {
     const { from } = this.storage;
     const vms = this.ports.length;
     let left = 0;
@@ -106,6 +105,11 @@ export class Router {
               from,
             );
     }
+  }
+
+  /** For rate limits. */
+  get now(): number {
+    return this.time[0];
   }
 
   /** A datagram out of a VM's output buffer. */

@@ -134,7 +134,8 @@ export class Lab {
         break;
       case 'quieten':
         this.#now = op.now;
-        this.#base.turn.quieten(op.now, op.now);
+        this.#base.turn.time[0] = op.now;
+        this.#base.turn.quieten();
         break;
       case 'end':
         this.end();
