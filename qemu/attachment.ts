@@ -23,11 +23,13 @@ export interface Attachment {
   socket?: number;
   /** Further properties of the device, such as `csum=off`. */
   device?: readonly string[];
+  /** Further properties of the memory, such as `hugetlb=on`. */
+  memoryBackend?: readonly string[];
 }
 
 /** @returns the arguments, for `VmOptions.attachment` */
 export function attachment(options: Attachment): string[] {
-  const { config, vm, qemu, memory = 256, queues = 1, socket = 1, device = [] } = options;
+  const { config, vm, qemu, memory = 256, queues = 1, socket = 1 } = options;
   const args = [
     ...['qemu-args', vm, '--config', config, '--qemu-version', qemu.version.join('.')],
     ...['--no-kvm', '--memory', `${memory}M`, '--queues', `${queues}`],
@@ -38,8 +40,14 @@ export function attachment(options: Attachment): string[] {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const words = printed.trim().split(/\s+/);
-  const at = words.findIndex((word) => word.startsWith('virtio-net-pci,'));
-  if (at < 0) throw new Error(`basewire qemu-args printed no network device:\n${printed}`);
-  words[at] = [words[at], ...device].join(',');
+  extend(words, 'virtio-net-pci', options.device ?? []);
+  extend(words, 'memory-backend-memfd', options.memoryBackend ?? []);
   return words;
+}
+
+/** Adds properties to the option of this kind. */
+function extend(words: string[], kind: string, properties: readonly string[]): void {
+  const at = words.findIndex((word) => word.startsWith(`${kind},`));
+  if (at < 0) throw new Error(`basewire qemu-args printed no ${kind}:\n${words.join(' ')}`);
+  words[at] = [words[at], ...properties].join(',');
 }

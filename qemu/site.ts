@@ -25,6 +25,8 @@ export interface GuestPlan {
   /** Another QEMU than the site's. */
   qemu?: Qemu;
   memory?: number;
+  /** Properties of the memory, such as `hugetlb=on`. */
+  memoryBackend?: string[];
   queues?: number;
   /** Further keys of the VM in the configuration, such as `socket`. */
   vm?: Record<string, unknown>;

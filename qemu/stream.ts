@@ -39,7 +39,7 @@ export class Stream {
     const source = [
       'i=0',
       'while [ ! -e stop ]; do',
-      `i=$((i + 1)); echo "piece $i"; ${piece}; echo $i >count; sleep ${pause}`,
+      `i=$((i + 1)); echo "piece $i"; ${piece}; echo $i >count.new; mv count.new count; sleep ${pause}`,
       'done',
     ].join('\n');
     const send = `sh source | tee pipe | nc ${to} ${DIGEST_PORT} >answer 2>&1; echo "status $?" >>answer`;

@@ -64,17 +64,21 @@ function driver(title: string, needs: Need[], qemu: Qemu | undefined): void {
       });
     }
 
-    phase(`the driver is unbound and bound ${REBINDS} times`, 60_000 + REBINDS * 6_000, async () => {
-      const connects = await site.daemon.count('web', 'connects');
-      for (let round = 0; round < REBINDS; round++) {
-        await hotplug.rebindDriver(site.vm('web'));
-        await site.vm('web').ok('ping -c 1 -W 10 db');
-      }
-      await trafficFlows();
-      await holds(running);
-      // All on the same connection.
-      expect(await site.daemon.count('web', 'connects')).toBe(connects);
-    });
+    phase(
+      `the driver is unbound and bound ${REBINDS} times`,
+      60_000 + REBINDS * 6_000,
+      async () => {
+        const connects = await site.daemon.count('web', 'connects');
+        for (let round = 0; round < REBINDS; round++) {
+          await hotplug.rebindDriver(site.vm('web'));
+          await site.vm('web').ok('ping -c 1 -W 10 db');
+        }
+        await trafficFlows();
+        await holds(running);
+        // All on the same connection.
+        expect(await site.daemon.count('web', 'connects')).toBe(connects);
+      },
+    );
 
     phase(`the device is unplugged and plugged ${REPLUGS} times`, 180_000, async () => {
       for (let round = 0; round < REPLUGS; round++) {
@@ -99,19 +103,23 @@ function driver(title: string, needs: Need[], qemu: Qemu | undefined): void {
       await holds(running);
     });
 
-    phase('a snapshot is saved and loaded: the guest is back in the past, and connected', 240_000, async () => {
-      const web = site.vm('web');
-      await hotplug.addSnapshotDisk(web, join(site.daemon.folder, 'disk.qcow2'));
-      await web.ok('echo before >/run/when');
-      await hotplug.saveSnapshot(web);
-      await trafficFlows();
-      await web.ok('echo after >/run/when');
-      await hotplug.loadSnapshot(web);
-      await web.qmp.execute('cont');
-      expect(await web.ok('cat /run/when')).toBe('before');
-      await trafficFlows();
-      await holds(running);
-    });
+    phase(
+      'a snapshot is saved and loaded: the guest is back in the past, and connected',
+      240_000,
+      async () => {
+        const web = site.vm('web');
+        await hotplug.addSnapshotDisk(web, join(site.daemon.folder, 'disk.qcow2'));
+        await web.ok('echo before >/run/when');
+        await hotplug.saveSnapshot(web);
+        await trafficFlows();
+        await web.ok('echo after >/run/when');
+        await hotplug.loadSnapshot(web);
+        await web.qmp.execute('cont');
+        expect(await web.ok('cat /run/when')).toBe('before');
+        await trafficFlows();
+        await holds(running);
+      },
+    );
 
     phase('nothing is left of guests that ended', 120_000, async () => {
       for (const name of ['web', 'db']) {
