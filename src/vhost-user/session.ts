@@ -192,7 +192,10 @@ export class Session {
     if (this.unsent.length === 0) {
       const sent = this.native.send(this.fd, bytes, 0, bytes.length, null, 0);
       if (sent === bytes.length) return;
-      if (sent < 0 && sent !== -11) return this.close('a reply could not be sent');
+      if (sent < 0 && sent !== -11) {
+        this.close('a reply could not be sent');
+        return;
+      }
       this.unsent.push(sent > 0 ? bytes.subarray(sent) : bytes);
       this.unsentBytes += bytes.length - Math.max(sent, 0);
       this.watcher.change(this.fd, EPOLLIN | EPOLLOUT);
@@ -211,7 +214,10 @@ export class Session {
       const bytes = this.unsent[0];
       const sent = this.native.send(this.fd, bytes, 0, bytes.length, null, 0);
       if (sent === -11) return;
-      if (sent < 0) return this.close('a reply could not be sent');
+      if (sent < 0) {
+        this.close('a reply could not be sent');
+        return;
+      }
       this.unsentBytes -= sent;
       if (sent < bytes.length) {
         this.unsent[0] = bytes.subarray(sent);
