@@ -15,6 +15,7 @@
         'native/descriptors.cc',
         'native/memory.cc',
         'native/packet.cc',
+        'native/process.cc',
         'native/regions.cc',
         'native/sockets.cc',
         'native/waiter.cc',

@@ -49,5 +49,6 @@ void addDescriptors(Napi::Env env, Napi::Object exports, Environment& environmen
 void addWaiter(Napi::Env env, Napi::Object exports, Environment& environment);
 void addSockets(Napi::Env env, Napi::Object exports, Environment& environment);
 void addPacket(Napi::Env env, Napi::Object exports, Environment& environment);
+void addProcess(Napi::Env env, Napi::Object exports, Environment& environment);
 
 }  // namespace basewire

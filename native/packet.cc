@@ -5,6 +5,7 @@
 // the administrator's word on bandwidth and fairness, and without it a full device queue drops at once.
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <numeric>
@@ -76,6 +77,22 @@ struct ClosedUnlessReleased {
   }
 };
 
+int packetSocketDescriptor() { return socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); }
+
+/** packetSocket(): receives nothing yet. The only call here that needs CAP_NET_RAW. */
+Napi::Value packetSocket(const Napi::CallbackInfo& info) {
+  const int fd = packetSocketDescriptor();
+  if (fd < 0) throw systemError(info.Env(), errno, "socket");
+  return Napi::Number::New(info.Env(), fd);
+}
+
+/** Takes both rings away, so that options can be set again; fails while they are mapped. */
+bool removeRings(int fd) {
+  const tpacket_req3 none = {};
+  return setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none) == 0 &&
+         setsockopt(fd, SOL_PACKET, PACKET_TX_RING, &none, sizeof none) == 0;
+}
+
 /** packetOpen(options) */
 Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -102,8 +119,11 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   const uint64_t mapBytes = receiveBytes + transmitBlock * transmitBlocks;
   if (mapBytes > INT32_MAX) throw Napi::RangeError::New(env, "the rings are 2 GiB or more");
 
-  ClosedUnlessReleased packet{socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
-  if (packet.fd < 0) throw systemError(env, errno, "socket");
+  const bool made = options.Get("socket").IsUndefined();
+  const int given = made ? -1 : static_cast<int>(option(env, options, "socket", INT32_MAX));
+  ClosedUnlessReleased packet{made ? packetSocketDescriptor() : fcntl(given, F_DUPFD_CLOEXEC, 3)};
+  if (packet.fd < 0) throw systemError(env, errno, made ? "socket" : "fcntl");
+  if (!made && !removeRings(packet.fd)) throw systemError(env, errno, "setsockopt", "PACKET_RX_RING");
   const int version = TPACKET_V3;
   setOption(env, packet.fd, PACKET_VERSION, "PACKET_VERSION", &version, sizeof version);
   const int on = 1;
@@ -156,6 +176,29 @@ Napi::Value packetBind(const Napi::CallbackInfo& info) {
   addUnicast(info.Env(), fd, interfaceIndex, info[2]);
   bindTo(info.Env(), fd, interfaceIndex);
   return info.Env().Undefined();
+}
+
+/** packetClose(fd, interfaceIndex, unicast): also where other descriptors of the socket stay open. */
+Napi::Value packetClose(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const ClosedUnlessReleased packet{descriptor(info, 0)};
+  if (info[2].IsTypedArray() && info[2].As<Napi::TypedArray>().ByteLength() == ETH_ALEN) {
+    packet_mreq membership = {};
+    membership.mr_ifindex = integer(info, 1, "the interface index", 1);
+    membership.mr_type = PACKET_MR_UNICAST;
+    membership.mr_alen = ETH_ALEN;
+    memcpy(membership.mr_address, info[2].As<Napi::Uint8Array>().Data(), ETH_ALEN);
+    // Fails when the interface is gone, and the membership with it.
+    setsockopt(packet.fd, SOL_PACKET, PACKET_DROP_MEMBERSHIP, &membership, sizeof membership);
+  }
+  // No kernel unbinds a packet socket in the same way; an EtherType that nobody uses, on the loopback interface, comes to the same.
+  sockaddr_ll nowhere = {};
+  nowhere.sll_family = AF_PACKET;
+  nowhere.sll_protocol = htons(0x88b5);  // IEEE 802, local experimental
+  nowhere.sll_ifindex = 1;
+  bind(packet.fd, reinterpret_cast<const sockaddr*>(&nowhere), sizeof nowhere);
+  removeRings(packet.fd);
+  return env.Undefined();
 }
 
 /** packetSend(fd): raw Node-API, once per turn. */
@@ -212,6 +255,8 @@ Napi::Value interfaceInfo(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void addPacket(Napi::Env env, Napi::Object exports, Environment& environment) {
+  define(env, exports, "packetSocket", wrapped<packetSocket>, &environment);
+  define(env, exports, "packetClose", wrapped<packetClose>, &environment);
   define(env, exports, "packetOpen", wrapped<packetOpen>, &environment);
   define(env, exports, "packetBind", wrapped<packetBind>, &environment);
   define(env, exports, "packetSend", packetSend, &environment);

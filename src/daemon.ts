@@ -9,6 +9,7 @@ import { AdminServer } from './admin/server.ts';
 import { Traces } from './admin/traces.ts';
 import { BaseState } from './base-state.ts';
 import type { BasePlan, FromWorker } from './base/plan.ts';
+import { macBytes } from './config/addresses.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { type Log, LogLimiter } from './log.ts';
 import { makeSocketFolder, removeSocketFile, rememberSocketFile } from './socket-file.ts';
@@ -34,6 +35,8 @@ export interface DaemonOptions {
   };
   /** File of the warm state; null: it lives as long as this process. */
   stateFile: string | null;
+  /** Packet sockets kept per adapter (see supervision/privileges.ts); the daemon's from here on. */
+  packetSockets?: readonly number[];
   /** One-port mode: end when the front-end ends. */
   exitWithFrontend: boolean;
   /** Another worker than the built one, for tests. */
@@ -230,13 +233,29 @@ export class Daemon {
   #openAdapter(adapter: number): void {
     const plan = this.#options.plan.adapters[adapter];
     if (!plan) return;
-    const answer = openAdapter(adapter, plan);
+    const answer = openAdapter(adapter, plan, this.#options.packetSockets?.[adapter]);
     if (answer.kind === 'adapterRefused') {
       this.#log.logger.warn({ adapter: plan.name, reason: answer.reason }, 'adapter not opened');
     }
     if (!this.#worker.send(answer) && answer.kind === 'adapterOpened') {
       native.closeDescriptor(answer.fd);
     }
+  }
+
+  /** A worker that failed left its adapters' sockets bound, with rings; closing its descriptors does not end the kept ones. */
+  #quietPacketSockets(): void {
+    const kept = this.#options.packetSockets ?? [];
+    kept.forEach((fd, adapter) => {
+      if (fd < 0) return;
+      const { mac, interface: name } = this.#options.plan.adapters[adapter]!;
+      let index = 1;
+      try {
+        index = native.interfaceInfo(name).index;
+      } catch {
+        // No such interface now: nothing is bound to it.
+      }
+      native.packetClose(native.duplicate(fd), index, mac === null ? null : macBytes(mac));
+    });
   }
 
   /** In one-port mode on an inherited connection: nothing can come after its end. */
@@ -252,6 +271,7 @@ export class Daemon {
     }
     this.state.workerLost();
     this.#traces.end();
+    this.#quietPacketSockets();
     this.state.workerRestarts += 1;
     this.#log.logger.error(
       { reason, pauseMs, restarts: this.state.workerRestarts },

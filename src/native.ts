@@ -58,6 +58,8 @@ export interface PacketOptions {
   frames: number;
   /** Unicast MAC address to receive besides the interface's own (PACKET_MR_UNICAST), or null. */
   unicast: Uint8Array | null;
+  /** A packet socket that exists already (`packetSocket`) and stays the caller's: the result's `fd` is another descriptor of it. */
+  socket?: number;
 }
 
 export interface PeerCredentials {
@@ -157,6 +159,13 @@ export interface Native {
    * PACKET_IGNORE_OUTGOING, PACKET_LOSS off, both rings, bound to the interface for ETH_P_ALL. Needs CAP_NET_RAW: throws EPERM otherwise.
    */
   packetOpen(options: PacketOptions): PacketSocket;
+  /** A packet socket without rings that receives nothing: what `packetOpen` takes as `socket`. Needs CAP_NET_RAW. */
+  packetSocket(): number;
+  /**
+   * Closes a socket of `packetOpen`, its rings unmapped before. The socket receives nothing more and holds no memory, even where other
+   * descriptors of it stay open. `interfaceIndex` and `unicast`: as it was bound last.
+   */
+  packetClose(fd: number, interfaceIndex: number, unicast: Uint8Array | null): void;
   /**
    * Binds an open packet socket to another interface index (after the interface was made anew). `unicast` is what packetOpen
    * got: the kernel forgot it together with the old interface.
@@ -170,6 +179,20 @@ export interface Native {
   interfaceInfo(name: string): { index: number; mac: Uint8Array; mtu: number; flags: number };
   /** An rtnetlink socket joined to RTMGRP_LINK, non-blocking: read it with `receive`. */
   netlinkOpen(): number;
+
+  // --- the process ---------------------------------------------------------------------------------
+  /**
+   * Replaces this process by `program` (execve), without ambient capabilities; `descriptors` (-1: none) stay open there. The
+   * other threads are gone. Returns only by throwing.
+   */
+  executeWithout(
+    program: string,
+    words: string[],
+    environment: string[],
+    descriptors: Int32Array,
+  ): never;
+  /** PR_SET_DUMPABLE: false keeps the process's own user from tracing it, and core files from being written. */
+  setDumpable(on: boolean): void;
 
   // --- for tests: the front-end's side -----------------------------------------------------------
   /** memfd_create (allow sealing when asked) of `bytes` bytes. */

@@ -4,6 +4,7 @@
  */
 import { EPOLLIN, EPOLLOUT } from '../base/watcher.ts';
 import type { ToWorker } from '../base/plan.ts';
+import { parseMac } from '../wire/mac.ts';
 import type { AdapterContext } from './context.ts';
 import { ReceiveRing } from './receive-ring.ts';
 import { TransmitRing } from './transmit-ring.ts';
@@ -80,7 +81,9 @@ export class AttachedSocket {
     this.readStatistics();
     this.context.native.unmapRegion(this.region);
     this.context.watcher.unwatch(this.fd);
-    this.context.native.closeDescriptor(this.fd);
+    const { mac } = this.context.plan;
+    const unicast = mac === null ? null : parseMac(mac);
+    this.context.native.packetClose(this.fd, this.interfaceIndex, unicast);
   }
 
   /** The turn gathers and publishes. An error (the interface went down) must be read, or it is reported for ever. */

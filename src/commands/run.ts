@@ -1,27 +1,61 @@
 /** `basewire run --config FILE`: the daemon, in the foreground. */
+import { chownSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { BasePlan } from '../base/plan.ts';
 import { environmentWarnings } from '../config/environment.ts';
 import { loadConfig } from '../config/load.ts';
 import { buildPlan } from '../config/plan.ts';
-import { DEFAULT_ADMIN_SOCKET } from '../config/schema.ts';
+import { type Config, DEFAULT_ADMIN_SOCKET } from '../config/schema.ts';
+import { groupId, primaryGroupId, userId } from '../config/users.ts';
 import { Log } from '../log.ts';
+import type { Account } from '../supervision/privileges.ts';
 
 export async function run(options: { config: string }): Promise<number> {
   const { file, config, warnings } = loadConfig(options.config);
   const plan = buildPlan(config);
   // Only now the addon: a wrong configuration is named even where it isn't built.
   const { Daemon } = await import('../daemon.ts');
+  const { lessen } = await import('../supervision/privileges.ts');
+  const { makeSocketFolder } = await import('../socket-file.ts');
+  const adminSocket = config.admin?.socket ?? DEFAULT_ADMIN_SOCKET;
+  const account = accountOf(config);
+  if (account !== null) makeFoldersFor(account, plan, adminSocket, makeSocketFolder);
+  const { packetSockets, warning } = lessen(plan.adapters.length, account);
   const log = new Log(config.log);
   for (const warning of warnings) log.logger.warn({ file }, warning);
   for (const warning of environmentWarnings(plan)) log.logger.warn(warning);
+  if (warning !== '') log.logger.warn(warning);
   const daemon = new Daemon({
     plan,
     log,
     admin: {
-      socket: config.admin?.socket ?? DEFAULT_ADMIN_SOCKET,
+      socket: adminSocket,
       required: config.admin !== undefined,
     },
     stateFile: config.state?.file ?? null,
+    packetSockets,
     exitWithFrontend: false,
   });
   return daemon.run();
+}
+
+/** Whom the configuration wants the daemon to be; the check has seen that they exist. */
+function accountOf({ user, group }: Config): Account | null {
+  if (user === undefined) return null;
+  const gid = group === undefined ? primaryGroupId(user) : groupId(group);
+  return { user, uid: userId(user)!, gid: gid! };
+}
+
+/** What only root may do for the sockets: folders in places like /run, then owned by the account. */
+function makeFoldersFor(
+  { uid, gid }: Account,
+  plan: BasePlan,
+  adminSocket: string,
+  make: (path: string) => boolean,
+): void {
+  if (process.getuid!() !== 0) return;
+  const sockets = plan.vms.flatMap((vm) => vm.sockets).filter(({ mode }) => mode === 'server');
+  for (const { path, gid: socketGroup } of [...sockets, { path: adminSocket, gid: -1 }]) {
+    if (make(path)) chownSync(dirname(path), uid, socketGroup >= 0 ? socketGroup : gid);
+  }
 }

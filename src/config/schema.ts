@@ -169,6 +169,12 @@ export const configSchema = z.strictObject({
     })
     .describe('What outlives a restart; without it a restart only costs warmth.')
     .optional(),
+  user: user
+    .describe(
+      'User (name or number) that the daemon becomes when it was started as root, before it makes any socket for guests.',
+    )
+    .optional(),
+  group: user.describe('Group (name or number) beside user. Default: the user’s own.').optional(),
   admin: z
     .strictObject({
       socket: path

@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { dirname, normalize } from 'node:path';
 import { DEFAULT_ADMIN_SOCKET, MAX_SOCKET_PATH_BYTES } from './schema.ts';
 import type { Path } from './source.ts';
-import { groupId, userId } from './users.ts';
+import { groupId, primaryGroupId, userId } from './users.ts';
 import { type Complain, list, mapping } from './values.ts';
 
 export class SocketChecks {
@@ -24,6 +24,7 @@ export class SocketChecks {
   }
 
   run(): void {
+    this.#account();
     const admin = mapping(this.#raw.admin)?.socket;
     if (typeof admin === 'string') this.#path(admin, ['admin', 'socket'], 'the admin socket', true);
     else
@@ -46,6 +47,22 @@ export class SocketChecks {
     }
   }
 
+  /** Whom the daemon becomes. */
+  #account(): void {
+    const { user, group } = this.#raw;
+    if (group !== undefined && user === undefined)
+      this.#complain(['group'], 'has no effect without user: add user, or leave it out', 'key');
+    if (isId(user)) {
+      if (userId(user) === null)
+        this.#complain(['user'], `there is no user "${user}" on this host`);
+      else if (userId(user) === 0) this.#complain(['user'], 'is root: leave it out to stay root');
+      else if (group === undefined && primaryGroupId(user) === null)
+        this.#complain(['user'], `user ${user} has no group of its own: add group`);
+    }
+    if (isId(group) && groupId(group) === null)
+      this.#complain(['group'], `there is no group "${group}" on this host`);
+  }
+
   #socket(value: unknown, at: Path, vm: string): void {
     if (typeof value === 'string') this.#path(value, at, `a socket of VM ${vm}`, true);
     const socket = mapping(value);
@@ -63,11 +80,18 @@ export class SocketChecks {
         );
       }
     }
-    const isId = (id: unknown) => typeof id === 'string' || typeof id === 'number';
-    if (isId(socket.owner) && userId(socket.owner as string) === null) {
-      this.#complain([...at, 'owner'], `there is no user "${socket.owner}" on this host`);
+    if (isId(socket.owner)) {
+      const owner = userId(socket.owner);
+      if (owner === null)
+        this.#complain([...at, 'owner'], `there is no user "${socket.owner}" on this host`);
+      else if (isId(this.#raw.user) && owner !== userId(this.#raw.user)) {
+        this.#complain(
+          [...at, 'owner'],
+          `can’t be given by user ${this.#raw.user}: use group, or leave user out`,
+        );
+      }
     }
-    if (isId(socket.group) && groupId(socket.group as string) === null) {
+    if (isId(socket.group) && groupId(socket.group) === null) {
       this.#complain([...at, 'group'], `there is no group "${socket.group}" on this host`);
     }
   }
@@ -90,6 +114,10 @@ export class SocketChecks {
       if (reason) this.#complain(at, reason);
     }
   }
+}
+
+function isId(id: unknown): id is string | number {
+  return typeof id === 'string' || typeof id === 'number';
 }
 
 /** Why a socket can't be made in this folder; '' when it exists, or only its last part is missing. */

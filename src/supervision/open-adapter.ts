@@ -28,27 +28,31 @@ const RINGS = {
 
 export type AdapterAnswer = Extract<ToWorker, { kind: 'adapterOpened' | 'adapterRefused' }>;
 
-/** Never throws. On 'adapterOpened' the descriptor belongs to whoever gets the answer. */
-export function openAdapter(adapter: number, plan: AdapterPlan): AdapterAnswer {
+/**
+ * Never throws. On 'adapterOpened' the descriptor belongs to whoever gets the answer. `socket`: the packet socket that was kept for
+ * this adapter when the process gave up its capability, or -1.
+ */
+export function openAdapter(adapter: number, plan: AdapterPlan, socket = -1): AdapterAnswer {
   const refused = (reason: string): AdapterAnswer => ({ kind: 'adapterRefused', adapter, reason });
   try {
     const info = native.interfaceInfo(plan.interface);
     if (info.flags & IFF_LOOPBACK || linkType(plan.interface) !== ARPHRD_ETHER) {
       return refused(`${plan.interface} is no Ethernet interface`);
     }
-    const socket = native.packetOpen({
+    const opened = native.packetOpen({
       interfaceIndex: info.index,
       ...RINGS,
       unicast: plan.mac === null ? null : macBytes(plan.mac),
+      ...(socket >= 0 && { socket }),
     });
     return {
       kind: 'adapterOpened',
       adapter,
-      fd: socket.fd,
-      headerBytes: socket.headerBytes,
-      receive: socket.receive,
-      transmit: socket.transmit,
-      mapBytes: socket.mapBytes,
+      fd: opened.fd,
+      headerBytes: opened.headerBytes,
+      receive: opened.receive,
+      transmit: opened.transmit,
+      mapBytes: opened.mapBytes,
       interfaceIndex: info.index,
       mac: plan.mac ?? formatMac(info.mac),
       mtu: info.mtu,

@@ -3,7 +3,7 @@
  * status, its log lines, and what /proc says about it; stops it and clears up.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,6 +30,8 @@ export interface DaemonConfig {
   vms: Record<string, VmConfig>;
   adapters?: Record<string, unknown>;
   datapath?: Record<string, unknown>;
+  user?: string | number;
+  group?: string | number;
   log?: Record<string, unknown>;
 }
 
@@ -66,6 +68,8 @@ export interface DaemonOptions {
   environment?: Record<string, string>;
   /** Command to run it under, such as ['prlimit', '--nofile=64']. */
   under?: string[];
+  /** Whose the folder is (user and group number), for a daemon that does not stay root. */
+  owner?: number;
 }
 
 export class Daemon {
@@ -114,6 +118,7 @@ export class Daemon {
   static async start(config: DaemonConfig, options: DaemonOptions = {}): Promise<Daemon> {
     if (!BUILT) throw new Error('dist/cli.js is missing: run "npm run build"');
     const folder = mkdtempSync(join(tmpdir(), 'basewire-test-'));
+    if (options.owner !== undefined) chownSync(folder, options.owner, options.owner);
     const configPath = join(folder, 'basewire.yaml');
     const vms = Object.entries(config.vms).map(([name, vm]) => [
       name,

@@ -1,0 +1,112 @@
+/**
+ * What the process is allowed to do, and how it stops being allowed. Opening an adapter needs CAP_NET_RAW, but only to make the socket:
+ * so one packet socket per configured adapter is made at the start, bound to nothing and without rings, and then the
+ * capability goes, before the first socket for guests exists. When a management guest asks, the kept socket gets its rings and its interface.
+ *
+ * Two ways to be rid of it in every thread:
+ * - started as root with `user:`: setgroups, setgid and setuid, which Node does for all threads;
+ * - started as another user with the capability (systemd: AmbientCapabilities=): the process executes itself once more without it.
+ *   The sockets stay open over that, their numbers in an environment variable.
+ */
+import { readlinkSync } from 'node:fs';
+import { native } from '../native.ts';
+
+const VARIABLE = 'BASEWIRE_PACKET_SOCKETS';
+
+/** Who the daemon shall be; null: who it is. */
+export interface Account {
+  /** As the configuration names it: initgroups wants the name. */
+  user: string | number;
+  uid: number;
+  gid: number;
+}
+
+/** What there is after `lessen`. */
+export interface Privileges {
+  /** A kept packet socket per adapter, -1 where none could be made. */
+  packetSockets: number[];
+  /** For the log: what could not be given up, or ''. */
+  warning: string;
+}
+
+/**
+ * Makes `count` packet sockets and gives up what is not needed any more. May replace the process by itself, so nothing must have been
+ * started before. Throws when the user can't be changed as asked.
+ */
+export function lessen(count: number, account: Account | null): Privileges {
+  const handedOver = takeOver(count);
+  if (handedOver !== null) {
+    native.setDumpable(false);
+    return { packetSockets: handedOver, warning: '' };
+  }
+  const packetSockets = Array.from({ length: count }, packetSocket);
+  if (account !== null) become(account);
+  if (process.getuid!() === 0) return { packetSockets, warning: '' };
+  let warning = '';
+  if (account === null && packetSockets.some((fd) => fd >= 0)) warning = executeAgain(packetSockets);
+  // Its own user's other processes, QEMU perhaps, can't trace it.
+  native.setDumpable(false);
+  return { packetSockets, warning };
+}
+
+function packetSocket(): number {
+  try {
+    return native.packetSocket();
+  } catch {
+    // EPERM: opening the adapter will say so to the management guest.
+    return -1;
+  }
+}
+
+/** Changes user and groups, for good. */
+function become({ user, uid, gid }: Account): void {
+  if (process.getuid!() === uid && process.getgid!() === gid) return;
+  if (process.getuid!() !== 0) {
+    throw new Error(`user: only root can become user ${user}: leave it out, or start as root`);
+  }
+  if (typeof user === 'string' && !/^\d+$/.test(user)) initgroups(user, gid);
+  else process.setgroups!([gid]);
+  process.setgid!(gid);
+  process.setuid!(uid);
+}
+
+/** Node has it, its types don't. */
+function initgroups(user: string, gid: number): void {
+  (process as unknown as { initgroups(user: string, gid: number): void }).initgroups(user, gid);
+}
+
+/** The sockets that this process was executed with, or null. */
+function takeOver(count: number): number[] | null {
+  const text = process.env[VARIABLE];
+  if (text === undefined) return null;
+  delete process.env[VARIABLE];
+  const descriptors = text.split(',').map(Number);
+  return Array.from({ length: count }, (_, index) => {
+    const fd = descriptors[index] ?? -1;
+    return isSocket(fd) ? fd : -1;
+  });
+}
+
+function isSocket(fd: number): boolean {
+  try {
+    return fd > 2 && readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:');
+  } catch {
+    return false;
+  }
+}
+
+/** Returns only when that fails, with the reason. */
+function executeAgain(packetSockets: number[]): string {
+  const words = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  const variables = { ...process.env, [VARIABLE]: packetSockets.join(',') };
+  try {
+    return native.executeWithout(
+      process.execPath,
+      words,
+      Object.entries(variables).map(([name, value]) => `${name}=${value}`),
+      Int32Array.from(packetSockets),
+    );
+  } catch (error) {
+    return `CAP_NET_RAW is kept: ${(error as Error).message}`;
+  }
+}
