@@ -21,7 +21,19 @@ import { latencyRow } from './rows/latency.ts';
 import { scaleRow } from './rows/scale.ts';
 import { switchRow } from './rows/switch.ts';
 
-const ROWS: RowRunner[] = [switchRow, adapterRow, guestsRow, latencyRow, idleRow, controlRow, scaleRow, garbageRow];
+const ROWS: RowRunner[] = [
+  switchRow,
+  adapterRow,
+  guestsRow,
+  latencyRow,
+  idleRow,
+  controlRow,
+  scaleRow,
+  garbageRow,
+];
+
+const RESULTS = join(PROJECT, 'bench/results.json');
+const PLOT = join(PROJECT, 'docs/performance.svg');
 
 const USAGE = `npm run bench -- [row ...] [options]
 
@@ -57,11 +69,14 @@ async function main(): Promise<number> {
   });
   const unknown = positionals.filter((name) => !ROWS.some((row) => row.name === name));
   if (values.help || unknown.length > 0) {
-    process.stderr.write(`${unknown.length > 0 ? `no such row: ${unknown.join(', ')}\n\n` : ''}${USAGE}`);
+    process.stderr.write(
+      `${unknown.length > 0 ? `no such row: ${unknown.join(', ')}\n\n` : ''}${USAGE}`,
+    );
     return unknown.length > 0 ? 64 : 0;
   }
   const list = (text: string | undefined) => text?.split(',').map((part) => part.trim()) ?? null;
-  const number = (text: string | undefined, otherwise: number) => (text === undefined ? otherwise : Number(text));
+  const number = (text: string | undefined, otherwise: number) =>
+    text === undefined ? otherwise : Number(text);
   const timing: Timing = {
     quick: values.quick,
     rounds: number(values.rounds, values.quick ? 1 : 5),
@@ -74,16 +89,22 @@ async function main(): Promise<number> {
     install: !values['no-install'],
     only: list(values.only),
     sizes: list(values.sizes)?.map(Number) ?? null,
-    variants: list(values.variants)?.map((kind) => kinds.indexOf(kind)) ?? (values.quick ? [0] : [0, 1]),
+    variants:
+      list(values.variants)?.map((kind) => kinds.indexOf(kind)) ?? (values.quick ? [0] : [0, 1]),
   };
   const lacking = provide(DPDK, options.install);
   if (lacking !== null) {
     process.stderr.write(`${lacking}\n`);
     return 69;
   }
-  return runRows(ROWS.filter((row) => positionals.length === 0 || positionals.includes(row.name)), timing, options, {
-    out: values.out ?? (values.quick ? null : join(PROJECT, 'bench/results.json')),
-  });
+  return runRows(
+    ROWS.filter((row) => positionals.length === 0 || positionals.includes(row.name)),
+    timing,
+    options,
+    {
+      out: values.out ?? (values.quick ? null : RESULTS),
+    },
+  );
 }
 
 async function runRows(
@@ -115,7 +136,11 @@ async function runRows(
           machine,
           cells: await runner.run(lab, options),
         };
-        if (out !== null) writePlot(join(PROJECT, 'docs/performance.svg'), storeRow(out, row));
+        if (out !== null) {
+          const results = storeRow(out, row);
+          if (!timing.quick)
+            writePlot(out === RESULTS ? PLOT : out.replace(/(\.json)?$/, '.svg'), results);
+        }
         process.stdout.write(`${printRow(row)}\n`);
         if (row.cells.some(missed)) failures++;
       } catch (error) {
@@ -130,7 +155,9 @@ async function runRows(
 }
 
 function missed(cell: Cell): boolean {
-  return cell.limit?.verdict === 'missed' || cell.comparisons.some(({ verdict }) => verdict === 'missed');
+  return (
+    cell.limit?.verdict === 'missed' || cell.comparisons.some(({ verdict }) => verdict === 'missed')
+  );
 }
 
 process.exitCode = await main();

@@ -29,7 +29,10 @@ mkdirSync(results, { recursive: true });
 let base: Running | null = null;
 let generator: Generator | null = null;
 try {
-  const started = await startBase(lab, { nodeArgs, ...(nodeArgs.includes('--cpu-prof') ? { profileTo: results } : {}) });
+  const started = await startBase(lab, {
+    nodeArgs,
+    ...(nodeArgs.includes('--cpu-prof') ? { profileTo: results } : {}),
+  });
   base = started;
   generator = await Generator.start(lab, { sockets: started.sockets });
   await generator.seed(bytes, 512);
@@ -39,12 +42,26 @@ try {
     const { run } = await import('./lib/process.ts');
     const half = Number(seconds) * 500;
     await sleep(half);
-    await run('perf', ['record', '-o', join(results, 'perf.data'), '-g', '-F', '999', '-p', String(started.child.pid), '--', 'sleep', String(half / 1000)]);
+    await run('perf', [
+      'record',
+      '-o',
+      join(results, 'perf.data'),
+      '-g',
+      '-F',
+      '999',
+      '-p',
+      String(started.child.pid),
+      '--',
+      'sleep',
+      String(half / 1000),
+    ]);
   }
   const rate = await generator.rate(Number(seconds));
   process.stdout.write(`${bytes} B: ${quantity(rate, '/s')} datagrams/s\n`);
   const { remaining, ceiling } = await generator.drain(512);
-  process.stdout.write(`lost ${512 - remaining}; the generator's own work allows ${quantity(ceiling, '/s')}/s\n`);
+  process.stdout.write(
+    `lost ${512 - remaining}; the generator's own work allows ${quantity(ceiling, '/s')}/s\n`,
+  );
   writeFileSync(join(results, 'output.txt'), started.child.output);
   process.stdout.write(`${started.child.output.slice(mark).slice(-2000)}\n`);
 } finally {
@@ -63,7 +80,9 @@ if (nodeArgs.includes('--cpu-prof')) {
 
 /** Self time by function and by line, largest first. */
 function report(name: string): void {
-  const { nodes } = JSON.parse(readFileSync(join(results, name), 'utf8')) as { nodes: ProfileNode[] };
+  const { nodes } = JSON.parse(readFileSync(join(results, name), 'utf8')) as {
+    nodes: ProfileNode[];
+  };
   const functions = new Map<string, number>();
   const lines = new Map<string, number>();
   let total = 0;
@@ -77,7 +96,10 @@ function report(name: string): void {
     }
   }
   process.stdout.write(`\n${name}: ${total} samples\n`);
-  for (const [title, map] of [['by function', functions], ['by line', lines]] as const) {
+  for (const [title, map] of [
+    ['by function', functions],
+    ['by line', lines],
+  ] as const) {
     process.stdout.write(`  ${title}\n`);
     for (const [label, hits] of [...map].sort((a, b) => b[1] - a[1]).slice(0, 24)) {
       process.stdout.write(`    ${((hits / total) * 100).toFixed(1).padStart(5)} %  ${label}\n`);

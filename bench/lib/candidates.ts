@@ -74,15 +74,29 @@ admin: {socket: ${folder}/admin.sock}
 }
 
 /** The built daemon with a configuration of its own; resolves when it says ready. */
-export async function startBase(lab: Lab, options: BaseOptions = {}): Promise<Running & { child: Child; folder: string }> {
+export async function startBase(
+  lab: Lab,
+  options: BaseOptions = {},
+): Promise<Running & { child: Child; folder: string }> {
   const folder = lab.subfolder(options.name ?? 'basewire');
   const config = join(folder, 'basewire.yaml');
   writeFileSync(config, baseConfiguration(folder, options));
   const child = new Child(
     options.name ?? 'basewire',
     process.execPath,
-    [...(options.nodeArgs ?? []), ...(options.profileTo ? ['--cpu-prof-dir', options.profileTo] : []), CLI, 'run', '--config', config],
-    { ...(options.pinned === false ? {} : { core: lab.cores.switch }), cwd: folder, ...(options.namespace ? { namespace: options.namespace } : {}) },
+    [
+      ...(options.nodeArgs ?? []),
+      ...(options.profileTo ? ['--cpu-prof-dir', options.profileTo] : []),
+      CLI,
+      'run',
+      '--config',
+      config,
+    ],
+    {
+      ...(options.pinned === false ? {} : { core: lab.cores.switch }),
+      cwd: folder,
+      ...(options.namespace ? { namespace: options.namespace } : {}),
+    },
   );
   await child.until((output) => (/\bready\b/.test(output) ? true : null), 'ready', 60);
   return {
@@ -116,7 +130,13 @@ export function dpdkIo(options: { packed?: boolean } = {}): Candidate {
         name: 'dpdk-io',
         core: lab.cores.switch,
         devices: sockets.map((socket, index) => `net_vhost${index},iface=${socket},queues=1`),
-        args: ['--forward-mode=io', '--port-topology=paired', '--rxd=1024', '--txd=1024', '--total-num-mbufs=16384'],
+        args: [
+          '--forward-mode=io',
+          '--port-topology=paired',
+          '--rxd=1024',
+          '--txd=1024',
+          '--total-num-mbufs=16384',
+        ],
       });
       await testpmd.command('start');
       return {
@@ -138,18 +158,33 @@ export function ovsDpdk(options: { packed?: boolean } = {}): Candidate {
     needs: [...DPDK, ...OVS],
     async start(lab) {
       const folder = lab.subfolder('ovs');
-      const env = { OVS_RUNDIR: folder, OVS_DBDIR: folder, OVS_LOGDIR: folder, OVS_SYSCONFDIR: folder };
+      const env = {
+        OVS_RUNDIR: folder,
+        OVS_DBDIR: folder,
+        OVS_LOGDIR: folder,
+        OVS_SYSCONFDIR: folder,
+      };
       const database = `unix:${folder}/db.sock`;
       void options; // negotiated with each front-end
-      await run('ovsdb-tool', ['create', `${folder}/conf.db`, '/usr/share/openvswitch/vswitch.ovsschema'], { env });
+      await run(
+        'ovsdb-tool',
+        ['create', `${folder}/conf.db`, '/usr/share/openvswitch/vswitch.ovsschema'],
+        { env },
+      );
       const server = new Child(
         'ovsdb-server',
         findProgram('ovsdb-server') ?? 'ovsdb-server',
-        [`${folder}/conf.db`, `--remote=p${database}`, `--pidfile=${folder}/ovsdb.pid`, `--unixctl=${folder}/ovsdb.ctl`],
+        [
+          `${folder}/conf.db`,
+          `--remote=p${database}`,
+          `--pidfile=${folder}/ovsdb.pid`,
+          `--unixctl=${folder}/ovsdb.ctl`,
+        ],
         { env, core: lab.cores.generator },
       );
       await waitFor(() => existsSync(`${folder}/db.sock`), 'the database socket');
-      const vsctl = (...args: string[]) => run('ovs-vsctl', [`--db=${database}`, '--timeout=20', ...args], { env });
+      const vsctl = (...args: string[]) =>
+        run('ovs-vsctl', [`--db=${database}`, '--timeout=20', ...args], { env });
       const memory = lab.hugeDirectory ? `--huge-dir=${lab.hugeDirectory}` : '--no-huge -m 256';
       const mask = (core: number) => `0x${(1 << core).toString(16)}`;
       await vsctl('--no-wait', 'init');
@@ -173,10 +208,26 @@ export function ovsDpdk(options: { packed?: boolean } = {}): Candidate {
       );
       const port = (index: number) => [
         ...['--', 'add-port', 'br0', `v${index}`],
-        ...['--', 'set', 'Interface', `v${index}`, 'type=dpdkvhostuser', `ofport_request=${index + 1}`],
+        ...[
+          '--',
+          'set',
+          'Interface',
+          `v${index}`,
+          'type=dpdkvhostuser',
+          `ofport_request=${index + 1}`,
+        ],
       ];
       await vsctl(
-        ...['add-br', 'br0', '--', 'set', 'bridge', 'br0', 'datapath_type=netdev', 'fail_mode=secure'],
+        ...[
+          'add-br',
+          'br0',
+          '--',
+          'set',
+          'bridge',
+          'br0',
+          'datapath_type=netdev',
+          'fail_mode=secure',
+        ],
         ...port(0),
         ...port(1),
       );

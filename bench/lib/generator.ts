@@ -49,7 +49,10 @@ export class Generator {
     this.testpmd = testpmd;
   }
 
-  static async start(lab: Pick<Lab, 'hugeDirectory' | 'unique' | 'cores'>, options: GeneratorOptions): Promise<Generator> {
+  static async start(
+    lab: Pick<Lab, 'hugeDirectory' | 'unique' | 'cores'>,
+    options: GeneratorOptions,
+  ): Promise<Generator> {
     const flags = `packed_vq=${options.packed ? 1 : 0},mrg_rxbuf=1,in_order=${options.inOrder ? 1 : 0}`;
     const testpmd = await Testpmd.start(lab, {
       name: 'generator',
@@ -113,7 +116,8 @@ export class Generator {
   async drain(expected: number): Promise<{ remaining: number; ceiling: number }> {
     const { ceiling } = await this.testpmd.stopForwarding();
     await this.testpmd.command('set fwd rxonly');
-    const received = async () => (await this.testpmd.counts()).reduce((sum, port) => sum + port.received, 0);
+    const received = async () =>
+      (await this.testpmd.counts()).reduce((sum, port) => sum + port.received, 0);
     const start = await received();
     await this.testpmd.command('start');
     let before = start;

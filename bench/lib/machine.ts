@@ -30,14 +30,17 @@ export function chooseCores(): Cores {
   const generator = allowed[0];
   const other = allowed[allowed.length - 1];
   if (generator === undefined || other === undefined || generator === other) {
-    throw new Error('the benchmark needs two processor cores: one for the generator, one for the switch');
+    throw new Error(
+      'the benchmark needs two processor cores: one for the generator, one for the switch',
+    );
   }
   return { generator, switch: other };
 }
 
 /** Core numbers from Cpus_allowed_list, "0-3,8". */
 export function allowedCores(): number[] {
-  const list = /Cpus_allowed_list:\s*(\S+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
+  const list =
+    /Cpus_allowed_list:\s*(\S+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
   return list.split(',').flatMap((part) => {
     const [first, last = first] = part.split('-').map(Number);
     return Array.from({ length: last! - first! + 1 }, (_, index) => first! + index);
@@ -138,7 +141,8 @@ const HUGEPAGES = '/proc/sys/vm/nr_hugepages';
  */
 export function reserveHugepages(pages: number): (() => void) | null {
   const before = Number(readFileSync(HUGEPAGES, 'utf8'));
-  const free = () => Number(/HugePages_Free:\s*(\d+)/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0);
+  const free = () =>
+    Number(/HugePages_Free:\s*(\d+)/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0);
   const restore = () => writeFileSync(HUGEPAGES, String(before));
   if (free() >= pages) return () => {};
   try {
@@ -153,7 +157,10 @@ export function reserveHugepages(pages: number): (() => void) | null {
 
 function version(command: string, args: string[], pattern: RegExp): string {
   try {
-    const text = execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    const text = execFileSync(command, args, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     return pattern.exec(text)?.[1] ?? '';
   } catch {
     return '';

@@ -29,7 +29,20 @@ export class Wire {
       }
       ip('-n', name, 'link', 'set', 'lo', 'up');
     }
-    ip('-n', this.near, 'link', 'add', this.nearInterface, 'type', 'veth', 'peer', 'name', this.farInterface, 'netns', this.far);
+    ip(
+      '-n',
+      this.near,
+      'link',
+      'add',
+      this.nearInterface,
+      'type',
+      'veth',
+      'peer',
+      'name',
+      this.farInterface,
+      'netns',
+      this.far,
+    );
     ip('-n', this.far, 'addr', 'add', `${FAR_ADDRESS}/24`, 'dev', this.farInterface);
     ip('-n', this.far, 'link', 'set', this.farInterface, 'up');
     ip('-n', this.near, 'link', 'set', this.nearInterface, 'up');
@@ -37,8 +50,11 @@ export class Wire {
   }
 
   mac(end: 'near' | 'far'): string {
-    const [name, device] = end === 'near' ? [this.near, this.nearInterface] : [this.far, this.farInterface];
-    const [link] = JSON.parse(ip('-n', name, '-j', 'link', 'show', device)) as { address: string }[];
+    const [name, device] =
+      end === 'near' ? [this.near, this.nearInterface] : [this.far, this.farInterface];
+    const [link] = JSON.parse(ip('-n', name, '-j', 'link', 'show', device)) as {
+      address: string;
+    }[];
     return link!.address;
   }
 

@@ -14,15 +14,30 @@ export interface Need {
 
 export const DPDK: Need[] = [
   { what: 'dpdk-testpmd', package: 'dpdk-dev' },
-  { what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_virtio.so', package: 'librte-net-virtio23' },
-  { what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_vhost.so', package: 'librte-net-vhost23' },
-  { what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_af_packet.so', package: 'librte-net-af-packet23' },
-  { what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_mempool_ring.so', package: 'librte-mempool-ring23' },
+  {
+    what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_virtio.so',
+    package: 'librte-net-virtio23',
+  },
+  {
+    what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_vhost.so',
+    package: 'librte-net-vhost23',
+  },
+  {
+    what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_af_packet.so',
+    package: 'librte-net-af-packet23',
+  },
+  {
+    what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_mempool_ring.so',
+    package: 'librte-mempool-ring23',
+  },
   { what: 'taskset', package: 'util-linux' },
   { what: 'stdbuf', package: 'coreutils' },
 ];
 export const OVS: Need[] = [
-  { what: '/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk', package: 'openvswitch-switch-dpdk' },
+  {
+    what: '/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk',
+    package: 'openvswitch-switch-dpdk',
+  },
   { what: 'ovsdb-server', package: 'openvswitch-common' },
   { what: 'ovs-vsctl', package: 'openvswitch-switch' },
 ];
@@ -78,7 +93,10 @@ function installPackages(packages: string[]): void {
     const options = { stdio: ['ignore', 'ignore', 'inherit'] as ['ignore', 'ignore', 'inherit'] };
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
     spawnSync('apt-get', ['update', '-q'], { ...options, env });
-    spawnSync('apt-get', ['install', '-q', '-y', '--no-install-recommends', ...packages], { ...options, env });
+    spawnSync('apt-get', ['install', '-q', '-y', '--no-install-recommends', ...packages], {
+      ...options,
+      env,
+    });
   } finally {
     if (ownPolicy) rmSync(POLICY, { force: true });
   }

@@ -13,7 +13,11 @@ const BAR = 16;
 const escapeText = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 
 /** Draws one row from y on; the drawing and where it ends. */
-function panel(row: Row, top: number, colours: Map<string, string>): { svg: string; bottom: number } {
+function panel(
+  row: Row,
+  top: number,
+  colours: Map<string, string>,
+): { svg: string; bottom: number } {
   const parts = [`<text x="10" y="${top + 16}" font-weight="bold">${escapeText(row.title)}</text>`];
   let y = top + 30;
   for (const cell of row.cells) {

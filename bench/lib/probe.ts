@@ -10,10 +10,15 @@ export class Probe {
 
   constructor(lab: Lab, name: string, argument: unknown) {
     const script = join(PROJECT, 'bench/probes', `${name}.ts`);
-    this.child = new Child(name, process.execPath, ['--import', 'tsx', script, JSON.stringify(argument)], {
-      core: lab.cores.generator,
-      cwd: PROJECT,
-    });
+    this.child = new Child(
+      name,
+      process.execPath,
+      ['--import', 'tsx', script, JSON.stringify(argument)],
+      {
+        core: lab.cores.generator,
+        cwd: PROJECT,
+      },
+    );
   }
 
   /** The next result it prints. */
@@ -22,7 +27,9 @@ export class Probe {
       (output) => {
         const at = output.indexOf('RESULT ', this.mark);
         const newline = at < 0 ? -1 : output.indexOf('\n', at);
-        return newline < 0 ? null : ([JSON.parse(output.slice(at + 7, newline)) as T, newline] as const);
+        return newline < 0
+          ? null
+          : ([JSON.parse(output.slice(at + 7, newline)) as T, newline] as const);
       },
       'a result',
       seconds,

@@ -131,11 +131,18 @@ export function killChildren(): void {
 }
 
 /** Runs a command to its end; its standard output. Throws with what it printed. */
-export async function run(command: string, args: string[], options: ChildOptions = {}): Promise<string> {
+export async function run(
+  command: string,
+  args: string[],
+  options: ChildOptions = {},
+): Promise<string> {
   const child = new Child(command, command, args, options);
   child.process.stdin?.end();
   const [code] = (await once(child.process, 'close')) as [number | null];
-  if (code !== 0) throw new Error(`${command} ${args.join(' ')}: exit code ${code}\n${child.output.slice(-1500)}`);
+  if (code !== 0)
+    throw new Error(
+      `${command} ${args.join(' ')}: exit code ${code}\n${child.output.slice(-1500)}`,
+    );
   return child.output;
 }
 

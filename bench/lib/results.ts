@@ -54,7 +54,9 @@ export function storeRow(path: string, row: Row): Results {
 
 /** Five digits are more than any of this is worth. */
 function rounded(_key: string, value: unknown): unknown {
-  return typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(5)) : value;
+  return typeof value === 'number' && !Number.isInteger(value)
+    ? Number(value.toPrecision(5))
+    : value;
 }
 
 /** 5234567 "datagrams/s" -> "5.23 M". */
@@ -71,7 +73,9 @@ export function quantity(value: number, unit: string): string {
 
 export function printRow(row: Row): string {
   const lines = [`\n${row.title} (${row.rounds} rounds of ${row.measureSeconds} s)`];
-  const table = [['', 'candidate', 'median', 'spread', 'ratio (worst, median, best)', 'must reach', 'verdict']];
+  const table = [
+    ['', 'candidate', 'median', 'spread', 'ratio (worst, median, best)', 'must reach', 'verdict'],
+  ];
   for (const cell of row.cells) {
     let first = true;
     for (const [name, summary] of Object.entries(cell.candidates)) {
@@ -92,9 +96,13 @@ export function printRow(row: Row): string {
       first = false;
     }
   }
-  const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
+  const widths = table[0]!.map((_, column) =>
+    Math.max(...table.map((line) => line[column]!.length)),
+  );
   for (const line of table) {
-    lines.push(`  ${line.map((text, column) => text.padEnd(widths[column]!)).join('  ')}`.trimEnd());
+    lines.push(
+      `  ${line.map((text, column) => text.padEnd(widths[column]!)).join('  ')}`.trimEnd(),
+    );
   }
   for (const cell of row.cells) {
     for (const note of cell.notes) lines.push(`  ${cell.name}: ${note}`);

@@ -55,7 +55,10 @@ export function summarise(values: number[]): Summary {
   return { values, median: middle, spread };
 }
 
-export function judgeNoise(readings: { foreign: number; steal: number }[], spreads: number[]): Noise {
+export function judgeNoise(
+  readings: { foreign: number; steal: number }[],
+  spreads: number[],
+): Noise {
   const largest = (numbers: number[]) => Math.max(0, ...numbers);
   const foreign = largest(readings.map((reading) => reading.foreign));
   const steal = largest(readings.map((reading) => reading.steal));
@@ -82,7 +85,8 @@ export function compare(
   let verdict: Verdict = 'shown';
   if (required !== null) {
     verdict = middle >= required ? 'reached' : 'missed';
-    const disagree = ratios.some((ratio) => ratio >= required) && ratios.some((ratio) => ratio < required);
+    const disagree =
+      ratios.some((ratio) => ratio >= required) && ratios.some((ratio) => ratio < required);
     if (!quiet && disagree) verdict = 'noisy';
   }
   return { against, ratios, median: middle, required, verdict };

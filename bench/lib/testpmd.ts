@@ -35,7 +35,10 @@ export class Testpmd {
     this.child = child;
   }
 
-  static async start(lab: Pick<Lab, 'hugeDirectory' | 'unique'>, options: TestpmdOptions): Promise<Testpmd> {
+  static async start(
+    lab: Pick<Lab, 'hugeDirectory' | 'unique'>,
+    options: TestpmdOptions,
+  ): Promise<Testpmd> {
     const memory = String(options.mebibytes ?? 256);
     const hugepages = lab.hugeDirectory
       ? ['--huge-dir', lab.hugeDirectory, '--single-file-segments', '-m', memory]
@@ -106,7 +109,12 @@ export class Testpmd {
    * Ends forwarding; accumulated packets received, sent, and lost at a full ring, and how many a second its own work would allow
    * (with --record-core-cycles; 0 otherwise).
    */
-  async stopForwarding(): Promise<{ received: number; sent: number; unsent: number; ceiling: number }> {
+  async stopForwarding(): Promise<{
+    received: number;
+    sent: number;
+    unsent: number;
+    ceiling: number;
+  }> {
     const text = await this.command('stop');
     const total = text.slice(text.indexOf('Accumulated'));
     const read = (pattern: RegExp) => Number(pattern.exec(total)?.[1] ?? 0);
@@ -122,9 +130,10 @@ export class Testpmd {
   async quit(): Promise<void> {
     if (this.child.running) {
       this.child.write('stop\nquit\n');
-      await Promise.race([this.child.until((o) => (o.includes('Bye...') ? true : null), 'Bye', 5), sleep(5000)]).catch(
-        () => {},
-      );
+      await Promise.race([
+        this.child.until((o) => (o.includes('Bye...') ? true : null), 'Bye', 5),
+        sleep(5000),
+      ]).catch(() => {});
     }
     await this.child.stop('SIGTERM', 2);
   }

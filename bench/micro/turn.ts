@@ -28,7 +28,15 @@ const VMS = [
 
 const plan: BasePlan = {
   networks: [
-    { name: 'lan', subnet: '10.77.0.0', prefix: 24, address: '10.77.0.1', mac: BASE_MAC, mtu: 1500, packed: false },
+    {
+      name: 'lan',
+      subnet: '10.77.0.0',
+      prefix: 24,
+      address: '10.77.0.1',
+      mac: BASE_MAC,
+      mtu: 1500,
+      packed: false,
+    },
   ],
   vms: VMS.map(({ address, mac }, index) => ({
     name: `vm${index}`,
@@ -43,7 +51,13 @@ const plan: BasePlan = {
   datapath: { poll: 'busy', spinMicroseconds: 50, burst: 256 },
 };
 const counters = new Counters(2);
-const base = new Base(native, plan, counters.buffer, () => {}, () => performance.now());
+const base = new Base(
+  native,
+  plan,
+  counters.buffer,
+  () => {},
+  () => performance.now(),
+);
 
 /** One VM's memory: both rings at the front, buffers behind; returns views of the avail indices. */
 function attach(number: number) {
@@ -53,7 +67,9 @@ function attach(number: number) {
   const view = new DataView(bytes.buffer);
   const attachment = new Attachment(native);
   attachment.memory.add({ guest: 0, user: 0, bytes: MEMORY, handle });
-  attachment.setFeatures(bitsOf([FEATURE.VERSION_1, FEATURE.MRG_RXBUF, FEATURE.EVENT_IDX, FEATURE.PROTOCOL_FEATURES]));
+  attachment.setFeatures(
+    bitsOf([FEATURE.VERSION_1, FEATURE.MRG_RXBUF, FEATURE.EVENT_IDX, FEATURE.PROTOCOL_FEATURES]),
+  );
   for (const index of [0, 1]) {
     const ring = attachment.ring(index)!;
     const at = index * 65536;
@@ -126,4 +142,6 @@ while (performance.now() < end) {
 }
 const delivered = counters.get(0, 'delivered') + counters.get(1, 'delivered');
 if (delivered !== moved) throw new Error(`${delivered} of ${moved} delivered`);
-console.log(`${frameBytes} B, batch ${batch}: ${best.toFixed(1)} ns of processor time per datagram (best 100 ms)`);
+console.log(
+  `${frameBytes} B, batch ${batch}: ${best.toFixed(1)} ns of processor time per datagram (best 100 ms)`,
+);

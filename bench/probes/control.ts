@@ -22,7 +22,10 @@ const vm = await Vm.start(wanted.socket);
 const addresses = { source: wanted.address, destination: wanted.destination };
 const payload = udp({ ...addresses, sourcePort: 9, destinationPort: 9 }, Buffer.alloc(22));
 const packet = ipv4({ ...addresses, protocol: PROTOCOL.udp }, payload);
-const frame = ethernet({ source: wanted.mac, destination: wanted.baseMac, type: ETHERTYPE.ipv4 }, packet);
+const frame = ethernet(
+  { source: wanted.mac, destination: wanted.baseMac, type: ETHERTYPE.ipv4 },
+  packet,
+);
 const waiter = native.createWaiter(1);
 waiter.add(vm.frontEnd.socket, 0, 1, false);
 
@@ -66,7 +69,8 @@ while (performance.now() < end) {
 
 function describe(values: number[]) {
   const sorted = values.sort((a, b) => a - b);
-  const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+  const at = (share: number) =>
+    sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
   return { count: sorted.length, p50: at(0.5), p99: at(0.99), worst: sorted[sorted.length - 1] };
 }
 result({ features: describe(features), base: describe(base) });

@@ -93,9 +93,15 @@ const wanted = argument<Argument>();
 function frame(from: 0 | 1): Buffer {
   const [source, destination] = [wanted.ports[from], wanted.ports[from === 0 ? 1 : 0]];
   const addresses = { source: source.address, destination: destination.address };
-  const datagram = udp({ ...addresses, sourcePort: 9, destinationPort: 9 }, Buffer.alloc(wanted.bytes - 42));
+  const datagram = udp(
+    { ...addresses, sourcePort: 9, destinationPort: 9 },
+    Buffer.alloc(wanted.bytes - 42),
+  );
   const packet = ipv4({ ...addresses, protocol: PROTOCOL.udp }, datagram);
-  return ethernet({ source: source.mac, destination: wanted.baseMac, type: ETHERTYPE.ipv4 }, packet);
+  return ethernet(
+    { source: source.mac, destination: wanted.baseMac, type: ETHERTYPE.ipv4 },
+    packet,
+  );
 }
 
 const vms = await Promise.all(wanted.sockets.map((socket) => Vm.start(socket)));
@@ -128,7 +134,8 @@ for (let count = 0; count < wanted.trips; count++) {
   if (Number.isNaN(times[count]!)) lost++;
 }
 const sorted = times.filter((time) => !Number.isNaN(time)).sort();
-const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+const at = (share: number) =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 result({
   p50: at(0.5),
   p99: at(0.99),

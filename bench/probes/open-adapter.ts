@@ -16,7 +16,10 @@ const { socket, mac, address, baseMac, base, adapter } = argument<{
 
 const vm = await Vm.start(socket);
 const request = Buffer.from(JSON.stringify({ id: 1, op: 'open', adapter }));
-const datagram = udp({ source: address, destination: base, sourcePort: 40000, destinationPort: CONTROL_PORT }, request);
+const datagram = udp(
+  { source: address, destination: base, sourcePort: 40000, destinationPort: CONTROL_PORT },
+  request,
+);
 const packet = ipv4({ source: address, destination: base, protocol: PROTOCOL.udp }, datagram);
 await vm.send(ethernet({ source: mac, destination: baseMac, type: ETHERTYPE.ipv4 }, packet));
 for (;;) {

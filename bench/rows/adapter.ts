@@ -84,7 +84,13 @@ async function startPeer(lab: Lab, wire: Wire): Promise<Forwarder> {
     core: lab.cores.switch,
     namespace: wire.near,
     devices: [`net_vhost0,iface=${socket},queues=1`, `net_af_packet0,iface=${wire.nearInterface}`],
-    args: ['--forward-mode=io', '--port-topology=paired', '--rxd=1024', '--txd=1024', '--total-num-mbufs=16384'],
+    args: [
+      '--forward-mode=io',
+      '--port-topology=paired',
+      '--rxd=1024',
+      '--txd=1024',
+      '--total-num-mbufs=16384',
+    ],
   });
   await testpmd.command('start');
   return {
@@ -105,14 +111,23 @@ interface Reading {
 const VIRTIO = (socket: string) =>
   `net_virtio_user0,mac=${PORTS[0].mac},path=${socket},queues=1,queue_size=1024,packed_vq=0,mrg_rxbuf=1,in_order=0`;
 
-async function measureOut(lab: Lab, wire: Wire, forwarder: Forwarder, bytes: number): Promise<Reading> {
+async function measureOut(
+  lab: Lab,
+  wire: Wire,
+  forwarder: Forwarder,
+  bytes: number,
+): Promise<Reading> {
   const generator = await Testpmd.start(lab, {
     name: 'generator',
     core: lab.cores.generator,
     devices: [VIRTIO(forwarder.socket)],
     args: [
       ...['--forward-mode=txonly', '--rxd=1024', '--txd=1024', '--total-num-mbufs=16384'],
-      ...[`--eth-peer=0,${forwarder.insideMac}`, `--tx-ip=${PORTS[0].address},${OUTSIDE}`, `--txpkts=${bytes}`],
+      ...[
+        `--eth-peer=0,${forwarder.insideMac}`,
+        `--tx-ip=${PORTS[0].address},${OUTSIDE}`,
+        `--txpkts=${bytes}`,
+      ],
     ],
   });
   try {
@@ -129,7 +144,12 @@ async function measureOut(lab: Lab, wire: Wire, forwarder: Forwarder, bytes: num
 }
 
 /** One testpmd is both the LAN's sender (net_pcap to net_af_packet) and the VM that receives (net_virtio_user to net_null). */
-async function measureIn(lab: Lab, wire: Wire, forwarder: Forwarder, bytes: number): Promise<Reading> {
+async function measureIn(
+  lab: Lab,
+  wire: Wire,
+  forwarder: Forwarder,
+  bytes: number,
+): Promise<Reading> {
   const file = join(lab.folder, 'in.pcap');
   const frame = udpFrame({
     sourceMac: wire.mac('far'),
@@ -138,7 +158,10 @@ async function measureIn(lab: Lab, wire: Wire, forwarder: Forwarder, bytes: numb
     destination: PORTS[0].address,
     bytes,
   });
-  writePcap(file, Array.from({ length: 32 }, () => frame));
+  writePcap(
+    file,
+    Array.from({ length: 32 }, () => frame),
+  );
   const generator = await Testpmd.start(lab, {
     name: 'generator',
     core: lab.cores.generator,
@@ -149,7 +172,13 @@ async function measureIn(lab: Lab, wire: Wire, forwarder: Forwarder, bytes: numb
       VIRTIO(forwarder.socket),
       'net_null0,no-rx=1',
     ],
-    args: ['--forward-mode=io', '--port-topology=paired', '--rxd=1024', '--txd=1024', '--total-num-mbufs=16384'],
+    args: [
+      '--forward-mode=io',
+      '--port-topology=paired',
+      '--rxd=1024',
+      '--txd=1024',
+      '--total-num-mbufs=16384',
+    ],
   });
   const VM = 2; // in the order of the devices
   try {
@@ -172,12 +201,21 @@ export const adapterRow: RowRunner = {
   title: 'Adapter: datagrams per second from a VM to the LAN and back, over a veth',
   async run(lab, options) {
     const lacking = provide(
-      [...DPDK, ...NETWORK, { what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_pcap.so', package: 'librte-net-pcap23' }],
+      [
+        ...DPDK,
+        ...NETWORK,
+        {
+          what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_pcap.so',
+          package: 'librte-net-pcap23',
+        },
+      ],
       options.install,
     );
     if (lacking !== null) throw new Error(lacking);
     if (!lab.root) throw new Error('needs root: packet sockets and network namespaces');
-    const names = (Object.keys(STARTERS) as (keyof typeof STARTERS)[]).filter((name) => options.only?.includes(name) ?? true);
+    const names = (Object.keys(STARTERS) as (keyof typeof STARTERS)[]).filter(
+      (name) => options.only?.includes(name) ?? true,
+    );
     const sizes = options.sizes ?? (lab.timing.quick ? [64] : [64, 1500]);
     const readings = new Map<string, Reading[]>();
     const wire = new Wire(lab);
@@ -186,11 +224,16 @@ export const adapterRow: RowRunner = {
         const forwarder = await STARTERS[name](lab, wire);
         try {
           for (const bytes of sizes) {
-            for (const [direction, measure] of [['out', measureOut], ['in', measureIn]] as const) {
+            for (const [direction, measure] of [
+              ['out', measureOut],
+              ['in', measureIn],
+            ] as const) {
               const reading = await measure(lab, wire, forwarder, bytes);
               const key = `${bytes} B ${direction}/${name}`;
               readings.set(key, [...(readings.get(key) ?? []), reading]);
-              lab.say(`round ${round + 1}/${lab.timing.rounds} ${name} ${bytes} B ${direction}: ${quantity(reading.rate, '/s')}`);
+              lab.say(
+                `round ${round + 1}/${lab.timing.rounds} ${name} ${bytes} B ${direction}: ${quantity(reading.rate, '/s')}`,
+              );
             }
           }
         } finally {
@@ -198,14 +241,21 @@ export const adapterRow: RowRunner = {
         }
       }
     }
-    return sizes.flatMap((bytes) => ['out', 'in'].map((direction) => toCell(`${bytes} B ${direction}`, names, readings, lab)));
+    return sizes.flatMap((bytes) =>
+      ['out', 'in'].map((direction) => toCell(`${bytes} B ${direction}`, names, readings, lab)),
+    );
   },
 };
 
 function toCell(name: string, names: string[], readings: Map<string, Reading[]>, lab: Lab): Cell {
   const of = (candidate: string) => readings.get(`${name}/${candidate}`) ?? [];
-  const summaries = Object.fromEntries(names.map((candidate) => [candidate, summarise(of(candidate).map((r) => r.rate))]));
-  const noise = judgeNoise(names.flatMap(of), Object.values(summaries).map((summary) => summary.spread));
+  const summaries = Object.fromEntries(
+    names.map((candidate) => [candidate, summarise(of(candidate).map((r) => r.rate))]),
+  );
+  const noise = judgeNoise(
+    names.flatMap(of),
+    Object.values(summaries).map((summary) => summary.spread),
+  );
   const [ours, peer] = [summaries[names[0]!]!, names[1]];
   const required = !lab.timing.quick && name === '64 B out' ? REQUIRED : null;
   return {
@@ -213,7 +263,9 @@ function toCell(name: string, names: string[], readings: Map<string, Reading[]>,
     unit: 'datagrams/s',
     less: false,
     candidates: summaries,
-    comparisons: peer ? [compare(peer, ours.values, summaries[peer]!.values, required, noise.quiet)] : [],
+    comparisons: peer
+      ? [compare(peer, ours.values, summaries[peer]!.values, required, noise.quiet)]
+      : [],
     noise,
     notes: [],
   };

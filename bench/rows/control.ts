@@ -63,11 +63,15 @@ export const controlRow: RowRunner = {
       }
     }
     const cells: Cell[] = [];
-    for (const [label, key] of [['GET_FEATURES', 'features'], ['GET_VRING_BASE', 'base']] as const) {
+    for (const [label, key] of [
+      ['GET_FEATURES', 'features'],
+      ['GET_VRING_BASE', 'base'],
+    ] as const) {
       for (const which of ['p50', 'p99', 'worst'] as const) {
         const summary = summarise(rounds.map((times) => times[key][which]));
         const limit = which === 'p50' || lab.timing.quick ? null : LIMITS[which];
-        const verdict: Verdict = limit === null ? 'shown' : summary.median < limit ? 'reached' : 'missed';
+        const verdict: Verdict =
+          limit === null ? 'shown' : summary.median < limit ? 'reached' : 'missed';
         cells.push({
           name: `${label} ${which}`,
           unit: 'ms',

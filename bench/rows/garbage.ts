@@ -17,7 +17,8 @@ const COLLECTION = /^\[\d+:(0x[0-9a-f]+)(?::\d+)?\]\s+\d+ ms: (\S+)/gm;
 /** Number of collections per isolate. */
 export function countCollections(output: string): Map<string, number> {
   const counts = new Map<string, number>();
-  for (const [, isolate] of output.matchAll(COLLECTION)) counts.set(isolate!, (counts.get(isolate!) ?? 0) + 1);
+  for (const [, isolate] of output.matchAll(COLLECTION))
+    counts.set(isolate!, (counts.get(isolate!) ?? 0) + 1);
   return counts;
 }
 
@@ -44,13 +45,18 @@ export const garbageRow: RowRunner = {
       let worker = 0;
       for (const [isolate, count] of counts) if (isolate !== main) worker += count;
       const verdict: Verdict = worker === 0 ? 'reached' : 'missed';
-      lab.say(`${worker} collections in the worker, ${counts.get(main) ?? 0} in the main thread, ${quantity(rate, '/s')} datagrams/s`);
+      lab.say(
+        `${worker} collections in the worker, ${counts.get(main) ?? 0} in the main thread, ${quantity(rate, '/s')} datagrams/s`,
+      );
       return [
         {
           name: 'turn worker',
           unit: `collections in ${seconds} s`,
           less: true,
-          candidates: { basewire: summarise([worker]), 'its main thread': summarise([counts.get(main) ?? 0]) },
+          candidates: {
+            basewire: summarise([worker]),
+            'its main thread': summarise([counts.get(main) ?? 0]),
+          },
           comparisons: [],
           noise: judgeNoise([noise.read()], []),
           notes: [`at ${quantity(rate, '/s')} datagrams/s; must be none in the worker: ${verdict}`],

@@ -110,7 +110,10 @@ const joinByBridge: Joiner = async (_lab, wire) => {
 const joinByStream: Joiner = async (lab) => {
   const path = join(lab.subfolder('stream'), 'stream.sock');
   const attach = (index: 0 | 1) =>
-    plain(`stream,id=net,server=${index === 0 ? 'on' : 'off'},addr.type=unix,addr.path=${path}`, PORTS[index].mac);
+    plain(
+      `stream,id=net,server=${index === 0 ? 'on' : 'off'},addr.type=unix,addr.path=${path}`,
+      PORTS[index].mac,
+    );
   return {
     attachments: [attach(0), attach(1)],
     pids: [],
@@ -133,9 +136,19 @@ interface Reading {
   noise: { foreign: number; steal: number };
 }
 
-const TRAFFIC: { name: string; unit: string; args: string; parse: (output: string, seconds: number) => number }[] = [
+const TRAFFIC: {
+  name: string;
+  unit: string;
+  args: string;
+  parse: (output: string, seconds: number) => number;
+}[] = [
   { name: 'TCP', unit: 'bit/s', args: '', parse: (text) => bits(text) },
-  { name: 'UDP 64 B', unit: 'datagrams/s', args: '-u -b 0 -l 22', parse: (text, seconds) => datagrams(text) / seconds },
+  {
+    name: 'UDP 64 B',
+    unit: 'datagrams/s',
+    args: '-u -b 0 -l 22',
+    parse: (text, seconds) => datagrams(text) / seconds,
+  },
 ];
 
 /** From iperf3's last lines: "[ 5] 0.00-5.00 sec 1.2 GBytes 2050123 Kbits/sec receiver". */
@@ -156,7 +169,10 @@ async function startGuests(lab: Lab, qemu: Qemu, joined: Joined): Promise<[Vm, V
   let { program } = qemu;
   if (joined.namespace !== null) {
     program = join(lab.folder, 'qemu-in-namespace');
-    writeFileSync(program, `#!/bin/sh\nexec ip netns exec ${joined.namespace} ${qemu.program} "$@"\n`);
+    writeFileSync(
+      program,
+      `#!/bin/sh\nexec ip netns exec ${joined.namespace} ${qemu.program} "$@"\n`,
+    );
     chmodSync(program, 0o755);
   }
   const folder = lab.subfolder('guests');
@@ -192,12 +208,20 @@ async function measure(lab: Lab, wire: Wire, qemu: Qemu, joiner: Joiner): Promis
       values.set(`ping, ${where}`, Number(/= [\d.]+\/([\d.]+)\//.exec(ping)?.[1]) * 1000);
       const seconds = Math.max(2, lab.timing.measure);
       for (const { name, args, parse } of TRAFFIC) {
-        const used = () => [one.pid, two.pid, far.pid, ...joined.pids].reduce((sum, pid) => sum + processSeconds(pid), 0);
+        const used = () =>
+          [one.pid, two.pid, far.pid, ...joined.pids].reduce(
+            (sum, pid) => sum + processSeconds(pid),
+            0,
+          );
         const before = used();
-        const text = await one.ok(`iperf3 -f k -c ${address} -t ${seconds} ${args}`, seconds * 4 + 60);
+        const text = await one.ok(
+          `iperf3 -f k -c ${address} -t ${seconds} ${args}`,
+          seconds * 4 + 60,
+        );
         const value = parse(text, seconds);
         values.set(`${name}, ${where}`, value);
-        if (name === 'TCP') values.set(`processor time, TCP ${where}`, (used() - before) / ((value * seconds) / 8e9));
+        if (name === 'TCP')
+          values.set(`processor time, TCP ${where}`, (used() - before) / ((value * seconds) / 8e9));
       }
     }
     return { values, noise: noise.read() };
@@ -219,7 +243,8 @@ export const guestsRow: RowRunner = {
     if (!lab.root) throw new Error('needs root: taps and network namespaces');
     const qemu = systemQemu();
     if (!qemu) throw new Error('there is no qemu-system-x86_64');
-    if (!existsSync(paths.kernel) || !existsSync(paths.initrd)) throw new Error('the guests are not built: npm run setup');
+    if (!existsSync(paths.kernel) || !existsSync(paths.initrd))
+      throw new Error('the guests are not built: npm run setup');
     const names = Object.keys(JOINERS).filter((name) => options.only?.includes(name) ?? true);
     const wire = new Wire(lab);
     const rounds = Math.min(lab.timing.rounds, 5);
@@ -228,13 +253,23 @@ export const guestsRow: RowRunner = {
       for (const name of names) {
         const reading = await measure(lab, wire, qemu, JOINERS[name]!);
         readings.get(name)!.push(reading);
-        const texts = [...reading.values].map(([cell, value]) => `${cell} ${quantity(value, unitOf(cell))} ${unitOf(cell)}`);
+        const texts = [...reading.values].map(
+          ([cell, value]) => `${cell} ${quantity(value, unitOf(cell))} ${unitOf(cell)}`,
+        );
         lab.say(`round ${round + 1}/${rounds} ${name}: ${texts.join('; ')}`);
       }
     }
-    const cellNames = [...new Set([...readings.values()].flatMap((list) => list.flatMap(({ values }) => [...values.keys()])))];
+    const cellNames = [
+      ...new Set(
+        [...readings.values()].flatMap((list) => list.flatMap(({ values }) => [...values.keys()])),
+      ),
+    ];
     const cells = cellNames.map((cell) => toCell(lab, cell, names, readings));
-    cells[0]?.notes.push(existsSync('/dev/kvm') ? 'guests run under TCG' : 'no KVM here: the guests run under TCG and are themselves the limit');
+    cells[0]?.notes.push(
+      existsSync('/dev/kvm')
+        ? 'guests run under TCG'
+        : 'no KVM here: the guests run under TCG and are themselves the limit',
+    );
     return cells;
   },
 };
@@ -246,7 +281,8 @@ function unitOf(cell: string): string {
 }
 
 function toCell(lab: Lab, cell: string, names: string[], readings: Map<string, Reading[]>): Cell {
-  const values = (name: string) => readings.get(name)!.flatMap((reading) => reading.values.get(cell) ?? []);
+  const values = (name: string) =>
+    readings.get(name)!.flatMap((reading) => reading.values.get(cell) ?? []);
   const there = names.filter((name) => values(name).length > 0);
   const candidates = Object.fromEntries(there.map((name) => [name, summarise(values(name))]));
   const noise = judgeNoise(

@@ -17,7 +17,12 @@ const VMS = 8;
 const LIMIT = 0.5; // per cent of a core
 
 /** Connects virtio-user ports to sockets and leaves them quiet. */
-export function connectQuietly(lab: Lab, sockets: string[], mac: (index: number) => string, name = 'quiet'): Promise<Testpmd> {
+export function connectQuietly(
+  lab: Lab,
+  sockets: string[],
+  mac: (index: number) => string,
+  name = 'quiet',
+): Promise<Testpmd> {
   return Testpmd.start(lab, {
     name,
     core: lab.cores.generator,
@@ -30,7 +35,8 @@ export function connectQuietly(lab: Lab, sockets: string[], mac: (index: number)
   });
 }
 
-const quietMac = (index: number) => PORTS[index]?.mac ?? `52:54:00:00:01:${index.toString(16).padStart(2, '0')}`;
+const quietMac = (index: number) =>
+  PORTS[index]?.mac ?? `52:54:00:00:01:${index.toString(16).padStart(2, '0')}`;
 
 export const idleRow: RowRunner = {
   name: 'idle',
@@ -47,7 +53,10 @@ export const idleRow: RowRunner = {
       const more = Array.from({ length: VMS - 2 }, (_, index) => index + 2);
       const base = await startBase(lab, {
         moreVms: more
-          .map((index) => `  vm${index}:\n    socket: @/${index}.sock\n    addresses: [10.77.0.${10 + index}]\n    mac: ${quietMac(index)}\n`)
+          .map(
+            (index) =>
+              `  vm${index}:\n    socket: @/${index}.sock\n    addresses: [10.77.0.${10 + index}]\n    mac: ${quietMac(index)}\n`,
+          )
           .join(''),
       });
       const sockets = Array.from({ length: VMS }, (_, index) => join(base.folder, `${index}.sock`));
@@ -62,9 +71,15 @@ export const idleRow: RowRunner = {
         noises.push(noise.read());
         ours.push((used / seconds) * 100);
         const after = threadSeconds(base.child.pid);
-        const parts = [...after].map(([name, value]) => [name, value - (threads.get(name) ?? 0)] as const);
-        const named = parts.filter(([, value]) => value > 0).map(([name, value]) => `${name} ${value.toFixed(2)} s`);
-        lab.say(`round ${round + 1}/${rounds}: ${used.toFixed(2)} s in ${seconds} s (${named.join(', ') || 'no thread ran'})`);
+        const parts = [...after].map(
+          ([name, value]) => [name, value - (threads.get(name) ?? 0)] as const,
+        );
+        const named = parts
+          .filter(([, value]) => value > 0)
+          .map(([name, value]) => `${name} ${value.toFixed(2)} s`);
+        lab.say(
+          `round ${round + 1}/${rounds}: ${used.toFixed(2)} s in ${seconds} s (${named.join(', ') || 'no thread ran'})`,
+        );
       } finally {
         await quiet.quit();
         await base.stop();
@@ -74,7 +89,9 @@ export const idleRow: RowRunner = {
     const summary = summarise(ours);
     const verdict: Verdict = summary.median < LIMIT ? 'reached' : 'missed';
     if (!lab.timing.quick) notes.push(`must stay below ${LIMIT} % of a core: ${verdict}`);
-    notes.push('tap and bridge use no processor time at all while nothing is sent; polling switches always use all of it');
+    notes.push(
+      'tap and bridge use no processor time at all while nothing is sent; polling switches always use all of it',
+    );
     return [
       {
         name: 'idle, 8 VMs',

@@ -42,9 +42,15 @@ async function measure(lab: Lab, candidate: Candidate, gap: number): Promise<Rea
   });
   const noise = new NoiseMeter([process.pid, probe.child.pid, ...running.pids]);
   try {
-    return { ...(await probe.result<Omit<Reading, 'foreign' | 'steal'>>(60 + seconds * 5)), ...noise.read() };
+    return {
+      ...(await probe.result<Omit<Reading, 'foreign' | 'steal'>>(60 + seconds * 5)),
+      ...noise.read(),
+    };
   } catch (error) {
-    throw new Error(`${candidate.name}: ${(error as Error).message}\n--- its log\n${running.log()}`, { cause: error });
+    throw new Error(
+      `${candidate.name}: ${(error as Error).message}\n--- its log\n${running.log()}`,
+      { cause: error },
+    );
   } finally {
     await probe.stop();
     await running.stop();
@@ -65,7 +71,9 @@ export const latencyRow: RowRunner = {
       if (lacking === null) candidates.push(peer);
       else notes.push(`without ${peer.name}: ${lacking}`);
     }
-    const chosen = candidates.filter(({ name }) => options.only?.some((part) => name.startsWith(part)) ?? true);
+    const chosen = candidates.filter(
+      ({ name }) => options.only?.some((part) => name.startsWith(part)) ?? true,
+    );
     const readings = new Map<string, Reading[]>();
     for (let round = 0; round < lab.timing.rounds; round++) {
       for (const candidate of chosen) {
@@ -96,8 +104,13 @@ function toCell(
   readings: Map<string, Reading[]>,
 ): Cell {
   const of = (name: string) => readings.get(`${pattern}/${name}`) ?? [];
-  const summaries = Object.fromEntries(chosen.map(({ name }) => [name, summarise(of(name).map((r) => r[which]))]));
-  const noise = judgeNoise(chosen.flatMap(({ name }) => of(name)), Object.values(summaries).map((s) => s.spread));
+  const summaries = Object.fromEntries(
+    chosen.map(({ name }) => [name, summarise(of(name).map((r) => r[which]))]),
+  );
+  const noise = judgeNoise(
+    chosen.flatMap(({ name }) => of(name)),
+    Object.values(summaries).map((s) => s.spread),
+  );
   const busy = summaries['basewire busy'];
   const required = lab.timing.quick || which !== 'p50' || pattern !== 'back to back' ? null : 1;
   const peers = chosen.filter(({ name }) => !name.startsWith('basewire'));
@@ -109,7 +122,14 @@ function toCell(
     candidates: summaries,
     comparisons: busy
       ? peers.map(({ name }) =>
-          compare(name, busy.values, summaries[name]!.values, name === 'dpdk io' ? required : null, noise.quiet, true),
+          compare(
+            name,
+            busy.values,
+            summaries[name]!.values,
+            name === 'dpdk io' ? required : null,
+            noise.quiet,
+            true,
+          ),
         )
       : [],
     noise,

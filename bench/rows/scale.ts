@@ -44,7 +44,12 @@ function flows(): string[] {
   return Array.from({ length: 256 }, (_, index) => `10.77.${index}.12`);
 }
 
-async function measure(lab: Lab, options: BaseOptions, quiet: string[], multiFlow: boolean): Promise<Reading> {
+async function measure(
+  lab: Lab,
+  options: BaseOptions,
+  quiet: string[],
+  multiFlow: boolean,
+): Promise<Reading> {
   const base = await startBase(lab, options);
   let generator: Generator | null = null;
   let others: Testpmd | null = null;
@@ -56,7 +61,12 @@ async function measure(lab: Lab, options: BaseOptions, quiet: string[], multiFlo
     generator = await Generator.start(lab, { sockets: base.sockets, multiFlow });
     await generator.seed(64, 512);
     await sleep(lab.timing.warmup * 1000);
-    const noise = new NoiseMeter([process.pid, generator.pid, ...(others ? [others.pid] : []), ...base.pids]);
+    const noise = new NoiseMeter([
+      process.pid,
+      generator.pid,
+      ...(others ? [others.pid] : []),
+      ...base.pids,
+    ]);
     const rate = await generator.rate(lab.timing.measure);
     return { rate, memoryKiB: processMemory(base.child.pid).anonymousKiB, ...noise.read() };
   } catch (error) {
@@ -74,13 +84,19 @@ function addressOptions(count: number): BaseOptions {
   if (count === 2) return { subnet: '10.0.0.0/8' };
   const more = spread(Math.max(0, count - 2 - 256));
   const half = more.length >> 1;
-  return { subnet: '10.0.0.0/8', moreAddresses: [[...flows(), ...more.slice(0, half)], more.slice(half)] };
+  return {
+    subnet: '10.0.0.0/8',
+    moreAddresses: [[...flows(), ...more.slice(0, half)], more.slice(half)],
+  };
 }
 
 function portOptions(count: number): { options: BaseOptions; quiet: string[] } {
   const quiet = Array.from({ length: count - 2 }, (_, index) => `quiet${index}`);
   const moreVms = quiet
-    .map((name, index) => `  ${name}:\n    socket: @/${name}.sock\n    addresses: [10.77.0.${20 + index}]\n    mac: ${quietMac(index)}\n`)
+    .map(
+      (name, index) =>
+        `  ${name}:\n    socket: @/${name}.sock\n    addresses: [10.77.0.${20 + index}]\n    mac: ${quietMac(index)}\n`,
+    )
     .join('');
   return { options: { moreVms }, quiet };
 }
@@ -109,17 +125,19 @@ export const scaleRow: RowRunner = {
         note(`${count} ports`, await measure(lab, base, quiet, false), round);
       }
     }
-    return [
-      toCell('addresses', addresses, readings, lab),
-      toCell('ports', ports, readings, lab),
-    ];
+    return [toCell('addresses', addresses, readings, lab), toCell('ports', ports, readings, lab)];
   },
 };
 
 function toCell(what: string, counts: number[], readings: Map<string, Reading[]>, lab: Lab): Cell {
   const of = (count: number) => readings.get(`${count} ${what}`) ?? [];
-  const candidates = Object.fromEntries(counts.map((count) => [`${count} ${what}`, summarise(of(count).map((r) => r.rate))]));
-  const noise = judgeNoise(counts.flatMap(of), Object.values(candidates).map((summary) => summary.spread));
+  const candidates = Object.fromEntries(
+    counts.map((count) => [`${count} ${what}`, summarise(of(count).map((r) => r.rate))]),
+  );
+  const noise = judgeNoise(
+    counts.flatMap(of),
+    Object.values(candidates).map((summary) => summary.spread),
+  );
   const [least, most] = [counts[0]!, counts[counts.length - 1]!];
   const memory = (count: number) => summarise(of(count).map((r) => r.memoryKiB)).median;
   const each = ((memory(most) - memory(least)) * 1024) / (most - least);

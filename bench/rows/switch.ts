@@ -48,7 +48,10 @@ async function measureSizes(
       result.set(bytes, { rate, lost: IN_FLIGHT - remaining, ceiling, ...reading });
     }
   } catch (error) {
-    throw new Error(`${candidate.name}: ${(error as Error).message}\n--- its log\n${running.log()}`, { cause: error });
+    throw new Error(
+      `${candidate.name}: ${(error as Error).message}\n--- its log\n${running.log()}`,
+      { cause: error },
+    );
   } finally {
     await generator?.stop();
     await running.stop();
@@ -56,9 +59,16 @@ async function measureSizes(
   return result;
 }
 
-async function measureVariant(lab: Lab, variant: Variant, peers: Candidate[], sizes: number[]): Promise<Cell[]> {
+async function measureVariant(
+  lab: Lab,
+  variant: Variant,
+  peers: Candidate[],
+  sizes: number[],
+): Promise<Cell[]> {
   const candidates = [variant.ours, ...peers];
-  const measured = new Map(candidates.map((candidate) => [candidate.name, [] as Map<number, Measurement>[]]));
+  const measured = new Map(
+    candidates.map((candidate) => [candidate.name, [] as Map<number, Measurement>[]]),
+  );
   for (let round = 0; round < lab.timing.rounds; round++) {
     for (const candidate of candidates) {
       const sizesMeasured = await measureSizes(lab, candidate, variant, sizes);
@@ -67,7 +77,9 @@ async function measureVariant(lab: Lab, variant: Variant, peers: Candidate[], si
         const lost = m.lost === 0 ? '' : ` (${m.lost} lost)`;
         return `${bytes} B ${quantity(m.rate, '/s')}${lost} (generator ${quantity(m.ceiling, '/s')})`;
       });
-      lab.say(`round ${round + 1}/${lab.timing.rounds}${variant.name} ${candidate.name}: ${rates.join(', ')}`);
+      lab.say(
+        `round ${round + 1}/${lab.timing.rounds}${variant.name} ${candidate.name}: ${rates.join(', ')}`,
+      );
     }
   }
   return sizes.map((bytes) => toCell(lab, variant, bytes, candidates, measured));
@@ -93,7 +105,8 @@ function toCell(
   const notes: string[] = [];
   for (const { name } of candidates) {
     const lost = of(name).reduce((sum, m) => sum + m.lost, 0);
-    if (lost !== 0) notes.push(`${name} lost ${lost} of ${IN_FLIGHT * lab.timing.rounds} datagrams`);
+    if (lost !== 0)
+      notes.push(`${name} lost ${lost} of ${IN_FLIGHT * lab.timing.rounds} datagrams`);
   }
   const ceiling = Math.min(...candidates.flatMap(({ name }) => of(name).map((m) => m.ceiling)));
   if (ceiling > 0) notes.push(`the generator's own work allows ${quantity(ceiling, '/s')}/s`);
@@ -104,7 +117,13 @@ function toCell(
     less: false,
     candidates: summaries,
     comparisons: peers.map(({ name }) =>
-      compare(name, ours.values, summaries[name]!.values, required[name === 'ovs-dpdk' ? 0 : 1]!, noise.quiet),
+      compare(
+        name,
+        ours.values,
+        summaries[name]!.values,
+        required[name === 'ovs-dpdk' ? 0 : 1]!,
+        noise.quiet,
+      ),
     ),
     noise,
     notes,
@@ -133,7 +152,9 @@ export const switchRow: RowRunner = {
     for (const variant of variants) {
       if (options.only && !options.only.includes('basewire')) {
         // Peers alone: the first of them stands where basewire would.
-        cells.push(...(await measureVariant(lab, { ...variant, ours: peers[0]! }, peers.slice(1), sizes)));
+        cells.push(
+          ...(await measureVariant(lab, { ...variant, ours: peers[0]! }, peers.slice(1), sizes)),
+        );
       } else {
         cells.push(...(await measureVariant(lab, variant, peers, sizes)));
       }
