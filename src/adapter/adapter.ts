@@ -160,15 +160,14 @@ export class Adapter {
    */
   attach(opened: Opened): boolean {
     this.opening = false;
-    const { native } = this.context;
     if (!this.wanted || this.socket !== null) {
-      native.closeDescriptor(opened.fd);
+      this.drop(opened);
       return this.socket !== null;
     }
     try {
       this.socket = new AttachedSocket(this.context, opened, () => this.refreshLink());
     } catch (error) {
-      native.closeDescriptor(opened.fd);
+      this.drop(opened);
       this.refused(`its rings can't be mapped: ${(error as Error).message}`);
       return false;
     }
@@ -279,6 +278,13 @@ export class Adapter {
       neighbours: this.neighbours.known,
       reason: this.reason,
     };
+  }
+
+  /** Closes a socket that came too late. */
+  private drop(opened: Opened): void {
+    const { native, plan } = this.context;
+    const unicast = plan.mac === null ? null : parseMac(plan.mac);
+    native.packetClose(opened.fd, opened.interfaceIndex, unicast);
   }
 
   private askToOpen(): void {

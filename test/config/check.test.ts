@@ -185,6 +185,10 @@ describe('one mistake gets one complaint, at its place', () => {
       { path: '/run/w', owner: 'nobody-of-this-name' },
       /there is no user/,
     ],
+    ['unknown daemon user', ['user'], 'nobody-of-this-name', /there is no user/],
+    ['root as the daemon user', ['user'], 'root', /is root: leave it out/],
+    ['a user without a group', ['user'], 3_999_999_999, /has no group of its own: add group/],
+    ['a group alone', ['group'], 'root', /has no effect without user/],
     [
       'unknown network',
       ['vms', 'web', 'network'],
