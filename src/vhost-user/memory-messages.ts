@@ -97,6 +97,7 @@ export function setMemoryTable(
   }
   for (const ring of session.attachment.rings) ring.queue.unmap();
   session.attachment.memory.replace(regions);
+  session.regions.clear();
   remapRings(session);
 }
 
@@ -107,11 +108,14 @@ export function getMaxSlots(): Uint8Array {
 export function addRegion(session: Session, payload: DataView, descriptors: number[]): undefined {
   const description = readRegion(payload, 8);
   const { memory } = session.attachment;
+  const { offset } = description;
+  if (session.regions.isThere(description, offset, descriptors[0])) return;
   if (memory.count >= MAX_SLOTS) throw new Refused(`ADD_MEM_REG beyond ${MAX_SLOTS} regions`);
   if (memory.overlap(description.guest, description.user, description.bytes)) {
     throw new Refused('ADD_MEM_REG overlaps a region that is there');
   }
   memory.add(map(session, description, descriptors[0]));
+  session.regions.add(description, offset, descriptors[0]);
   remapRings(session);
 }
 
@@ -124,10 +128,14 @@ export function removeRegion(session: Session, payload: DataView): undefined {
       candidate.user === description.user &&
       candidate.bytes === description.bytes,
   );
-  if (region === undefined) throw new Refused('REM_MEM_REG for a region that is not there');
+  if (region === undefined) {
+    if (session.regions.wasRemoved(description)) return;
+    throw new Refused('REM_MEM_REG for a region that is not there');
+  }
   // Views into the region are gone with it; rings that lay there are broken, all others map again.
   for (const ring of session.attachment.rings) ring.queue.unmap();
   memory.remove(region);
+  session.regions.remove(description);
   remapRings(session);
 }
 

@@ -13,6 +13,7 @@ import { type Bits, has, PROTOCOL } from '../virtio/features.ts';
 import { ENDED, Framing, MALFORMED, MESSAGE, NEED_REPLY, NOTHING, replyBytes } from './framing.ts';
 import { MESSAGES } from './message-table.ts';
 import { Refused, u64Reply } from './payload.ts';
+import { RepeatedRegions } from './repeated-regions.ts';
 
 /** Messages served in a row before the data path gets its turn. */
 const MESSAGES_PER_ROUND = 64;
@@ -53,6 +54,7 @@ export class Session {
   readonly host: SessionHost;
   readonly framing: Framing;
   readonly attachment: Attachment;
+  readonly regions = new RepeatedRegions();
   /** Device features on offer. */
   readonly offered: Bits;
   /** Acknowledged protocol features. */
