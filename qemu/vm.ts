@@ -81,7 +81,7 @@ export class Vm {
   }
 
   /** Resolves when the guest has come up `boots` times since `launch`. */
-  booted(boots = 1, deadline = 120_000): Promise<void> {
+  booted(boots = 1, deadline = 240_000): Promise<void> {
     return this.#alive('its boot', deadline, this.agent.booted(boots, deadline));
   }
 
