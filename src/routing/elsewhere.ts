@@ -1,5 +1,5 @@
 /**
- * What is not a plain datagram from VM to VM: ARP, the base's own address, the world behind the adapter, broadcasts, and
+ * What a VM sends that is not a plain datagram to another VM: ARP, the base's own address, the world behind the adapter, broadcasts, and
  * all that can't be delivered and deserves an ICMP error. Less hot, still without allocation for what a guest can send at will.
  */
 import type { Adapter } from '../adapter/adapter.ts';
@@ -10,14 +10,7 @@ import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import * as arp from '../wire/arp.ts';
 import * as icmp from '../wire/icmp.ts';
-import {
-  BROADCAST_KEY,
-  isLinkLocal,
-  isLoopback,
-  isMulticast,
-  isReserved,
-  isThisNetwork,
-} from '../wire/ipv4-address.ts';
+import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { isGroup, isZero, same } from '../wire/mac.ts';
 import * as udp from '../wire/udp.ts';
@@ -25,9 +18,8 @@ import { arpReply, arpRequest } from './answers/arp.ts';
 import { echoReply, isEchoRequest } from './answers/echo-reply.ts';
 import { icmpError } from './answers/icmp-error.ts';
 import { TokenBuckets } from './answers/rate-limit.ts';
+import { isMartian } from './martian.ts';
 import type { Network } from './network.ts';
-import { clearOffload } from './offload.ts';
-import { checkReceivedOffload } from './offload-received.ts';
 import type { Router } from './router.ts';
 import { BROADCAST, CONSUMED, drop, dropCell } from './verdict.ts';
 
@@ -38,7 +30,6 @@ const DELIVERED = CELL.delivered;
 export const CONTROL_PORT = 7356;
 
 const IP = 14;
-const IPV4 = 0x0008;
 const ARP = 0x0608;
 const IPV6 = 0xdd86;
 const VLAN = 0x0081;
@@ -50,25 +41,22 @@ const PORT_UNREACHABLE = 3;
 const SPOOFED = drop('spoofed');
 const MARTIAN = drop('martian');
 const NO_ROUTE = drop('noRoute');
-const NOT_OURS = drop('notOurs');
 const TTL_EXPIRED = drop('ttlExpired');
 const TOO_BIG = drop('tooBig');
 const ARP_INVALID = drop('arpInvalid');
 const ARP_LIMITED = drop('arpLimited');
 const ICMP_LIMITED = drop('icmpLimited');
 const BROADCAST_LIMITED = drop('broadcastLimited');
-const BAD_IP = drop('badIp');
 const NOT_IP = drop('notIp');
 const IPV6_DROP = drop('ipv6');
 const VLAN_DROP = drop('vlan');
-const RUNT = drop('runt');
 const ADAPTER_CLOSED = drop('adapterClosed');
 const ADAPTER_DOWN = drop('adapterDown');
 const ADAPTER_GONE = drop('adapterGone');
 
 /** Answers a second and in a row that one port can make the base give. */
 const ICMP_ERRORS = { rate: 100, burst: 50 };
-const ECHO_REPLIES = { rate: 100_000, burst: 10_000 };
+export const ECHO_REPLIES = { rate: 100_000, burst: 10_000 };
 const ARP_REPLIES = { rate: 1000, burst: 200 };
 const BROADCASTS = { rate: 500, burst: 200 };
 /** Milliseconds between two questions for a VM's MAC. */
@@ -331,62 +319,4 @@ export class Elsewhere {
     this.storage.from[appended] = BASE;
     this.storage.to[appended] = port.number;
   }
-
-  /** A frame out of an adapter's receive ring. */
-  fromAdapter(slot: number, adapter: Adapter, network: Network, from: number): number {
-    const { storage } = this;
-    const { bytes, halves, words } = storage;
-    const at = storage.at[slot];
-    if (storage.length[slot] < IP) return RUNT;
-    switch (halves[(at + 12) >> 1]) {
-      case IPV4:
-        break;
-      case ARP:
-        return adapter.receiveArp(slot);
-      case IPV6:
-        return IPV6_DROP;
-      case VLAN:
-      case SERVICE_VLAN:
-        return VLAN_DROP;
-      default:
-        return NOT_IP;
-    }
-    const ip = (at + IP) >> 2;
-    if (!ipv4.checkWords(words, ip, storage.length[slot] - IP)) return BAD_IP;
-    storage.length[slot] = IP + ipv4.totalLength(bytes, at + IP);
-    if (ipv4.headerLength(bytes, at + IP) !== 20 && ipv4.sourceRouted(bytes, at + IP))
-      return drop('ipOptions');
-    const source = words[ip + 3];
-    const destination = words[ip + 4];
-    if (isMartian(source) || isMulticast(source) || source === BROADCAST_KEY) return MARTIAN;
-    // Nobody outside may speak with an address of ours.
-    if (network.addresses.find(source) >= 0 || source === network.address) return SPOOFED;
-    if (halves[(at - 12) >> 1] === 0) clearOffload(storage, slot);
-    else {
-      const fault = checkReceivedOffload(storage, slot);
-      if (fault !== 0) return dropCell(fault);
-    }
-    let owner = network.addresses.find(destination);
-    if (owner < 0 && network.prefixes.length > 0) owner = network.behind(destination);
-    if (owner < 0) {
-      if (destination !== network.address || !isEchoRequest(storage, slot)) return NOT_OURS;
-      if (!this.echoes.take(from, this.router.now)) return ICMP_LIMITED;
-      echoReply(storage, slot, adapter.mac);
-      this.context.counters.cells[adapter.record + DELIVERED]++;
-      storage.from[slot] = BASE;
-      return adapter.port;
-    }
-    if (this.router.longest(slot) > network.mtu) return TOO_BIG;
-    return this.router.toVm(slot, this.context.ports[owner], network);
-  }
-}
-
-/** Addresses that must not be on a wire (RFC 1812 §5.3.7, RFC 6890); multicast and limited broadcast are not asked here. */
-function isMartian(key: number): boolean {
-  return (
-    isThisNetwork(key) ||
-    isLoopback(key) ||
-    isLinkLocal(key) ||
-    (isReserved(key) && key !== BROADCAST_KEY)
-  );
 }

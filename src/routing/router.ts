@@ -10,6 +10,7 @@ import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import { checkWords, sourceRouted } from '../wire/ipv4.ts';
 import { Elsewhere, type ElsewhereContext } from './elsewhere.ts';
+import { FromAdapter } from './from-adapter.ts';
 import type { Network } from './network.ts';
 import {
   AS_IS,
@@ -46,6 +47,7 @@ export class Router {
   private readonly adapterNetworks: Network[];
   private readonly cells: Float64Array;
   private readonly elsewhere: Elsewhere;
+  private readonly fromAdapter: FromAdapter;
   /** Millisecond clock of this turn. */
   readonly time = new Float64Array(1);
 
@@ -59,6 +61,7 @@ export class Router {
     );
     this.cells = context.counters.cells;
     this.elsewhere = new Elsewhere(context, this);
+    this.fromAdapter = new FromAdapter(context, this);
   }
 
   /** Decides for slots [0, end): what the gather stage took. Answers of the base are appended, decided already. */
@@ -98,11 +101,11 @@ export class Router {
       storage.to[slot] =
         from < vms
           ? this.fromVm(slot, ports[from])
-          : this.elsewhere.fromAdapter(
+          : this.fromAdapter.route(
               slot,
+              from - vms,
               adapters[from - vms],
               this.adapterNetworks[from - vms],
-              from,
             );
     }
   }

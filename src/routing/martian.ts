@@ -1,0 +1,18 @@
+/** Addresses that must not be on a wire. */
+import {
+  BROADCAST_KEY,
+  isLinkLocal,
+  isLoopback,
+  isReserved,
+  isThisNetwork,
+} from '../wire/ipv4-address.ts';
+
+/** RFC 1812 §5.3.7, RFC 6890; multicast and limited broadcast, which are fit for destinations, are not asked here. */
+export function isMartian(key: number): boolean {
+  return (
+    isThisNetwork(key) ||
+    isLoopback(key) ||
+    isLinkLocal(key) ||
+    (isReserved(key) && key !== BROADCAST_KEY)
+  );
+}
