@@ -48,7 +48,7 @@ export class Stream {
         `mkdir -p ${stream.#folder} && cd ${stream.#folder}`,
         `${random} 2>/dev/null`,
         `cat >source <<'END'\n${source}\nEND`,
-        'mkfifo pipe',
+        'mkfifo pipe && echo 0 >count && : >answer',
         '(sha256sum <pipe >sum) </dev/null >/dev/null 2>&1 &',
         `(${send}) </dev/null >/dev/null 2>&1 &`,
       ].join('\n'),
@@ -64,8 +64,8 @@ export class Stream {
   /** Resolves when `count` more pieces have left the sending program. */
   async flows(count = 8, limit = 100): Promise<void> {
     const wait = `while [ ! -s answer ] && [ "$(cat count)" -lt $to ]; do sleep 0.1; done`;
-    const script = `cd ${this.#folder}; to=$(($(cat count || echo 0) + ${count})); ${wait}; cat answer`;
-    const answer = await this.#vm.ok(`${script} 2>/dev/null`, limit);
+    const script = `cd ${this.#folder}; to=$(($(cat count) + ${count})); ${wait}; cat answer`;
+    const answer = await this.#vm.ok(script, limit);
     if (answer !== '') throw new Error(`the stream to ${this.#to} ended: ${answer}`);
   }
 
