@@ -20,6 +20,13 @@ const RING = 2;
 const ETHERNET_BYTES = 14;
 const FLAGS = DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT;
 
+/**
+ * Descriptors that may be looked at to find room for one datagram: 64 KiB in buffers of 16 bytes. Without it, a ring full of long
+ * chains of empty descriptors costs its size squared for each datagram, and all VMs wait.
+ */
+export const MAX_STEPS = 4096;
+export const TOO_MANY_STEPS = 'no datagram needs so many descriptors of input buffers';
+
 /** `putInput`: no buffers just now; it may wait in the backlog. */
 export const FULL = -2;
 
@@ -122,6 +129,7 @@ function putChains(
   let firstAvail = queue.nextAvail;
   let firstUsed = queue.nextUsed;
   let chains = 0;
+  let steps = 0; // of chains that went back unused
   chain.begin();
   while (chain.total < needed) {
     if (queue.ready === 0) queue.ready = queue.available();
@@ -144,6 +152,11 @@ function putChains(
     }
     const before = chain.total;
     const fault = chain.walk(queue.descriptors, queue.size, head, true, queue.indirect, memory);
+    if (steps + chain.steps > MAX_STEPS) {
+      rewind(queue, firstAvail, firstUsed);
+      queue.broken = TOO_MANY_STEPS;
+      return BROKEN;
+    }
     queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
     queue.ready--;
     if (fault !== 0 || chain.total < (mergeable ? headerBytes : headerBytes + ETHERNET_BYTES)) {
@@ -154,6 +167,7 @@ function putChains(
       firstAvail = queue.nextAvail;
       firstUsed = queue.nextUsed;
       chains = 0;
+      steps += chain.steps;
       chain.begin();
       continue;
     }

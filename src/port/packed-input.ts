@@ -9,7 +9,7 @@ import type { GuestMemory } from '../virtio/guest-memory.ts';
 import { ENDLESS, NONE, type PackedChain } from '../virtio/packed-chain.ts';
 import type { PackedQueue } from '../virtio/packed-queue.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
-import { FULL } from './input.ts';
+import { FULL, MAX_STEPS, TOO_MANY_STEPS } from './input.ts';
 
 const INPUT_TOO_SMALL = CELL.inputTooSmall;
 const BAD_INPUT_CHAINS = CELL.badInputChains;
@@ -42,6 +42,7 @@ export function putPacked(
   let wrap = queue.availWrap;
   let chains = 0;
   let descriptors = 0;
+  let steps = 0; // of chains that went back unused
   chain.begin();
   while (chain.total < needed) {
     const before = chain.total;
@@ -56,6 +57,11 @@ export function putPacked(
       queue.rewind(position, wrap);
       return descriptors >= queue.size || chains === MAX_CHAINS ? INPUT_TOO_SMALL : FULL;
     }
+    if (steps + chain.steps > MAX_STEPS) {
+      queue.rewind(position, wrap);
+      queue.broken = TOO_MANY_STEPS;
+      return BROKEN;
+    }
     ids[chains] = packedChain.id;
     counts[chains] = packedChain.count;
     descriptors += packedChain.count;
@@ -67,6 +73,7 @@ export function putPacked(
       wrap = queue.availWrap;
       chains = 0;
       descriptors = 0;
+      steps += chain.steps;
       chain.begin();
       continue;
     }

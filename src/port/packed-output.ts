@@ -63,6 +63,7 @@ export function gatherPacked(
       if (fault === ENDLESS) break;
       ({ id, count } = packedChain);
       total = chain.total;
+      descriptorsLeft -= chain.steps - count; // an indirect table costs what it holds
     }
     descriptorsLeft -= count;
     const frame = total - headerBytes;

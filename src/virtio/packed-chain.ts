@@ -100,6 +100,7 @@ export class PackedChain {
       return CELL.chainBadIndirect;
     const fault = chain.fetchTable(address, length, memory);
     if (fault !== 0) return fault;
+    chain.steps += entries;
     const words = chain.scratch;
     let seenWritable = false;
     let wrong = false;
@@ -117,7 +118,6 @@ export class PackedChain {
       const outcome = chain.addBuffer(at, bytes, memory);
       if (outcome !== 0) return outcome;
     }
-    chain.steps += entries;
     return wrong ? CELL.chainBadDirection : 0;
   }
 }
