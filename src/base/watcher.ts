@@ -2,6 +2,7 @@
  * Who is told when a descriptor is ready: the turn worker's one wait over kicks, sockets and adapters.
  */
 import type { Native, Waiter } from '../native.ts';
+import { BEAT } from './plan.ts';
 
 export const EPOLLIN = 1;
 export const EPOLLOUT = 4;
@@ -56,9 +57,14 @@ export class Watcher {
   /** Tokens given up while events are being served: free only afterwards, lest a stale event reach a new handler. */
   private readonly released: number[] = [];
 
-  /** Waits up to `microseconds` (0: only looks) and calls the handlers of what is ready. Returns how many were. */
-  wait(microseconds: number): number {
+  /**
+   * Waits up to `microseconds` (0: only looks) and calls the handlers of what is ready. Returns how many were. `beat`: says
+   * while it sleeps that it does, and no longer: a handler that hangs must not look like sleep to the watchdog.
+   */
+  wait(microseconds: number, beat: Int32Array | null = null): number {
+    if (beat !== null) Atomics.store(beat, BEAT.waiting, 1);
     const count = this.waiter.wait(microseconds);
+    if (beat !== null) Atomics.store(beat, BEAT.waiting, 0);
     const { events } = this.waiter;
     for (let index = 0; index < count; index++) {
       const ready = this.handlers[events[index * 2]];

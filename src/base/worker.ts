@@ -66,9 +66,7 @@ function run(): void {
       lastLook = now;
       continue;
     }
-    Atomics.store(beat, BEAT.waiting, 1);
-    watcher.wait(Math.max(0, Math.ceil((tickAt - now) * 1000)));
-    Atomics.store(beat, BEAT.waiting, 0);
+    watcher.wait(Math.max(0, Math.ceil((tickAt - now) * 1000)), beat);
     now = clock();
     lastLook = now;
   }

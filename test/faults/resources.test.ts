@@ -1,0 +1,112 @@
+/** Ranked case 38: no descriptors left, nobody reads the log, no room for the state file. Datagrams go on, and all is well again afterwards. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import { THREE_VMS } from '../support/traffic.ts';
+import { pause, until } from '../support/until.ts';
+import { Vm } from '../support/vm.ts';
+import { World } from '../support/world.ts';
+import { Pair } from './pair.ts';
+
+describe('resources run out', { timeout: 60_000 }, () => {
+  let world: World | undefined;
+  let pair: Pair | undefined;
+  afterEach(async () => {
+    pair?.close();
+    await world?.close();
+    pair = world = undefined;
+  });
+
+  test('descriptors: whoever is there goes on, whoever comes is refused until there are some', async () => {
+    world = await World.start({ vms: THREE_VMS });
+    pair = await Pair.start(world.daemon);
+    const { daemon } = world;
+    await pair.expectNoLoss(50);
+    const limit = (soft: number) =>
+      execFileSync('prlimit', [`--pid=${daemon.pid}`, `--nofile=${soft}:`]);
+    /** The limit under which so many numbers are free. */
+    const leaving = (spare: number): number => {
+      const used = new Set(daemon.descriptors().map(Number));
+      let end = 0;
+      for (let free = 0; used.has(end) || free < spare; end++) if (!used.has(end)) free++;
+      return end;
+    };
+    const plenty = 1024;
+    for (const spare of [0, 1, 3, 6]) {
+      limit(leaving(spare));
+      // The kernel completes the connection; what the base makes of it is what is tried.
+      const a = await Vm.connect(daemon.socket('a'), { queueSize: 16 });
+      const start = (async () => {
+        await a.negotiate();
+        await a.run();
+      })().then(
+        () => 'served',
+        () => 'refused',
+      );
+      await pair.expectNoLoss(300);
+      if (spare < 6) limit(plenty);
+      // Let in now, or cut off: never left hanging.
+      await until('an end of it', () => {
+        a.frontEnd.poll();
+        pair!.step();
+        return Promise.race([start, pause().then(() => false)]);
+      });
+      a.close();
+      limit(plenty);
+      await daemon.untilState('a', 'waiting');
+    }
+    const a = await world.vm('a');
+    a.close();
+    await pair.expectNoLoss(50);
+    await world.balance();
+  });
+
+  test('the reader of its log goes away', async () => {
+    // sed ends after the line "ready"; the daemon's process is the one that is started.
+    world = await World.start(
+      { vms: THREE_VMS },
+      { under: ['bash', '-c', 'exec "$0" "$@" > >(exec sed -u "/ready/q")'] },
+    );
+    pair = await Pair.start(world.daemon);
+    const { daemon } = world;
+    for (let round = 0; round < 5; round++) {
+      (await world.vm('a')).close();
+      await daemon.untilState('a', 'waiting');
+    }
+    await pair.expectNoLoss(100);
+    const status = (await daemon.status()) as unknown as { logDropped: number };
+    expect(status.logDropped).toBeGreaterThan(0);
+    await world.balance();
+  });
+
+  const root = process.getuid!() === 0;
+  test.skipIf(!root)('the disk of the state file is full (needs root for a tmpfs)', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'basewire-full-'));
+    const mount = `mount -t tmpfs -o size=16k none ${folder} && exec "$0" "$@"`;
+    try {
+      const file = join(folder, 'state.json');
+      world = await World.start(
+        { vms: THREE_VMS, state: { file } } as never,
+        { under: ['unshare', '-m', 'bash', '-c', mount] },
+      );
+      const { daemon } = world;
+      const inside = (path: string) => `/proc/${daemon.pid}/root${path}`;
+      expect(() => writeFileSync(inside(join(folder, 'filler')), Buffer.alloc(65536))).toThrow(/ENOSPC/);
+      pair = await Pair.start(daemon);
+      await pair.expectNoLoss(200);
+      (await world.vm('a')).close();
+      await daemon.untilState('a', 'waiting');
+      await pair.expectNoLoss(200);
+      rmSync(inside(join(folder, 'filler')));
+      await world.balance();
+      pair.close();
+      await world.close();
+      world = undefined;
+      expect(existsSync(file)).toBe(false); // it was in the daemon's own mount only
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+});
