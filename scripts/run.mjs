@@ -4,10 +4,10 @@
 //     node scripts/run.mjs setup | demo | test | unit | long | ci [arguments of the real thing]
 
 import { spawn } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setup } from './setup.mjs';
-import { cache, complain, root } from './steps.mjs';
+import { cache, complain, root, SetupError } from './steps.mjs';
 
 const [what = 'setup', ...rest] = process.argv.slice(2);
 const vitest = join(root, 'node_modules/vitest/vitest.mjs');
@@ -57,6 +57,7 @@ async function ci() {
     process.stdout.write('\n== tests\n');
     process.env.BASEWIRE_RESULT = file;
     const code = await node([vitest, 'run', ...rest]);
+    if (!existsSync(file)) throw new SetupError(`The tests ended early (code ${code}).`);
     const counted = JSON.parse(readFileSync(file, 'utf8'));
     for (const key of Object.keys(total)) total[key] += counted[key];
     if (code !== 0 && counted.failed === 0) total.failed++;
@@ -81,6 +82,7 @@ function node(args) {
     child.on('close', (code, signal) => {
       process.off('SIGTERM', pass);
       process.off('SIGINT', wait);
+      if (signal) process.stderr.write(`${args.join(' ')}: ended by ${signal}\n`);
       resolve(signal ? 1 : (code ?? 1));
     });
   });
