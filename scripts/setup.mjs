@@ -17,7 +17,7 @@ export async function setup({ guests, tests }) {
   if (major < 20 || (major === 20 && minor < 19)) {
     throw new SetupError(`basewire needs Node 20.19 or later; this is ${process.version}.`);
   }
-  const groups = ['build'];
+  const groups = addonIsFresh() ? [] : ['build'];
   if (guests) groups.push('guests');
   if (tests && guests) groups.push('tests');
   await systemPackages(groups);
@@ -58,11 +58,14 @@ function packagesOf(file) {
   }
 }
 
-/** The addon, when a source of it is newer than it. */
-async function addon() {
+/** Whether the compiled addon is newer than every source of it. */
+function addonIsFresh() {
   const built = newest(join(root, 'build/Release'), '.node');
-  const sources = Math.max(newest(join(root, 'native'), ''), time(join(root, 'binding.gyp')));
-  if (built > sources) return;
+  return built > Math.max(newest(join(root, 'native'), ''), time(join(root, 'binding.gyp')));
+}
+
+async function addon() {
+  if (addonIsFresh()) return;
   await step('the native addon', () =>
     run('build-native', process.execPath, [join(root, 'scripts/build-native.mjs')]),
   );
