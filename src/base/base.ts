@@ -26,7 +26,7 @@ import { PortControl } from './port-control.ts';
 import { restore, snapshot, type WarmState } from './warm-state.ts';
 import { Watcher } from './watcher.ts';
 
-/** What one turn can hold. Twice the second-level cache is enough: more only makes copies colder. */
+/** What one turn can hold. More than a processor's caches: full turns are rare, and a large datagram must always fit. */
 const TURN_BYTES = 8 << 20;
 const SLOTS = 8192;
 const ROWS = 32_768;
@@ -161,13 +161,13 @@ export class Base {
   /** Takes up what a base before this one left. */
   restore(state: unknown): void {
     restore(state, this.ports, this.adapters, this.control);
-    this.remembered = JSON.stringify(this.snapshot());
   }
 
   /** Tells the main thread what to keep, if that changed. */
   tellState(): void {
     const state = this.snapshot();
-    const text = JSON.stringify(state);
+    // A lease runs down all the time: only who holds it is news.
+    const text = JSON.stringify(state, (key, value) => (key === 'secondsLeft' ? undefined : value));
     if (text === this.remembered) return;
     this.remembered = text;
     this.post({ kind: 'state', state });

@@ -2,7 +2,7 @@
  * Datagrams that don't come from a gather: control replies, ARP announcements, datagrams that waited for a neighbour.
  * The next turn takes them into base storage and delivers them like any other. Bounded in number and bytes; a full outbox refuses.
  */
-import { FRAME_OFFSET, HEADER_BYTES, type BaseStorage } from '../storage/base-storage.ts';
+import { HEADER_BYTES, type BaseStorage } from '../storage/base-storage.ts';
 
 /** `from` of what the base says by itself: it is in nobody's books. */
 export const BASE = -1;
@@ -50,6 +50,3 @@ export class Outbox {
     this.entries.splice(0, taken);
   }
 }
-
-/** Where in a slot a packet of the outbox starts. */
-export const PACKET_OFFSET = FRAME_OFFSET - HEADER_BYTES;

@@ -46,8 +46,8 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
       socket: options.adminSocket === undefined ? null : resolve(options.adminSocket),
       required: true,
     },
-    // A connection that we were handed can't come back; a path, or a socket that listens, can be connected to again.
     stateFile: null,
+    // A connection that we were handed can't come back; a path, or a socket that listens, can be connected to again.
     exitWithFrontend: fd >= 0 && !isListening(fd),
   });
   return daemon.run();

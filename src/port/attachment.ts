@@ -66,12 +66,10 @@ export class Attachment {
   /** The driver may ask us to complete checksums and to segment (it acknowledged CSUM, HOST_TSO). */
   csum = false;
   hostTso4 = false;
-  hostTso6 = false;
   hostEcn = false;
   /** The driver takes unfinished checksums and large segments. */
   guestCsum = false;
   guestTso4 = false;
-  guestTso6 = false;
   guestEcn = false;
 
   constructor(native: Native) {
@@ -98,11 +96,9 @@ export class Attachment {
     this.headerBytes = this.mergeable || has(features, FEATURE.VERSION_1) ? 12 : 10;
     this.csum = has(features, FEATURE.CSUM);
     this.hostTso4 = this.csum && has(features, FEATURE.HOST_TSO4);
-    this.hostTso6 = this.csum && has(features, FEATURE.HOST_TSO6);
     this.hostEcn = has(features, FEATURE.HOST_ECN);
     this.guestCsum = has(features, FEATURE.GUEST_CSUM);
     this.guestTso4 = this.guestCsum && has(features, FEATURE.GUEST_TSO4);
-    this.guestTso6 = this.guestCsum && has(features, FEATURE.GUEST_TSO6);
     this.guestEcn = has(features, FEATURE.GUEST_ECN);
     for (const ring of this.rings) this.applyFeatures(ring);
     if (!has(features, FEATURE.PROTOCOL_FEATURES)) {

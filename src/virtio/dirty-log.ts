@@ -5,8 +5,6 @@
  */
 import type { Native } from '../native.ts';
 
-const PAGE_BITS = 4096 * 8; // bytes of guest memory that one byte of the log stands for
-
 export class DirtyLog {
   private readonly native: Native;
   private readonly bits: Uint8Array;
@@ -36,9 +34,4 @@ export class DirtyLog {
   close(): void {
     this.native.unmapRegion(this.region);
   }
-}
-
-/** Bytes of log that cover guest memory up to `end`. */
-export function logBytesFor(end: number): number {
-  return Math.ceil(end / PAGE_BITS);
 }
