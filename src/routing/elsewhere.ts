@@ -10,8 +10,8 @@ import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import * as arp from '../wire/arp.ts';
 import * as icmp from '../wire/icmp.ts';
-import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
+import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
 import { isGroup, isZero, same } from '../wire/mac.ts';
 import * as udp from '../wire/udp.ts';
 import { arpReply, arpRequest } from './answers/arp.ts';
@@ -20,6 +20,7 @@ import { icmpError } from './answers/icmp-error.ts';
 import { TokenBuckets } from './answers/rate-limit.ts';
 import { isMartian } from './martian.ts';
 import type { Network } from './network.ts';
+import { needsSegmentation } from './offload.ts';
 import type { Router } from './router.ts';
 import { BROADCAST, CONSUMED, drop, dropCell } from './verdict.ts';
 
@@ -43,6 +44,7 @@ const MARTIAN = drop('martian');
 const NO_ROUTE = drop('noRoute');
 const TTL_EXPIRED = drop('ttlExpired');
 const TOO_BIG = drop('tooBig');
+const BAD_SEGMENTATION = drop('badSegmentation');
 const ARP_INVALID = drop('arpInvalid');
 const ARP_LIMITED = drop('arpLimited');
 const ICMP_LIMITED = drop('icmpLimited');
@@ -173,6 +175,9 @@ export class Elsewhere {
       destination === BROADCAST_KEY ||
       isMulticast(destination)
     ) {
+      // The copies are made whole for whoever is there: nobody's capabilities are asked, and nothing is segmented.
+      if (needsSegmentation(this.storage, slot)) return BAD_SEGMENTATION;
+      if (this.router.longest(slot) > network.mtu) return TOO_BIG;
       if (!this.broadcasts.take(port.number, this.router.now)) return BROADCAST_LIMITED;
       return BROADCAST;
     }
@@ -182,9 +187,10 @@ export class Elsewhere {
       const behind = network.behind(destination);
       if (behind === port.number) return MARTIAN;
       if (behind >= 0) {
-        if (!this.hop(slot, port, network)) return TTL_EXPIRED;
+        if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1) return this.expired(slot, port, network);
         if (this.router.longest(slot) > network.mtu)
           return this.tooBig(slot, port, network, network.mtu);
+        ipv4.decrementTimeToLive(bytes, at + IP);
         return this.router.toVm(slot, this.context.ports[behind], network);
       }
     }
@@ -220,17 +226,6 @@ export class Elsewhere {
     const outcome = adapter.resolve(slot, nextHop);
     if (outcome === 0) return adapter.port;
     return outcome < 0 ? outcome : dropCell(outcome);
-  }
-
-  /** Time to live for a hop between subnets; false (and the ICMP error sent) when it ran out. */
-  private hop(slot: number, port: Port, network: Network): boolean {
-    const at = this.storage.at[slot] + IP;
-    if (this.storage.bytes[at + ipv4.TIME_TO_LIVE] <= 1) {
-      this.expired(slot, port, network);
-      return false;
-    }
-    ipv4.decrementTimeToLive(this.storage.bytes, at);
-    return true;
   }
 
   /** For the base's own address: control requests, echo requests; nothing else is served. */
