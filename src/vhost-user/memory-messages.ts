@@ -14,6 +14,8 @@ const MAX_TABLE = 8;
 export const MAX_SLOTS = 509;
 
 const PAGE = 4096;
+/** Longest dirty log, that of 32 TiB: no view may be longer. */
+const MAX_LOG_BYTES = 2 ** 30;
 
 interface Description {
   guest: number;
@@ -144,6 +146,8 @@ export function setLogBase(session: Session, payload: DataView, descriptors: num
   const offset = u64(payload, 8, 'log offset');
   if (bytes === 0 || bytes + offset > Number.MAX_SAFE_INTEGER)
     throw new Refused('SET_LOG_BASE with an impossible size');
+  if (bytes > MAX_LOG_BYTES)
+    throw new Refused(`SET_LOG_BASE with more than ${MAX_LOG_BYTES} bytes`);
   const end = session.attachment.memory.regions.reduce(
     (max, region) => Math.max(max, region.guest + region.bytes),
     0,

@@ -69,6 +69,24 @@ describe('the dirty log lies', () => {
     });
   }
 
+  test('longer than any view: refused, nothing stays mapped', async () => {
+    const mappings = fixture().daemon.guestMappings().length;
+    const descriptor = native.memfd('guest-memory', 2 ** 31, false);
+    try {
+      for (let i = 0; i < 3; i++) {
+        const a = await fixture().attacker();
+        await expect(share(a, descriptor, 1n << 31n, 0n)).rejects.toThrow(ConnectionClosed);
+        a.close();
+      }
+    } finally {
+      native.closeDescriptor(descriptor);
+    }
+    await until('the mappings to be gone', () => {
+      return fixture().daemon.guestMappings().length <= mappings;
+    });
+    await fixture().goodPasses(await fixture().attacker());
+  });
+
   test('one page of log for all of memory', async () => {
     const a = await fixture().attacker({
       memory: { regions: [{ guestAddress: 0x4000_0000, bytes: 8 << 20 }] },
