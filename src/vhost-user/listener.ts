@@ -95,8 +95,8 @@ export class Listener {
     }
     if (this.plan.mode !== 'client' || this.plan.fd >= 0 || this.busy || now < this.retryAt) return;
     try {
-      this.complained = '';
       this.take(this.native.unixConnect(this.plan.path));
+      this.complained = '';
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       this.retry = Math.min(this.retry * 2, LAST_RETRY);
