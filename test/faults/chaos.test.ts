@@ -94,7 +94,10 @@ const FAULTS: Record<string, Fault> = {
   worker: async (random) => {
     writeFileSync(`${FAULT}.new`, random.pick(['throw', 'end', 'hang']));
     renameSync(`${FAULT}.new`, FAULT);
-    await until('the worker to fail', () => (pair!.step(), pair!.cut));
+    await until('the worker to fail', () => {
+      pair!.step();
+      return pair!.cut;
+    });
     await readyAgain();
   },
   freeze: async (random) => {

@@ -87,13 +87,14 @@ describe('resources run out', { timeout: 60_000 }, () => {
     const mount = `mount -t tmpfs -o size=16k none ${folder} && exec "$0" "$@"`;
     try {
       const file = join(folder, 'state.json');
-      world = await World.start(
-        { vms: THREE_VMS, state: { file } } as never,
-        { under: ['unshare', '-m', 'bash', '-c', mount] },
-      );
+      world = await World.start({ vms: THREE_VMS, state: { file } } as never, {
+        under: ['unshare', '-m', 'bash', '-c', mount],
+      });
       const { daemon } = world;
       const inside = (path: string) => `/proc/${daemon.pid}/root${path}`;
-      expect(() => writeFileSync(inside(join(folder, 'filler')), Buffer.alloc(65536))).toThrow(/ENOSPC/);
+      expect(() => writeFileSync(inside(join(folder, 'filler')), Buffer.alloc(65536))).toThrow(
+        /ENOSPC/,
+      );
       pair = await Pair.start(daemon);
       await pair.expectNoLoss(200);
       (await world.vm('a')).close();

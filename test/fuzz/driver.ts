@@ -194,8 +194,17 @@ export class Driver {
     switch (random.below(5)) {
       case 0:
         this.#words[word] = random.pick([
-          0, 0x10000 - 8, 0x20000 - 8, 0xc0000, 0x110000 - 1, 0x108000 - 4, -1, random.word() | 0,
-          this.#at.used, this.#at.descriptors, TABLES.start,
+          0,
+          0x10000 - 8,
+          0x20000 - 8,
+          0xc0000,
+          0x110000 - 1,
+          0x108000 - 4,
+          -1,
+          random.word() | 0,
+          this.#at.used,
+          this.#at.descriptors,
+          TABLES.start,
         ]);
         break;
       case 1:
@@ -203,11 +212,29 @@ export class Driver {
         break;
       case 2:
         this.#words[word + 2] = random.pick([
-          0, 1, 11, 12, 13, 0x10000, 0x20000, 65_563, -1, 0x7fffffff, -0x80000000, random.word() | 0,
+          0,
+          1,
+          11,
+          12,
+          13,
+          0x10000,
+          0x20000,
+          65_563,
+          -1,
+          0x7fffffff,
+          -0x80000000,
+          random.word() | 0,
         ]);
         break;
       default:
-        this.#words[word + 3] ^= random.pick([NEXT, WRITE, INDIRECT, 7, 0x10, random.word() & 0xffff]);
+        this.#words[word + 3] ^= random.pick([
+          NEXT,
+          WRITE,
+          INDIRECT,
+          7,
+          0x10,
+          random.word() & 0xffff,
+        ]);
     }
   }
 

@@ -36,7 +36,9 @@ export function packetsOf(from: Host, to: Host): Buffer[] {
     packet(udpFrame(from, to.ip, text(65_000))),
     packet(udpFrame(from, to.ip, text(64), { ip: { ttl: 1 } })),
     packet(udpFrame(from, to.ip, text(64), { ip: { flags: 1, fragmentOffset: 185 } })),
-    packet(udpFrame(from, to.ip, text(64), { ip: { options: Buffer.from('8307040a4d000a00', 'hex') } })),
+    packet(
+      udpFrame(from, to.ip, text(64), { ip: { options: Buffer.from('8307040a4d000a00', 'hex') } }),
+    ),
     packet(udpFrame(from, '192.0.2.1', text(64))),
     packet(udpFrame(from, C.ip, text(64))),
     packet(udpFrame(from, from.ip, text(64))),

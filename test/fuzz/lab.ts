@@ -101,7 +101,13 @@ export class Lab {
         },
       },
     });
-    this.#base = new Base(watched, plan, this.counters.buffer, () => {}, () => this.#now);
+    this.#base = new Base(
+      watched,
+      plan,
+      this.counters.buffer,
+      () => {},
+      () => this.#now,
+    );
     this.#insides = (this.#base.turn as unknown as Insides).context;
     for (const guest of this.guests)
       for (const { handle } of guest.regions) this.#owners.set(handle, guest.number);
@@ -135,7 +141,7 @@ export class Lab {
       case 'quieten':
         this.#now = op.now;
         this.#base.turn.time[0] = op.now;
-        this.#base.turn.quieten();
+        this.#base.turn.attention.quieten();
         break;
       case 'end':
         this.end();
@@ -172,7 +178,8 @@ export class Lab {
       port.lastWork = now;
     }
     this.oracle.before();
-    turn.run(now);
+    turn.time[0] = now;
+    turn.run();
     this.oracle.after();
     this.#checkBooks();
     if (this.#insides.copies.refused > 0)

@@ -51,139 +51,143 @@ function expectNothingLeft(pid: number): void {
   }
 }
 
-describe.skipIf(lacking !== '')(`least privilege${lacking && ` (${lacking})`}`, { timeout: 90_000 }, () => {
-  let lan: TestLan | null = null;
-  let world: World | null = null;
-  let id = 0;
+describe.skipIf(lacking !== '')(
+  `least privilege${lacking && ` (${lacking})`}`,
+  { timeout: 90_000 },
+  () => {
+    let lan: TestLan | null = null;
+    let world: World | null = null;
+    let id = 0;
 
-  afterEach(async () => {
-    await world?.close();
-    await lan?.close();
-    lan = world = null;
-  });
-
-  async function start(
-    config: Partial<typeof CONFIG> & { user?: string | number; group?: string | number },
-    options: DaemonOptions & { as?: string[] } = {},
-  ): Promise<{ world: World; a: Vm; b: Vm; lan: TestLan }> {
-    lan = await TestLan.start();
-    world = await World.start(
-      { ...CONFIG, ...config },
-      { owner: NOBODY, ...options, under: [...lan.under, ...(options.as ?? [])] },
-    );
-    return { world, lan, a: await world.vm('a'), b: await world.vm('b') };
-  }
-
-  async function take(vm: Vm, what: string, fits: (frame: Parsed) => boolean): Promise<Parsed> {
-    return await until(what, () => {
-      vm.pollReceived();
-      return vm.received
-        .splice(0)
-        .map(({ frame }) => parse(frame))
-        .find(fits);
+    afterEach(async () => {
+      await world?.close();
+      await lan?.close();
+      lan = world = null;
     });
-  }
 
-  async function ask(vm: Vm, op: string): Promise<Record<string, unknown>> {
-    const text = Buffer.from(JSON.stringify({ id: ++id, op, adapter: 'uplink' }));
-    await vm.send(udpFrame(B, BASE_IP, text, { ports: [4444, 7356] }));
-    const { udp } = await take(vm, 'a reply', ({ udp }) => udp?.sourcePort === 7356);
-    return JSON.parse(udp!.payload.toString());
-  }
-
-  async function echoes(vm: Vm): Promise<void> {
-    const payload = Buffer.from(`echo ${++id}`);
-    await vm.send(udpFrame(A, LAN_IP, payload, { ports: [6000, ECHO_PORT] }));
-    await take(vm, 'the echo', ({ udp }) => udp?.payload.equals(payload) ?? false);
-  }
-
-  /** Opened, used, closed, opened again, made anew. */
-  async function expectAdapterWorks(): Promise<void> {
-    const { a, b } = vms!;
-    const { daemon } = world!;
-    const state = async () => (await daemon.status()).adapters.uplink.state;
-    for (let round = 0; round < 2; round++) {
-      expect(await ask(b, 'open')).toMatchObject({ ok: true, state: 'open' });
-      await echoes(a);
-      expect(await ask(b, 'close')).toMatchObject({ ok: true });
-      await until('closed', async () => (await state()) === 'closed');
+    async function start(
+      config: Partial<typeof CONFIG> & { user?: string | number; group?: string | number },
+      options: DaemonOptions & { as?: string[] } = {},
+    ): Promise<{ world: World; a: Vm; b: Vm; lan: TestLan }> {
+      lan = await TestLan.start();
+      world = await World.start(
+        { ...CONFIG, ...config },
+        { owner: NOBODY, ...options, under: [...lan.under, ...(options.as ?? [])] },
+      );
+      return { world, lan, a: await world.vm('a'), b: await world.vm('b') };
     }
-    expect(await ask(b, 'open')).toMatchObject({ ok: true });
-    lan!.link('del', 'bw0');
-    await until('gone', async () => (await state()) === 'gone');
-    lan!.plug();
-    await until('open again', async () => (await state()) === 'open');
-    await echoes(a);
-  }
-  let vms: { a: Vm; b: Vm } | null = null;
 
-  test.each([
-    ['a name', { user: 'nobody', group: 'nogroup' }],
-    ['numbers', { user: NOBODY, group: NOBODY }],
-  ])('root with user: %s', async (_, account) => {
-    vms = await start(account);
-    const { daemon } = world!;
-    expectNothingLeft(daemon.pid);
-    const { uid, mode } = statSync(daemon.socket('a'));
-    expect([uid, mode & 0o777]).toEqual([NOBODY, 0o660]);
-    await expectAdapterWorks();
-    expectNothingLeft(daemon.pid);
-  });
-
-  test('another user with CAP_NET_RAW only', async () => {
-    vms = await start({}, { as: [...AS_NOBODY, ...NET_RAW] });
-    const { daemon } = world!;
-    expectNothingLeft(daemon.pid);
-    await expectAdapterWorks();
-    expect(daemon.lines.filter((line) => line.includes('CAP_NET_RAW'))).toEqual([]);
-  });
-
-  test('another user without any capability: all but the adapter', async () => {
-    vms = await start({}, { as: AS_NOBODY });
-    expectNothingLeft(world!.daemon.pid);
-    const answer = await ask(vms.b, 'open');
-    expect(answer).toMatchObject({ ok: false, error: 'unavailable' });
-    expect(JSON.stringify(answer)).toMatch(/CAP_NET_RAW/);
-    await vms.a.send(udpFrame(A, B.ip, Buffer.from('inside')));
-    await take(vms.b, 'a datagram', ({ udp }) => udp?.payload.toString() === 'inside');
-  });
-
-  test('only root can become another user', async () => {
-    await expect(start({ user: 'daemon' }, { as: AS_NOBODY })).rejects.toThrow(
-      /only root can become user daemon/,
-    );
-  });
-
-  test('a kept socket that was closed receives nothing and holds no memory', () => {
-    const row = (fd: number) => {
-      const inode = statSync(`/proc/self/fd/${fd}`).ino;
-      return readFileSync('/proc/net/packet', 'latin1')
-        .split('\n')
-        .map((line) => line.trim().split(/\s+/))
-        .find((fields) => fields.at(-1) === `${inode}`)!;
-    };
-    const PROTOCOL = 3;
-    const kept = native.packetSocket();
-    expect(row(kept)[PROTOCOL]).toBe('0000');
-    for (let round = 0; round < 2; round++) {
-      const opened = native.packetOpen({
-        interfaceIndex: 1,
-        blockBytes: 1 << 18,
-        blocks: 4,
-        retireMilliseconds: 1,
-        frameBytes: 69_632,
-        frames: 8,
-        unicast: null,
-        socket: kept,
+    async function take(vm: Vm, what: string, fits: (frame: Parsed) => boolean): Promise<Parsed> {
+      return await until(what, () => {
+        vm.pollReceived();
+        return vm.received
+          .splice(0)
+          .map(({ frame }) => parse(frame))
+          .find(fits);
       });
-      const handle = native.mapPacketRings(opened.fd, opened.mapBytes);
-      expect(row(kept)[PROTOCOL]).toBe('0003');
-      native.unmapRegion(handle);
-      native.packetClose(opened.fd, 1, null);
-      expect(row(kept)[PROTOCOL]).toBe('88b5');
-      // The rings are gone: nothing can be mapped.
-      expect(() => native.mapPacketRings(kept, opened.mapBytes)).toThrow(/EINVAL/);
     }
-    native.closeDescriptor(kept);
-  });
-});
+
+    async function ask(vm: Vm, op: string): Promise<Record<string, unknown>> {
+      const text = Buffer.from(JSON.stringify({ id: ++id, op, adapter: 'uplink' }));
+      await vm.send(udpFrame(B, BASE_IP, text, { ports: [4444, 7356] }));
+      const { udp } = await take(vm, 'a reply', ({ udp }) => udp?.sourcePort === 7356);
+      return JSON.parse(udp!.payload.toString());
+    }
+
+    async function echoes(vm: Vm): Promise<void> {
+      const payload = Buffer.from(`echo ${++id}`);
+      await vm.send(udpFrame(A, LAN_IP, payload, { ports: [6000, ECHO_PORT] }));
+      await take(vm, 'the echo', ({ udp }) => udp?.payload.equals(payload) ?? false);
+    }
+
+    /** Opened, used, closed, opened again, made anew. */
+    async function expectAdapterWorks(): Promise<void> {
+      const { a, b } = vms!;
+      const { daemon } = world!;
+      const state = async () => (await daemon.status()).adapters.uplink.state;
+      for (let round = 0; round < 2; round++) {
+        expect(await ask(b, 'open')).toMatchObject({ ok: true, state: 'open' });
+        await echoes(a);
+        expect(await ask(b, 'close')).toMatchObject({ ok: true });
+        await until('closed', async () => (await state()) === 'closed');
+      }
+      expect(await ask(b, 'open')).toMatchObject({ ok: true });
+      lan!.link('del', 'bw0');
+      await until('gone', async () => (await state()) === 'gone');
+      lan!.plug();
+      await until('open again', async () => (await state()) === 'open');
+      await echoes(a);
+    }
+    let vms: { a: Vm; b: Vm } | null = null;
+
+    test.each([
+      ['a name', { user: 'nobody', group: 'nogroup' }],
+      ['numbers', { user: NOBODY, group: NOBODY }],
+    ])('root with user: %s', async (_, account) => {
+      vms = await start(account);
+      const { daemon } = world!;
+      expectNothingLeft(daemon.pid);
+      const { uid, mode } = statSync(daemon.socket('a'));
+      expect([uid, mode & 0o777]).toEqual([NOBODY, 0o660]);
+      await expectAdapterWorks();
+      expectNothingLeft(daemon.pid);
+    });
+
+    test('another user with CAP_NET_RAW only', async () => {
+      vms = await start({}, { as: [...AS_NOBODY, ...NET_RAW] });
+      const { daemon } = world!;
+      expectNothingLeft(daemon.pid);
+      await expectAdapterWorks();
+      expect(daemon.lines.filter((line) => line.includes('CAP_NET_RAW'))).toEqual([]);
+    });
+
+    test('another user without any capability: all but the adapter', async () => {
+      vms = await start({}, { as: AS_NOBODY });
+      expectNothingLeft(world!.daemon.pid);
+      const answer = await ask(vms.b, 'open');
+      expect(answer).toMatchObject({ ok: false, error: 'unavailable' });
+      expect(JSON.stringify(answer)).toMatch(/CAP_NET_RAW/);
+      await vms.a.send(udpFrame(A, B.ip, Buffer.from('inside')));
+      await take(vms.b, 'a datagram', ({ udp }) => udp?.payload.toString() === 'inside');
+    });
+
+    test('only root can become another user', async () => {
+      await expect(start({ user: 'daemon' }, { as: AS_NOBODY })).rejects.toThrow(
+        /only root can become user daemon/,
+      );
+    });
+
+    test('a kept socket that was closed receives nothing and holds no memory', () => {
+      const row = (fd: number) => {
+        const inode = statSync(`/proc/self/fd/${fd}`).ino;
+        return readFileSync('/proc/net/packet', 'latin1')
+          .split('\n')
+          .map((line) => line.trim().split(/\s+/))
+          .find((fields) => fields.at(-1) === `${inode}`)!;
+      };
+      const PROTOCOL = 3;
+      const kept = native.packetSocket();
+      expect(row(kept)[PROTOCOL]).toBe('0000');
+      for (let round = 0; round < 2; round++) {
+        const opened = native.packetOpen({
+          interfaceIndex: 1,
+          blockBytes: 1 << 18,
+          blocks: 4,
+          retireMilliseconds: 1,
+          frameBytes: 69_632,
+          frames: 8,
+          unicast: null,
+          socket: kept,
+        });
+        const handle = native.mapPacketRings(opened.fd, opened.mapBytes);
+        expect(row(kept)[PROTOCOL]).toBe('0003');
+        native.unmapRegion(handle);
+        native.packetClose(opened.fd, 1, null);
+        expect(row(kept)[PROTOCOL]).toBe('88b5');
+        // The rings are gone: nothing can be mapped.
+        expect(() => native.mapPacketRings(kept, opened.mapBytes)).toThrow(/EINVAL/);
+      }
+      native.closeDescriptor(kept);
+    });
+  },
+);
