@@ -31,6 +31,8 @@ export interface PortControlContext {
 const LOG_LINES = 20;
 const LOG_INTERVAL = 60_000; // milliseconds
 const TICK = 500;
+/** Milliseconds between two looks at a ring whose driver has no way to notify us. */
+const POLL = 1;
 
 export class PortControl implements SessionHost, ListenerHost {
   readonly port: Port;
@@ -61,8 +63,17 @@ export class PortControl implements SessionHost, ListenerHost {
     for (const session of this.sessions.keys()) session.tick(now);
     if (now - this.logFrom >= LOG_INTERVAL && this.suppressed > 0)
       this.log('debug', 'log lines resume');
+    if (this.unnotified) {
+      this.context.turn.activate(this.port);
+      return POLL;
+    }
     const connecting = this.listeners.some(({ plan }) => plan.mode === 'client');
     return this.sessions.size === 0 ? (connecting ? 100 : Number.POSITIVE_INFINITY) : TICK;
+  }
+
+  /** An output ring came without a kick (vhost-user.rst: "polling should be used instead of waiting for the kick"). */
+  private get unnotified(): boolean {
+    return this.port.current?.outputs.some((ring) => ring.kickFd < 0) ?? false;
   }
 
   close(): void {

@@ -2,9 +2,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
 import { parse } from '../support/packets.ts';
-import { FEATURE, REQUEST } from '../support/protocol.ts';
+import { FEATURE, REQUEST, u64 } from '../support/protocol.ts';
 import { A, B, forwarded, udpFrame } from '../support/traffic.ts';
-import { until } from '../support/until.ts';
+import { pause, until } from '../support/until.ts';
 import { LINUX_FEATURES, type Vm } from '../support/vm.ts';
 import { World } from '../support/world.ts';
 
@@ -31,6 +31,20 @@ describe('rings', () => {
     await a.send(numbered(number));
     expect(numberOf((await b.receive()).frame)).toBe(number);
   }
+
+  test('a ring without a kick is polled', async () => {
+    await start();
+    await pass(0);
+    const noDescriptor = 0x100n;
+    const payload = u64(1n | noDescriptor);
+    expect(await a.frontEnd.askNumber(REQUEST.SET_VRING_KICK, payload, { needReply: true })).toBe(
+      0n,
+    );
+    for (let i = 1; i < 5; i++) {
+      await pause(20); // the base has gone to sleep, or not: both must do
+      await pass(i);
+    }
+  });
 
   test('GET_VRING_BASE answers with the next available entry, and the ring goes on from there', async () => {
     await start();
