@@ -28,6 +28,7 @@ const GOOD: RegionFields = {
 
 const ONE: Record<string, Partial<RegionFields>> = {
   'size 0': { size: 0n },
+  'user address inside a page': { userAddress: GOOD.userAddress + 2n },
   'guest address wraps': { guestAddress: TOP },
   'user address wraps': { userAddress: TOP },
   'offset wraps': { mapOffset: TOP },
