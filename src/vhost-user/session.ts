@@ -17,6 +17,8 @@ import { RepeatedRegions } from './repeated-regions.ts';
 
 /** Messages served in a row before the data path gets its turn. */
 const MESSAGES_PER_ROUND = 64;
+/** Milliseconds after which a round ends earlier: mapping memory takes longer than other requests. */
+const ROUND = 0.5;
 /** Replies that the peer has not read: beyond it the connection is closed. */
 const MAX_UNSENT = 64 * 1024;
 const MESSAGE_DEADLINE = 2000; // milliseconds for the rest of a message
@@ -109,7 +111,9 @@ export class Session {
 
   /** Serves what has come, at most a round of it: the rest is still readable and comes in the next round. */
   private serve(): void {
+    const end = this.host.now() + ROUND;
     for (let served = 0; served < MESSAGES_PER_ROUND && !this.closed; served++) {
+      if (served > 0 && this.host.now() >= end) return;
       const outcome = this.framing.read(this.fd);
       switch (outcome) {
         case MESSAGE:
