@@ -128,7 +128,8 @@ while (performance.now() < end) {
     ring.output[1] += batch;
     ring.input[1] = ring.used[1] + SIZE - 1;
   }
-  base.turn.run(now);
+  base.turn.time[0] = now;
+  base.turn.run();
   moved += 2 * batch;
   since += 2 * batch;
   if (now > checkAt) {

@@ -43,7 +43,7 @@ function run(): void {
   post({ kind: 'ready' });
 
   const { turn, watcher } = base;
-  turn.spin = plan.datapath.spinMicroseconds / 1000;
+  turn.attention.spin = plan.datapath.spinMicroseconds / 1000;
   const busyPolling = plan.datapath.poll === 'busy';
   let now = clock();
   let lastLook = now;
@@ -51,10 +51,10 @@ function run(): void {
   while (!stopping) {
     beat[BEAT.rounds]++;
     turn.time[0] = now;
-    turn.next();
+    turn.run();
     now = performance.now();
     turn.time[0] = now;
-    if (!busyPolling) turn.quieten();
+    if (!busyPolling) turn.attention.quieten();
     base.checkFaults();
     if (now >= tickAt) {
       const wait = base.tick(now);

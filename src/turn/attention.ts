@@ -1,0 +1,65 @@
+/**
+ * Whose rings are looked at without being asked. A port comes in by a kick, a message or a datagram for it, and stays until it has
+ * been quiet for `spin`; then its driver is asked to notify us. Idle ports cost nothing, however many there are.
+ */
+import type { Port } from '../port/port.ts';
+
+export class Attention {
+  /** In no particular order. */
+  readonly active: Port[] = [];
+  /** Milliseconds that a port is looked at after its last work. */
+  spin = 0;
+  /** Now, in milliseconds. */
+  private readonly time: Float64Array;
+
+  constructor(time: Float64Array) {
+    this.time = time;
+  }
+
+  /** Looks at this port in every turn until it is quiet again. */
+  activate(port: Port): void {
+    if (port.active) return;
+    port.active = true;
+    this.active.push(port);
+  }
+
+  /**
+   * Stops looking at ports without work for `spin`, once their drivers have been asked to notify us and nothing came
+   * in between. Their notifications stay suppressed while they are looked at.
+   */
+  quieten(): void {
+    const { active } = this;
+    const now = this.time[0];
+    const since = now - this.spin;
+    for (let index = active.length - 1; index >= 0; index--) {
+      const port = active[index];
+      if (port.lastWork > since) continue;
+      if (this.arm(port)) {
+        port.lastWork = now;
+        continue;
+      }
+      port.active = false;
+      active[index] = active[active.length - 1];
+      active.pop();
+    }
+  }
+
+  /** Arms all rings that could bring work; true when one did already. */
+  private arm(port: Port): boolean {
+    const attachment = port.current;
+    if (attachment === null) return false;
+    let work = false;
+    for (const ring of attachment.outputs) {
+      if (ring.queue.arm(ring.queue.nextAvail)) work = true;
+    }
+    if (port.backlog !== null && port.backlog.count > 0) {
+      for (const ring of attachment.inputs) {
+        if (ring.queue.arm(ring.queue.fullAt)) {
+          ring.queue.disarm();
+          work = true;
+        }
+      }
+    }
+    return work;
+  }
+}

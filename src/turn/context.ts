@@ -1,0 +1,35 @@
+/** What the stages of a turn work on. All of it belongs to the turn worker's thread. */
+import type { Adapter } from '../adapter/adapter.ts';
+import type { Outbox } from '../base/outbox.ts';
+import type { Tracer } from '../base/trace.ts';
+import type { Counters } from '../counters.ts';
+import type { Native } from '../native.ts';
+import type { Ring } from '../port/attachment.ts';
+import type { Budget } from '../port/output.ts';
+import type { Port } from '../port/port.ts';
+import type { Network } from '../routing/network.ts';
+import type { Router } from '../routing/router.ts';
+import type { BaseStorage } from '../storage/base-storage.ts';
+import type { CopyList } from '../storage/copy-list.ts';
+import type { Chain } from '../virtio/chain.ts';
+import type { PackedChain } from '../virtio/packed-chain.ts';
+
+export interface TurnContext {
+  native: Native;
+  storage: BaseStorage;
+  copies: CopyList;
+  chain: Chain;
+  packedChain: PackedChain;
+  counters: Counters;
+  ports: Port[];
+  adapters: Adapter[];
+  networks: Network[];
+  router: Router;
+  outbox: Outbox;
+  tracer: Tracer;
+  budget: Budget;
+  /** Where in the arena the backlog of each port lies. */
+  backlogStart(port: number): number;
+  /** A ring stopped working; told after the turn's stage, at most once per ring. */
+  ringBroke(port: Port, ring: Ring): void;
+}

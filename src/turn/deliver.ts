@@ -1,0 +1,278 @@
+/**
+ * The stage behind routing: from base storage into the VMs' input buffers and the adapters' transmit rings. What a receiver can't
+ * take just now goes to its backlog, past whose bound it is dropped: nobody is ever waited for.
+ */
+import type { Adapter } from '../adapter/adapter.ts';
+import { BASE } from '../base/outbox.ts';
+import { CELL } from '../counters.ts';
+import type { Attachment, Ring } from '../port/attachment.ts';
+import { Backlog } from '../port/backlog.ts';
+import { FULL, putInput } from '../port/input.ts';
+import { putPacked } from '../port/packed-input.ts';
+import { putPlain } from '../port/plain.ts';
+import type { Port } from '../port/port.ts';
+import { BROADCAST, cellOf, CONSUMED, isDrop } from '../routing/verdict.ts';
+import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
+import type { CopyList } from '../storage/copy-list.ts';
+import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
+import type { Attention } from './attention.ts';
+import type { Books } from './books.ts';
+import type { TurnContext } from './context.ts';
+import type { Publish } from './publish.ts';
+
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const BROADCASTS = CELL.broadcasts;
+const INPUT_FULL = CELL.inputFull;
+const MISSED = CELL.missed;
+const RECEIVER_NOT_RUNNING = CELL.receiverNotRunning;
+const SENT_BYTES = CELL.sentBytes;
+const SENT_DATAGRAMS = CELL.sentDatagrams;
+
+export class Deliver {
+  private readonly context: TurnContext;
+  private readonly storage: BaseStorage;
+  private readonly copies: CopyList;
+  private readonly cells: Float64Array;
+  private readonly time: Float64Array;
+  private readonly ports: Port[];
+  private readonly adapters: Adapter[];
+  private readonly attention: Attention;
+  private readonly publish: Publish;
+  private readonly books: Books;
+
+  constructor(context: TurnContext, attention: Attention, publish: Publish, books: Books) {
+    this.context = context;
+    this.storage = context.storage;
+    this.copies = context.copies;
+    this.cells = context.counters.cells;
+    this.time = context.router.time;
+    this.ports = context.ports;
+    this.adapters = context.adapters;
+    this.attention = attention;
+    this.publish = publish;
+    this.books = books;
+  }
+
+  /** Delivers every slot that has a receiver, what waited before first; how much of what waited went. */
+  run(): number {
+    const { storage, copies, books } = this;
+    copies.delivering = true;
+    const released = this.deliverBacklogs();
+    const { to, from } = storage;
+    const vms = this.ports.length;
+    // Broadcasts and segments append slots while this runs.
+    let slot = 0;
+    while (slot < storage.count) {
+      const port = to[slot];
+      if (port >= 0 && port < vms) {
+        slot = this.deliverRun(this.ports[port], slot);
+        continue;
+      }
+      if (port >= 0) {
+        books.settle(from[slot], port, this.adapters[port - vms].put(slot));
+      } else if (port === CONSUMED) {
+        books.delivered(from[slot], 1);
+      } else if (isDrop(port)) {
+        books.dropped(from[slot], cellOf(port));
+      } else if (port === BROADCAST) {
+        this.replicate(slot);
+      }
+      slot++;
+    }
+    copies.deliver();
+    return released;
+  }
+
+  /** Puts a run of slots between the same two ports into the VM's input buffer; returns the slot behind the run. */
+  private deliverRun(port: Port, first: number): number {
+    const { storage, copies, cells } = this;
+    const { to, from, count } = storage;
+    const source = from[first];
+    let end = first + 1;
+    while (end < count && to[end] === port.number && from[end] === source) end++;
+    let slot = first;
+    while (slot < end) {
+      const attachment = port.current;
+      if (
+        attachment !== null &&
+        attachment.inputs.length === 1 &&
+        attachment.headerBytes === HEADER_BYTES &&
+        (port.backlog === null || port.backlog.count === 0)
+      ) {
+        const ring = attachment.inputs[0];
+        const { queue } = ring;
+        const put =
+          queue.format === 'split'
+            ? putPlain(queue, attachment.memory, storage, slot, end, copies)
+            : 0;
+        if (put > 0) {
+          this.publish.markDirty(ring);
+          this.books.delivered(source, put);
+          cells[port.record + SENT_DATAGRAMS] += put;
+          cells[port.record + SENT_BYTES] += (queue as SplitQueue).movedBytes;
+          slot += put;
+          continue;
+        }
+      }
+      this.deliverTo(port, slot);
+      slot++;
+    }
+    // Who gets something soon has something to say: looked at without waiting for its notification.
+    this.attention.activate(port);
+    port.lastWork = this.time[0];
+    return end;
+  }
+
+  /** Puts one slot into a VM's input buffer, or into its backlog. */
+  private deliverTo(port: Port, slot: number): void {
+    const { storage } = this;
+    const attachment = port.current;
+    if (attachment === null || !attachment.receives) {
+      this.books.settle(storage.from[slot], port.number, RECEIVER_NOT_RUNNING);
+      return;
+    }
+    const at = storage.at[slot];
+    const length = storage.length[slot];
+    let outcome = FULL;
+    // What waits already comes first.
+    if (port.backlog === null || port.backlog.count === 0) {
+      outcome = this.put(port, attachment, this.inputFor(attachment, at), at, length);
+      if (outcome !== FULL) {
+        this.books.settle(storage.from[slot], port.number, outcome);
+        return;
+      }
+    }
+    port.backlog ??= new Backlog(storage, this.context.backlogStart(port.number));
+    const from = storage.from[slot];
+    if (!port.backlog.add(at, length, from)) {
+      this.books.settle(from, port.number, INPUT_FULL);
+      return;
+    }
+    this.books.waiting(from, 1);
+  }
+
+  /** 0, FULL, or a drop cell. */
+  private put(port: Port, attachment: Attachment, ring: Ring, at: number, length: number): number {
+    const { queue } = ring;
+    const { chain, packedChain } = this.context;
+    const { headerBytes, mergeable, memory } = attachment;
+    const { storage, copies, cells } = this;
+    const outcome =
+      queue.format === 'split'
+        ? putInput(
+            queue,
+            port.record,
+            headerBytes,
+            mergeable,
+            memory,
+            storage,
+            at,
+            length,
+            copies,
+            chain,
+            cells,
+          )
+        : putPacked(
+            queue,
+            port.record,
+            headerBytes,
+            mergeable,
+            memory,
+            storage,
+            at,
+            length,
+            copies,
+            chain,
+            packedChain,
+            cells,
+          );
+    this.publish.markDirty(ring);
+    if (outcome === BROKEN) {
+      this.context.ringBroke(port, ring);
+      return RECEIVER_NOT_RUNNING;
+    }
+    if (outcome === 0) {
+      this.cells[port.record + SENT_DATAGRAMS]++;
+      this.cells[port.record + SENT_BYTES] += length;
+    }
+    return outcome;
+  }
+
+  /** A flow stays on one pair, and so in order. */
+  private inputFor(attachment: Attachment, at: number): Ring {
+    const { inputs } = attachment;
+    if (inputs.length === 1) return inputs[0];
+    const { words } = this.storage;
+    // Addresses, and the first word behind a header without options: the ports of TCP and UDP. A fragment has none.
+    let mix = words[(at + 26) >> 2] ^ words[(at + 30) >> 2];
+    if ((words[(at + 18) >> 2] & 0xffbf0000) === 0 && (this.storage.bytes[at + 14] & 0x0f) === 5)
+      mix ^= words[(at + 34) >> 2];
+    mix = Math.imul(mix, 0x9e3779b1);
+    return inputs[((mix ^ (mix >>> 15)) >>> 0) % inputs.length];
+  }
+
+  /** What waited for buffers, oldest first. */
+  private deliverBacklogs(): number {
+    let released = 0;
+    for (const port of this.attention.active) {
+      const { backlog, current } = port;
+      if (backlog === null || backlog.count === 0) continue;
+      const before = released;
+      while (backlog.count > 0) {
+        const { from } = backlog;
+        const outcome =
+          current === null || !current.receives
+            ? RECEIVER_NOT_RUNNING
+            : this.put(
+                port,
+                current,
+                this.inputFor(current, backlog.at),
+                backlog.at,
+                backlog.length,
+              );
+        if (outcome === FULL) break;
+        backlog.shift();
+        this.books.waiting(from, -1);
+        this.books.settle(from, port.number, outcome);
+        released++;
+      }
+      if (released > before) port.lastWork = this.time[0];
+    }
+    // The backlogs' bytes may be used again from here on.
+    if (released > 0) this.copies.deliver();
+    return released;
+  }
+
+  /** A broadcast goes to every other VM of the network, as copies that are in nobody's books but the receivers'. */
+  private replicate(slot: number): void {
+    const { storage } = this;
+    const from = storage.from[slot];
+    const network = this.context.networks[this.ports[from].network];
+    const length = storage.length[slot];
+    const at = storage.at[slot];
+    storage.bytes.fill(0xff, at, at + 6);
+    for (const port of network.ports) {
+      if (port.number === from || port.current === null || !port.current.receives) continue;
+      const copy = storage.take(BASE, length);
+      if (copy < 0) {
+        this.cells[port.record + MISSED]++;
+        continue;
+      }
+      storage.bytes.copyWithin(storage.at[copy] - 12, at - 12, at + length);
+      storage.to[copy] = this.context.router.toAll(copy, port, network);
+      this.cells[port.record + BROADCASTS]++;
+    }
+    this.books.delivered(from, 1);
+  }
+
+  /** Drops what waits for a port whose front-end went or changed its mind about offloads. */
+  forget(port: Port): void {
+    const { backlog } = port;
+    while (backlog !== null && backlog.count > 0) {
+      const { from } = backlog;
+      backlog.shift();
+      this.books.waiting(from, -1);
+      this.books.settle(from, port.number, RECEIVER_NOT_RUNNING);
+    }
+  }
+}
