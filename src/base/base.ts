@@ -18,7 +18,7 @@ import { Turn } from '../turn.ts';
 import { Chain } from '../virtio/chain.ts';
 import { PackedChain } from '../virtio/packed-chain.ts';
 import { dotted, keyOf } from '../wire/ipv4-address.ts';
-import { parseMac } from '../wire/mac.ts';
+import { isGroup, isZero, parseMac } from '../wire/mac.ts';
 import { Outbox, BASE } from './outbox.ts';
 import type { BasePlan, FromWorker, ToWorker } from './plan.ts';
 import { Tracer } from './trace.ts';
@@ -30,8 +30,8 @@ import { Watcher } from './watcher.ts';
 const TURN_BYTES = 8 << 20;
 const SLOTS = 8192;
 const ROWS = 32_768;
-/** Per ring and turn: no VM fills a turn alone. */
-const BYTES_PER_RING = 512 << 10;
+/** Per port and turn, all its rings together: no VM fills a turn alone. */
+const BYTES_PER_PORT = 512 << 10;
 const DESCRIPTORS_PER_DATAGRAM = 8;
 
 /** Milliseconds between two looks at what is worth keeping. */
@@ -131,7 +131,7 @@ export class Base {
       budget: {
         datagrams: plan.datapath.burst,
         descriptors: plan.datapath.burst * DESCRIPTORS_PER_DATAGRAM,
-        bytes: BYTES_PER_RING,
+        bytes: BYTES_PER_PORT,
       },
       backlogStart: (port) => backlogsAt + port * BACKLOG_BYTES,
       ringBroke: (port, ring) => this.portControls[port.number].ringBroke(ring),
@@ -290,7 +290,8 @@ export class Base {
 
   /** A VM appeared or moved: the LAN learns that its addresses are here. */
   private announce(port: Port, mac: Uint8Array | null): void {
-    if (mac !== null && port.vm.mac === null) port.setMac(mac, 0);
+    // Only where to send to: what the VM sends from is learned from its own frames.
+    if (mac !== null && !port.macKnown && !isGroup(mac) && !isZero(mac)) port.hintMac(mac, 0);
     const { adapter } = this.networks[port.network];
     if (adapter === null) return;
     for (const address of port.vm.addresses) adapter.announce(keyOf(address));

@@ -24,7 +24,7 @@ const SHORT_CHAIN = CELL.shortChain;
 const RING = 2;
 const ETHERNET_HEADER = 14;
 
-/** What a turn may take from one ring: no VM can fill a turn alone. */
+/** What a turn may take from one ring. */
 export interface Budget {
   datagrams: number;
   descriptors: number;

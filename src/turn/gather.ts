@@ -2,8 +2,8 @@
  * The first stage: from the VMs' output buffers and the adapters' receive rings into base storage. Every ring has a budget, and
  * who comes first changes from turn to turn. Output buffers are given back right after the copies.
  */
-import type { Attachment, Ring } from '../port/attachment.ts';
-import { discardOutput, gatherOutput } from '../port/output.ts';
+import { type Attachment, MAX_PAIRS, type Ring } from '../port/attachment.ts';
+import { type Budget, discardOutput, gatherOutput } from '../port/output.ts';
 import { discardPacked, gatherPacked } from '../port/packed-output.ts';
 import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
@@ -22,6 +22,8 @@ export class Gather {
   private readonly time: Float64Array;
   private readonly attention: Attention;
   private readonly publish: Publish;
+  /** A port's budget for each of its rings, by how many it has. */
+  private readonly budgets: Budget[];
   /** With whom the next gather begins, so that nobody is always last. */
   private first = 0;
 
@@ -33,34 +35,40 @@ export class Gather {
     this.time = context.router.time;
     this.attention = attention;
     this.publish = publish;
+    const { datagrams, descriptors, bytes } = context.budget;
+    this.budgets = Array.from({ length: MAX_PAIRS + 1 }, (_, rings) => {
+      const share = Math.max(1, rings);
+      return {
+        datagrams: Math.ceil(datagrams / share),
+        descriptors: Math.ceil(descriptors / share),
+        bytes: Math.ceil(bytes / share),
+      };
+    });
   }
 
   /** Takes what is ready, within each ring's budget; how much was found. */
   run(): number {
     const { copies, context, time } = this;
     const { active } = this.attention;
-    const count = active.length;
-    let found = 0;
     copies.delivering = false;
-    if (count > 0) {
-      let index = this.first++ % count;
-      for (let left = count; left > 0; left--) {
-        const port = active[index];
-        const attachment = port.current;
-        if (attachment !== null) {
-          const taken = this.gatherPort(port, attachment);
-          if (taken > 0) {
-            port.lastWork = time[0];
-            found += taken;
-          }
+    // Adapters first in every other turn: VMs that fill base storage must not keep the LAN out.
+    const first = this.first++;
+    let found = (first & 1) === 0 ? this.gatherAdapters() : 0;
+    const count = active.length;
+    let index = count > 0 ? (first >>> 1) % count : 0;
+    for (let left = count; left > 0; left--) {
+      const port = active[index];
+      const attachment = port.current;
+      if (attachment !== null) {
+        const taken = this.gatherPort(port, attachment);
+        if (taken > 0) {
+          port.lastWork = time[0];
+          found += taken;
         }
-        if (++index === count) index = 0;
       }
+      if (++index === count) index = 0;
     }
-    for (const adapter of context.adapters) {
-      if (adapter.hasWork())
-        found += adapter.gather(context.budget.datagrams, context.budget.bytes);
-    }
+    if ((first & 1) === 1) found += this.gatherAdapters();
     if (found > 0) {
       copies.gather();
       this.publish.show();
@@ -69,8 +77,19 @@ export class Gather {
     return found;
   }
 
+  private gatherAdapters(): number {
+    const { adapters, budget } = this.context;
+    let found = 0;
+    for (const adapter of adapters) {
+      if (adapter.hasWork()) found += adapter.gather(budget.datagrams, budget.bytes);
+    }
+    return found;
+  }
+
   private gatherPort(port: Port, attachment: Attachment): number {
     const { outputs } = attachment;
+    // One budget for the whole port, however many rings it has.
+    const budget = this.budgets[outputs.length];
     let found = 0;
     for (let index = 0; index < outputs.length; index++) {
       const ring = outputs[index];
@@ -78,7 +97,7 @@ export class Gather {
       if (!queue.mayHaveWork()) continue;
       const taken =
         queue.format === 'packed'
-          ? this.gatherPacked(ring, queue, port, attachment)
+          ? this.gatherPacked(ring, queue, port, attachment, budget)
           : ring.enabled
             ? gatherOutput(
                 queue,
@@ -88,11 +107,11 @@ export class Gather {
                 this.storage,
                 this.copies,
                 this.context.chain,
-                this.context.budget,
+                budget,
                 port.number,
                 this.cells,
               )
-            : discardOutput(queue, port.record, this.context.budget, this.cells);
+            : discardOutput(queue, port.record, budget, this.cells);
       queue.disarm();
       this.publish.markDirty(ring);
       if (taken > 0) found += taken;
@@ -105,8 +124,14 @@ export class Gather {
     return found;
   }
 
-  private gatherPacked(ring: Ring, queue: PackedQueue, port: Port, attachment: Attachment): number {
-    const { chain, packedChain, budget } = this.context;
+  private gatherPacked(
+    ring: Ring,
+    queue: PackedQueue,
+    port: Port,
+    attachment: Attachment,
+    budget: Budget,
+  ): number {
+    const { chain, packedChain } = this.context;
     const { memory, headerBytes } = attachment;
     if (!ring.enabled)
       return discardPacked(queue, port.record, memory, chain, packedChain, budget, this.cells);

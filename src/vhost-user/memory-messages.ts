@@ -14,6 +14,8 @@ const MAX_TABLE = 8;
 export const MAX_SLOTS = 509;
 
 const PAGE = 4096;
+/** Bytes one front-end may have mapped, twice that while a table replaces another: address space is everybody's. */
+const MAX_PORT_BYTES = 2 ** 42;
 /** Longest dirty log, that of 32 TiB: no view may be longer. */
 const MAX_LOG_BYTES = 2 ** 30;
 
@@ -56,6 +58,9 @@ function overlaps(a: Description, b: Description): boolean {
 }
 
 function map(session: Session, description: Description, fd: number): Region {
+  if (session.attachment.memory.bytes + description.bytes > MAX_PORT_BYTES) {
+    throw new Refused('more memory than one front-end may share');
+  }
   try {
     const handle = session.native.mapRegion(fd, description.offset, description.bytes);
     return { guest: description.guest, user: description.user, bytes: description.bytes, handle };
