@@ -43,7 +43,8 @@ export function lessen(count: number, account: Account | null): Privileges {
   if (account !== null) become(account);
   if (process.getuid!() === 0) return { packetSockets, warning: '' };
   let warning = '';
-  if (account === null && packetSockets.some((fd) => fd >= 0)) warning = executeAgain(packetSockets);
+  if (account === null && packetSockets.some((fd) => fd >= 0))
+    warning = executeAgain(packetSockets);
   // Its own user's other processes, QEMU perhaps, can't trace it.
   native.setDumpable(false);
   return { packetSockets, warning };

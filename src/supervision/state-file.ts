@@ -2,7 +2,16 @@
  * The warm state on disk: one small JSON file, replaced as a whole (write beside, rename), so that there is never half of it. A
  * missing, broken or foreign file is no reason not to start.
  */
-import { closeSync, constants, fstatSync, openSync, readSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 
 const MAX_BYTES = 8 << 20;
 
@@ -22,7 +31,8 @@ export class StateFile {
     try {
       fd = openSync(this.#path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
       const { size } = fstatSync(fd);
-      if (!fstatSync(fd).isFile() || size > MAX_BYTES) throw new Error('not a file of a sensible size');
+      if (!fstatSync(fd).isFile() || size > MAX_BYTES)
+        throw new Error('not a file of a sensible size');
       const bytes = Buffer.alloc(size);
       const length = readSync(fd, bytes, 0, size, 0);
       return JSON.parse(bytes.toString('utf8', 0, length));
