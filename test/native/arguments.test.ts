@@ -28,6 +28,7 @@ const makers = new Set([
   'memfd',
   'createWaiter',
   'createArena',
+  'packetSocket',
 ]);
 
 test('the addon has every function of its contract', () => {
@@ -36,7 +37,8 @@ test('the addon has every function of its contract', () => {
       'mapRegion mapPacketRings viewRegion unmapRegion takeFaultedRegions createArena gatherCopies',
       'deliverCopies eventfd signal signalAll drain createWaiter unixListen unixConnect unixAccept',
       'unixPair peerCredentials receive send closeDescriptor duplicate setNonBlocking packetOpen',
-      'packetBind packetSend packetStatistics interfaceInfo netlinkOpen memfd truncate',
+      'packetSocket packetBind packetSend packetStatistics packetClose interfaceInfo netlinkOpen',
+      'memfd truncate executeWithout setDumpable',
     ]
       .join(' ')
       .split(' ')
