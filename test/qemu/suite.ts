@@ -9,9 +9,11 @@ import { isRoot, which } from '../../scripts/packages.mjs';
 import { BUILT } from '../support/daemon.ts';
 
 /** What a suite may need of the machine. */
-export type Need = 'qemu' | 'guests' | 'newerQemu' | 'root' | 'dpdk';
+export type Need = 'qemu' | 'ipxe' | 'guests' | 'newerQemu' | 'root' | 'dpdk';
 
 const lacking: Record<Need, () => string | undefined> = {
+  ipxe: () =>
+    existsSync('/usr/lib/ipxe/qemu') ? undefined : 'no iPXE option ROMs (package ipxe-qemu)',
   qemu: () => (systemQemu() ? undefined : 'no QEMU (package qemu-system-x86)'),
   guests: () => {
     if (!systemQemu()) return 'no QEMU (package qemu-system-x86)';
