@@ -43,9 +43,12 @@ export class BaseStorage {
   count = 0;
   /** Where the next slot starts. */
   fill = 0;
-  /** First byte that turns may not use. */
-  readonly limit: number;
-  readonly slots: number;
+  /** First byte, and first slot, that may not be used just now. */
+  limit: number;
+  slots: number;
+  /** What is kept back for those who come last. */
+  private keptBytes = 0;
+  private keptSlots = 0;
 
   /** `arena` is the whole arena; turns use its first `limit` bytes (backlogs live behind). */
   constructor(arena: ArrayBuffer, limit: number, slots: number) {
@@ -72,6 +75,22 @@ export class BaseStorage {
     this.length[slot] = length;
     this.from[slot] = from;
     return slot;
+  }
+
+  /** Keeps room back for who comes last, until `release`: whoever fills storage must not keep them out. */
+  keepBack(bytes: number, slots: number): void {
+    this.limit -= bytes;
+    this.slots -= slots;
+    this.keptBytes += bytes;
+    this.keptSlots += slots;
+  }
+
+  /** All of it may be used again. */
+  release(): void {
+    this.limit += this.keptBytes;
+    this.slots += this.keptSlots;
+    this.keptBytes = 0;
+    this.keptSlots = 0;
   }
 
   /** Empties it: the turn is over. */

@@ -14,6 +14,10 @@ import type { Attention } from './attention.ts';
 import type { TurnContext } from './context.ts';
 import type { Publish } from './publish.ts';
 
+/** Of base storage, for adapters that have something. */
+const KEPT_BYTES = 1 << 20;
+const KEPT_SLOTS = 1024;
+
 export class Gather {
   private readonly context: TurnContext;
   private readonly storage: BaseStorage;
@@ -51,11 +55,13 @@ export class Gather {
     const { copies, context, time } = this;
     const { active } = this.attention;
     copies.delivering = false;
-    // Adapters first in every other turn: VMs that fill base storage must not keep the LAN out.
-    const first = this.first++;
-    let found = (first & 1) === 0 ? this.gatherAdapters() : 0;
+    let found = 0;
     const count = active.length;
-    let index = count > 0 ? (first >>> 1) % count : 0;
+    let index = count > 0 ? this.first++ % count : 0;
+    // The LAN comes last, so that a neighbour's answer lets nothing overtake what waited for it; but VMs that fill base storage
+    // must not keep it out.
+    const lan = this.lanHasWork();
+    if (lan) this.storage.keepBack(KEPT_BYTES, KEPT_SLOTS);
     for (let left = count; left > 0; left--) {
       const port = active[index];
       const attachment = port.current;
@@ -68,13 +74,21 @@ export class Gather {
       }
       if (++index === count) index = 0;
     }
-    if ((first & 1) === 1) found += this.gatherAdapters();
+    if (lan) {
+      this.storage.release();
+      found += this.gatherAdapters();
+    }
     if (found > 0) {
       copies.gather();
       this.publish.show();
       for (const adapter of context.adapters) adapter.release();
     }
     return found;
+  }
+
+  private lanHasWork(): boolean {
+    for (const adapter of this.context.adapters) if (adapter.hasWork()) return true;
+    return false;
   }
 
   private gatherAdapters(): number {
