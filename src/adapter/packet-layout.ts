@@ -31,7 +31,6 @@ export const TP_STATUS_VLAN_VALID = 1 << 4;
 /** Transmit ring: frame status. */
 export const TP_STATUS_AVAILABLE = 0;
 export const TP_STATUS_SEND_REQUEST = 1;
-export const TP_STATUS_SENDING = 2;
 export const TP_STATUS_WRONG_FORMAT = 4;
 /** The bits above; a time stamp may set others. */
 export const TP_STATUS_TRANSMIT = 7;

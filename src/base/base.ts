@@ -4,12 +4,13 @@
  */
 import { Adapter } from '../adapter/adapter.ts';
 import { LinkWatch } from '../adapter/link-watch.ts';
-import { ControlService, CONTROL_PORT, type ControlPeer } from '../control/service.ts';
+import { type ControlPeer, ControlService } from '../control/service.ts';
 import { Counters } from '../counters.ts';
 import type { Native } from '../native.ts';
 import { BACKLOG_BYTES } from '../port/backlog.ts';
 import { Port } from '../port/port.ts';
 import { udpPacket } from '../routing/answers/udp-packet.ts';
+import { CONTROL_PORT } from '../routing/elsewhere.ts';
 import { Network } from '../routing/network.ts';
 import { Router } from '../routing/router.ts';
 import { BaseStorage } from '../storage/base-storage.ts';

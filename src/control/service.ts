@@ -15,8 +15,6 @@ import { type Asker, type ControlPeer, Openings } from './openings.ts';
 import { parseRequest, type Request } from './request.ts';
 import { readSnapshot, type Snapshot } from './snapshot.ts';
 
-export const CONTROL_PORT = 7356;
-
 /** Requests a second and at once, for each VM; what is above is ignored. */
 const RATE = 20;
 const BURST = 40;
