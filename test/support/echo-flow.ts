@@ -19,10 +19,20 @@ export class EchoFlow {
   arrived = 0;
   #timer: NodeJS.Timeout | null = null;
   #failure: Error | null = null;
+  readonly #poll: () => void;
 
-  constructor(vm: Vm, host: Host) {
+  /** `poll` where someone else takes the VM's datagrams in and offers them to `claim`. */
+  constructor(vm: Vm, host: Host, poll?: () => void) {
     this.vm = vm;
     this.host = host;
+    this.#poll = poll ?? (() => this.#pollAlone());
+  }
+
+  #pollAlone(): void {
+    this.vm.pollReceived();
+    for (const one of this.vm.received.splice(0)) {
+      if (!this.claim(one)) this.others.push(one);
+    }
   }
 
   #payload(number: number): Buffer {
@@ -40,24 +50,24 @@ export class EchoFlow {
         });
         if (this.vm.trySend(frame)) this.sent++;
       }
-      this.vm.pollReceived();
-      for (const one of this.vm.received.splice(0)) {
-        const got = parse(one.frame);
-        if (got.udp?.destinationPort !== OWN_PORT || got.ip?.source !== LAN_IP) {
-          this.others.push(one);
-          continue;
-        }
-        if (got.problems.some((problem) => problem !== '') && got.checksum !== 'partial') {
-          throw new Error(`an echo came back broken: ${got.problems.join()}`);
-        }
-        if (!got.udp.payload.equals(this.#payload(this.arrived))) {
-          throw new Error(`echo ${got.udp.payload.readUInt32BE()} came instead of ${this.arrived}`);
-        }
-        this.arrived++;
-      }
+      this.#poll();
     } catch (error) {
       this.#failure ??= error as Error;
     }
+  }
+
+  /** True when it is an answer to one of ours; remembers what is wrong with it. */
+  claim(one: Received): boolean {
+    const got = parse(one.frame);
+    if (got.udp?.destinationPort !== OWN_PORT || got.ip?.source !== LAN_IP) return false;
+    if (got.problems.some((problem) => problem !== '') && got.checksum !== 'partial') {
+      this.#failure ??= new Error(`an echo came back broken: ${got.problems.join()}`);
+    } else if (!got.udp.payload.equals(this.#payload(this.arrived))) {
+      const number = got.udp.payload.readUInt32BE();
+      this.#failure ??= new Error(`echo ${number} came instead of ${this.arrived}`);
+    }
+    this.arrived++;
+    return true;
   }
 
   start(): void {

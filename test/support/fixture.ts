@@ -1,12 +1,15 @@
 /**
- * The standing fixture of the hostile tests: an attacker's port `a`, and victims `b` and `c` whose flow must not lose a datagram
- * whatever `a` does. After each case the standing assertions are checked.
+ * The standing fixture of the hostile tests: an attacker's port `a`, victims `b` and `c`, and an adapter with a host on a LAN behind it.
+ * The flows between b and c and between b and that host must not lose a datagram whatever `a` does. After each case the standing
+ * assertions are checked. Where no LAN can be made, the flows are those between b and c only, and a skipped test says so.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
-import type { Daemon, DaemonConfig } from './daemon.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { BASE_IP, type Daemon, type DaemonConfig } from './daemon.ts';
+import { EchoFlow } from './echo-flow.ts';
 import { Flow } from './flow.ts';
+import { Lan, NO_LAN } from './lan.ts';
 import { parse } from './packets.ts';
-import { A, B, C, THREE_VMS, udpFrame } from './traffic.ts';
+import { A, B, C, type Host, THREE_VMS, udpFrame } from './traffic.ts';
 import { until } from './until.ts';
 import { Vm, type VmOptions } from './vm.ts';
 import { World } from './world.ts';
@@ -14,10 +17,31 @@ import { World } from './world.ts';
 const MEBIBYTE = 1 << 20;
 /** What V8 may take for its heap during a case; leaks are looked for by repetition in connection-cycles.test.ts. */
 const RESIDENT_SLACK = 64 * MEBIBYTE;
+const CONTROL_PORT = 7356;
 const WARN = 40;
 /** A burst before the limit on log lines of one port takes hold; never one per message or datagram. */
 const MOST_WARNINGS = 24;
 const MOST_LINES_PER_CONNECTION = 8;
+
+/** Opens the adapter when the fixture starts, and leaves; the adapter stays open. */
+const OPENER: Host = { mac: '52:54:00:00:00:02', ip: '10.77.0.2' };
+
+/** The configuration with the LAN's adapter, the last of its network: the one that is used. */
+function withAdapter(config: DaemonConfig, lan: Lan): DaemonConfig {
+  const opener = { addresses: [OPENER.ip], mac: OPENER.mac, management: true };
+  const adapter = {
+    interface: lan.interface,
+    network: 'lan',
+    controllers: ['opener'],
+    lease: 86_400,
+    onControllerLoss: 'keep',
+  };
+  return {
+    ...config,
+    vms: { ...config.vms, opener },
+    adapters: { ...config.adapters, outside: adapter },
+  };
+}
 
 interface Baseline {
   pid: number;
@@ -32,27 +56,58 @@ export class Fixture {
   b!: Vm;
   c!: Vm;
   flow!: Flow;
+  /** Between b and the LAN; null where there is none. */
+  echoes: EchoFlow | null = null;
+  readonly #lan: Lan | null;
   #attackers: Vm[] = [];
   #baseline!: Baseline;
   #marker = 0;
   /** Connections that the case makes besides `attacker()`. */
   connections = 0;
 
-  private constructor(world: World) {
+  private constructor(world: World, lan: Lan | null) {
     this.world = world;
+    this.#lan = lan;
   }
 
   static async start(config: DaemonConfig = { vms: THREE_VMS }): Promise<Fixture> {
-    const fixture = new Fixture(await World.start(config));
+    const lan = NO_LAN === '' ? await Lan.start() : null;
+    const world =
+      lan === null
+        ? World.start(config)
+        : World.start(withAdapter(config, lan), { under: lan.under });
+    const fixture = new Fixture(
+      await world.catch(async (error: Error) => {
+        await lan?.close();
+        throw error;
+      }),
+      lan,
+    );
     try {
       fixture.b = await fixture.world.vm('b');
       fixture.c = await fixture.world.vm('c');
       fixture.flow = new Flow(fixture.b, B, fixture.c, C);
+      if (lan !== null) await fixture.#reachLan();
     } catch (error) {
       await fixture.close();
       throw error;
     }
     return fixture;
+  }
+
+  async #reachLan(): Promise<void> {
+    const opener = await this.world.vm('opener');
+    const text = Buffer.from('{"id":1,"op":"open","adapter":"outside"}');
+    await until('the adapter to open', async () => {
+      await opener.send(udpFrame(OPENER, BASE_IP, text, { ports: [5555, CONTROL_PORT] }));
+      const { udp } = parse((await opener.receive()).frame);
+      return (JSON.parse(udp!.payload.toString()) as { ok: boolean }).ok;
+    });
+    opener.close();
+    await this.daemon.untilState('opener', 'waiting');
+    const echoes = new EchoFlow(this.b, B, () => this.flow.poll());
+    this.flow.claim = (vm, one) => vm === this.b && echoes.claim(one);
+    this.echoes = echoes;
   }
 
   get daemon(): Daemon {
@@ -63,7 +118,9 @@ export class Fixture {
   async begin(): Promise<void> {
     await this.daemon.untilState('a', 'waiting');
     this.flow.start();
+    this.echoes?.start();
     await this.flow.advance(4);
+    await this.echoes?.advance(2);
     this.connections = 0;
     this.#baseline = {
       pid: this.daemon.pid,
@@ -115,6 +172,8 @@ export class Fixture {
     expect(daemon.running, `the daemon is alive:\n${daemon.lines.join('\n')}`).toBe(true);
     expect(daemon.pid).toBe(base.pid);
     await flow.advance();
+    await this.echoes?.advance();
+    await this.echoes?.finish();
     await flow.finish();
     for (const vm of [this.b, this.c]) {
       expect(
@@ -142,8 +201,13 @@ export class Fixture {
 
   async close(): Promise<void> {
     this.flow?.stop();
+    this.echoes?.stop();
     for (const vm of this.#attackers.splice(0)) vm.close();
-    await this.world.close();
+    try {
+      await this.world.close();
+    } finally {
+      await this.#lan?.close();
+    }
   }
 }
 
@@ -166,5 +230,9 @@ export function useFixture(config?: DaemonConfig): () => Fixture {
   beforeEach(() => fixture!.begin());
   afterEach(() => fixture!.end());
   afterAll(() => fixture?.close());
+  test.skipIf(NO_LAN !== '')(
+    `the flow between a victim and a host on the LAN${NO_LAN && ` (skipped: ${NO_LAN})`}`,
+    () => fixture!.echoes!.advance(50),
+  );
   return () => fixture!;
 }

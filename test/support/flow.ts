@@ -1,6 +1,6 @@
 /**
  * The victims' traffic: two VMs exchange numbered, checksummed datagrams in both directions while something else happens.
- * Nothing may be lost, changed or reordered. Datagrams that are not of the flow are kept apart.
+ * Nothing may be lost, changed or reordered. Datagrams that are not of the flow are kept apart; another flow of the same VM may claim them.
  */
 import { parse } from './packets.ts';
 import { forwarded, type Host, udpFrame } from './traffic.ts';
@@ -58,6 +58,8 @@ export class Flow {
   readonly #others = new Map<Vm, Received[]>();
   #timer: NodeJS.Timeout | null = null;
   #failure: Error | null = null;
+  /** Takes a datagram that is not of this flow but of another one; true when it did. */
+  claim: (vm: Vm, one: Received) => boolean = () => false;
 
   constructor(first: Vm, firstHost: Host, second: Vm, secondHost: Host) {
     this.#directions = [
@@ -90,8 +92,13 @@ export class Flow {
       const { frame } = one;
       if (frame.length > 46 && parse(frame).udp?.destinationPort === FLOW_PORT)
         direction.arrive(frame);
-      else this.#others.get(direction.to)!.push(one);
+      else if (!this.claim(direction.to, one)) this.#others.get(direction.to)!.push(one);
     }
+  }
+
+  /** Takes in what has arrived, sends nothing. */
+  poll(): void {
+    this.#step(false);
   }
 
   /** The next datagram at a VM of the flow that does not belong to the flow. */
