@@ -6,18 +6,17 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
 import { BASE_IP, type DaemonOptions } from '../support/daemon.ts';
+import { LAN_ECHO_PORT, LAN_INTERFACE, LAN_IP, Lan, NO_LAN } from '../support/lan.ts';
 import { type Parsed, parse } from '../support/packets.ts';
-import { ECHO_PORT, LAN_IP, TestLan } from '../support/test-lan.ts';
 import { A, B, THREE_VMS, udpFrame } from '../support/traffic.ts';
 import { until } from '../support/until.ts';
 import type { Vm } from '../support/vm.ts';
 import { World } from '../support/world.ts';
 
 const NOBODY = 65534;
-const lacking = TestLan.lacking();
 const CONFIG = {
   vms: { ...THREE_VMS, b: { ...THREE_VMS.b, management: true } },
-  adapters: { uplink: { interface: 'bw0', network: 'lan', controllers: ['b'] } },
+  adapters: { uplink: { interface: LAN_INTERFACE, network: 'lan', controllers: ['b'] } },
 };
 /** Another user from the start; what follows says which capabilities. */
 const AS_NOBODY = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
@@ -51,11 +50,11 @@ function expectNothingLeft(pid: number): void {
   }
 }
 
-describe.skipIf(lacking !== '')(
-  `least privilege${lacking && ` (${lacking})`}`,
+describe.skipIf(NO_LAN !== '')(
+  `least privilege${NO_LAN && ` (${NO_LAN})`}`,
   { timeout: 90_000 },
   () => {
-    let lan: TestLan | null = null;
+    let lan: Lan | null = null;
     let world: World | null = null;
     let id = 0;
 
@@ -68,8 +67,8 @@ describe.skipIf(lacking !== '')(
     async function start(
       config: Partial<typeof CONFIG> & { user?: string | number; group?: string | number },
       options: DaemonOptions & { as?: string[] } = {},
-    ): Promise<{ world: World; a: Vm; b: Vm; lan: TestLan }> {
-      lan = await TestLan.start();
+    ): Promise<{ world: World; a: Vm; b: Vm; lan: Lan }> {
+      lan = await Lan.start();
       world = await World.start(
         { ...CONFIG, ...config },
         { owner: NOBODY, ...options, under: [...lan.under, ...(options.as ?? [])] },
@@ -96,7 +95,7 @@ describe.skipIf(lacking !== '')(
 
     async function echoes(vm: Vm): Promise<void> {
       const payload = Buffer.from(`echo ${++id}`);
-      await vm.send(udpFrame(A, LAN_IP, payload, { ports: [6000, ECHO_PORT] }));
+      await vm.send(udpFrame(A, LAN_IP, payload, { ports: [6000, LAN_ECHO_PORT] }));
       await take(vm, 'the echo', ({ udp }) => udp?.payload.equals(payload) ?? false);
     }
 
@@ -112,7 +111,7 @@ describe.skipIf(lacking !== '')(
         await until('closed', async () => (await state()) === 'closed');
       }
       expect(await ask(b, 'open')).toMatchObject({ ok: true });
-      lan!.link('del', 'bw0');
+      lan!.unplug();
       await until('gone', async () => (await state()) === 'gone');
       lan!.plug();
       await until('open again', async () => (await state()) === 'open');

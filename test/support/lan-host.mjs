@@ -1,6 +1,8 @@
-// A host on the test LAN, run inside its network namespace: echoes what comes to the echo port, and prints a line of JSON for each
-// datagram that comes to the sink port. Plain JavaScript: Node 20 runs no TypeScript by itself.
+// A host on the test LAN, run inside its network namespace: echoes what comes to the echo port, prints a line of JSON for each
+// datagram that comes to the sink port, and sends what lines of JSON on its standard input ask for. Plain JavaScript: Node 20 runs no
+// TypeScript by itself.
 import { createSocket } from 'node:dgram';
+import { createInterface } from 'node:readline';
 
 const [echoPort, sinkPort] = process.argv.slice(2).map(Number);
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -12,3 +14,14 @@ sink.on('message', (message, from) =>
   say({ from: from.address, text: message.toString('latin1').slice(0, 100) }),
 );
 echo.bind(echoPort, () => sink.bind(sinkPort, () => say({ ready: true })));
+
+createInterface({ input: process.stdin }).on('line', (line) => {
+  const { address, port, text, ttl } = JSON.parse(line);
+  // A socket of its own: whether a datagram may be fragmented is decided when its socket is made.
+  const socket = createSocket('udp4');
+  socket.bind(() => {
+    socket.setTTL(ttl);
+    // Too large for what is known of the way: not sent (EMSGSIZE), as any program would see it.
+    socket.send(text, port, address, () => socket.close());
+  });
+});

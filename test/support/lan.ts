@@ -6,14 +6,16 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.ts';
 
+/** The daemon's interface. */
+export const LAN_INTERFACE = 'bw0';
 export const LAN_IP = '10.77.0.200';
 export const LAN_ECHO_PORT = 7000;
 export const LAN_SINK_PORT = 9999;
 
 const HOST = fileURLToPath(new URL('./lan-host.mjs', import.meta.url));
 
-function ip(...words: string[]): void {
-  execFileSync('ip', words, { stdio: ['ignore', 'ignore', 'pipe'] });
+function ip(...words: string[]): string {
+  return execFileSync('ip', words, { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8' });
 }
 
 /** Why there can be no LAN here, or ''. */
@@ -37,7 +39,7 @@ export class Lan {
   /** Namespace of the host on the LAN. */
   readonly outside: string;
   /** The daemon's interface. */
-  readonly interface: string = 'bwup';
+  readonly interface = LAN_INTERFACE;
   /** What came to the sink port. */
   readonly sunk: { from: string; text: string }[] = [];
   #host: ChildProcess | null = null;
@@ -54,24 +56,8 @@ export class Lan {
     try {
       ip('netns', 'add', lan.inside);
       ip('netns', 'add', lan.outside);
-      ip(
-        '-n',
-        lan.inside,
-        'link',
-        'add',
-        lan.interface,
-        'type',
-        'veth',
-        'peer',
-        'name',
-        'lan0',
-        'netns',
-        lan.outside,
-      );
-      ip('-n', lan.inside, 'link', 'set', lan.interface, 'up');
       ip('-n', lan.inside, 'link', 'set', 'lo', 'up');
-      ip('-n', lan.outside, 'addr', 'add', `${LAN_IP}/24`, 'dev', 'lan0');
-      ip('-n', lan.outside, 'link', 'set', 'lan0', 'up');
+      lan.plug();
       await lan.#runHost();
     } catch (error) {
       await lan.close();
@@ -92,7 +78,7 @@ export class Lan {
         `${LAN_ECHO_PORT}`,
         `${LAN_SINK_PORT}`,
       ],
-      { stdio: ['ignore', 'pipe', 'inherit'] },
+      { stdio: ['pipe', 'pipe', 'inherit'] },
     );
     this.#host = host;
     host.on('exit', () => {
@@ -117,18 +103,54 @@ export class Lan {
     return ['ip', 'netns', 'exec', this.inside];
   }
 
+  /** Lays the cable; both ends up. */
+  plug(): void {
+    const peer = ['peer', 'name', 'lan0', 'netns', this.outside];
+    ip('-n', this.inside, 'link', 'add', this.interface, 'type', 'veth', ...peer);
+    ip('-n', this.outside, 'addr', 'add', `${LAN_IP}/24`, 'dev', 'lan0');
+    ip('-n', this.outside, 'link', 'set', 'lan0', 'up');
+    ip('-n', this.inside, 'link', 'set', this.interface, 'up');
+  }
+
+  /** Takes the cable away. */
+  unplug(): void {
+    ip('-n', this.inside, 'link', 'del', this.interface);
+  }
+
   /** `ip link set` of the daemon's interface. */
   setLink(...words: string[]): void {
     ip('-n', this.inside, 'link', 'set', this.interface, ...words);
   }
 
-  /** One more address of the host on the LAN. */
-  addAddress(address: string): void {
-    ip('-n', this.outside, 'addr', 'add', `${address}/24`, 'dev', 'lan0');
+  /** `ip` where the host on the LAN is; what it printed. */
+  ipOutside(...words: string[]): string {
+    return ip('-n', this.outside, ...words);
   }
 
-  deleteLink(): void {
-    ip('-n', this.inside, 'link', 'del', this.interface);
+  /** One more address of the host on the LAN. */
+  addAddress(address: string): void {
+    this.ipOutside('addr', 'add', `${address}/24`, 'dev', 'lan0');
+  }
+
+  /** Has the host on the LAN send a datagram of text. */
+  send(address: string, port: number, text: string, ttl = 64): void {
+    this.#host!.stdin!.write(`${JSON.stringify({ address, port, text, ttl })}\n`);
+  }
+
+  /** Whether the host on the LAN looks for the path's MTU, and so forbids to fragment what it sends from now on. */
+  setPathDiscovery(on: boolean): void {
+    const set = `echo ${on ? 0 : 1} >/proc/sys/net/ipv4/ip_no_pmtu_disc`;
+    ip('netns', 'exec', this.outside, 'sh', '-c', set);
+  }
+
+  /** How many good ICMP messages of a type the kernel of the host on the LAN has taken. */
+  icmpReceived(type: number): number {
+    const text = ip('netns', 'exec', this.outside, 'cat', '/proc/net/snmp');
+    const [names, values] = text
+      .split('\n')
+      .filter((line) => line.startsWith('IcmpMsg:'))
+      .map((line) => line.split(' '));
+    return Number(values?.[names.indexOf(`InType${type}`)] ?? 0);
   }
 
   async close(): Promise<void> {

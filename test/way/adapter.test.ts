@@ -4,19 +4,18 @@
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { BASE_IP, BASE_MAC, type Status } from '../support/daemon.ts';
+import { LAN_ECHO_PORT, LAN_INTERFACE, LAN_IP, Lan, NO_LAN } from '../support/lan.ts';
 import { GSO, HDR_FLAG } from '../support/net-header.ts';
 import { type Parsed, parse } from '../support/packets.ts';
-import { ECHO_PORT, LAN_IP, TestLan } from '../support/test-lan.ts';
 import { A, B, C, type Host, THREE_VMS, udpFrame } from '../support/traffic.ts';
 import { pause, until } from '../support/until.ts';
 import type { Vm } from '../support/vm.ts';
 import { World } from '../support/world.ts';
 
-const reason = TestLan.lacking();
 const LEASE = 2;
 
-describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
-  let lan: TestLan;
+describe.skipIf(NO_LAN !== '')(`the adapter${NO_LAN && ` (${NO_LAN})`}`, () => {
+  let lan: Lan;
   let world: World;
   let a: Vm;
   /** Controllers, in order of preference. */
@@ -25,7 +24,7 @@ describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
   let id = 0;
 
   beforeAll(async () => {
-    lan = await TestLan.start();
+    lan = await Lan.start();
     world = await World.start(
       {
         vms: {
@@ -34,7 +33,12 @@ describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
           c: { ...THREE_VMS.c, management: true },
         },
         adapters: {
-          uplink: { interface: 'bw0', network: 'lan', controllers: ['b', 'c'], lease: LEASE },
+          uplink: {
+            interface: LAN_INTERFACE,
+            network: 'lan',
+            controllers: ['b', 'c'],
+            lease: LEASE,
+          },
         },
       },
       { under: lan.under },
@@ -79,7 +83,7 @@ describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
 
   /** Sends to the LAN's echo until it answers, as an application would; the answer. */
   async function echo(vm: Vm, host: Host, payload: Buffer): Promise<Parsed> {
-    const frame = udpFrame(host, LAN_IP, payload, { ports: [6000, ECHO_PORT] });
+    const frame = udpFrame(host, LAN_IP, payload, { ports: [6000, LAN_ECHO_PORT] });
     await vm.send(frame);
     return take(vm, 'the echo', ({ udp }) => udp?.payload.equals(payload) ?? false);
   }
@@ -119,7 +123,7 @@ describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
       ok: true,
       adapter: 'uplink',
       state: 'open',
-      interface: 'bw0',
+      interface: LAN_INTERFACE,
       mtu: 1500,
       lease: LEASE,
     });
@@ -134,7 +138,7 @@ describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
       const { ip, udp, problems, source, destination } = await echo(a, A, payload);
       expect(problems).toEqual([]);
       expect(ip).toMatchObject({ source: LAN_IP, destination: A.ip, ttl: 64 });
-      expect(udp).toMatchObject({ sourcePort: ECHO_PORT, destinationPort: 6000 });
+      expect(udp).toMatchObject({ sourcePort: LAN_ECHO_PORT, destinationPort: 6000 });
       expect([source, destination]).toEqual([BASE_MAC, A.mac]);
     }
     await world.balance();
@@ -156,7 +160,10 @@ describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
       checksumOffset: 6,
       gsoType: GSO.none,
     };
-    const options = { ports: [6000, ECHO_PORT] as [number, number], checksum: 'partial' as const };
+    const options = {
+      ports: [6000, LAN_ECHO_PORT] as [number, number],
+      checksum: 'partial' as const,
+    };
     await a.send(udpFrame(A, LAN_IP, payload, options), { header });
     const { checksum } = await take(
       a,
@@ -168,16 +175,16 @@ describe.skipIf(reason !== '')(`the adapter${reason && ` (${reason})`}`, () => {
 
   test('follows its interface down and up, gone and made anew', async () => {
     await open();
-    lan.link('set', 'bw0', 'down');
+    lan.setLink('down');
     await untilUplink('down');
     await a.send(udpFrame(A, LAN_IP, Buffer.from('down?')));
     await take(a, 'unreachable', ({ icmp }) => icmp?.type === 3);
     await world.daemon.untilCount('a', 'adapterDown', 1);
-    lan.link('set', 'bw0', 'up');
+    lan.setLink('up');
     await untilUplink('open');
     await echo(a, A, Buffer.from('up again'));
 
-    lan.link('del', 'bw0');
+    lan.unplug();
     await untilUplink('gone');
     await a.send(udpFrame(A, LAN_IP, Buffer.from('gone?')));
     await world.daemon.untilCount('a', 'adapterGone', 1);
