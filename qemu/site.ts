@@ -5,6 +5,7 @@ import { rmSync } from 'node:fs';
 import { Daemon, type DaemonConfig, type VmConfig } from '../test/support/daemon.ts';
 import { type Attachment, attachment } from './attachment.ts';
 import { atEnd } from './cleanup.ts';
+import { withNextKernel } from './kexec.ts';
 import { ADAPTER_INTERFACE, type Lan } from './lan.ts';
 import type { Qemu } from './qemu.ts';
 import { Vm } from './vm.ts';
@@ -34,6 +35,8 @@ export interface GuestPlan {
   socket?: number;
   /** Further arguments of QEMU. */
   arguments?: string[];
+  /** Holds another kernel, to start with kexec. */
+  nextKernel?: boolean;
 }
 
 /** What makes a site. */
@@ -72,6 +75,7 @@ export class Site {
           folder: daemon.folder,
           attachment: this.attachment(name),
           settings: this.#settings(name, plan),
+          initrd: plan.nextKernel ? withNextKernel(daemon.folder) : undefined,
         }),
       );
     }

@@ -23,6 +23,8 @@ export interface VmOptions {
   attachment: string[];
   /** Settings on the kernel's command line, read by the guest's `boot`: `bw.KEY=VALUE`. */
   settings: Record<string, string>;
+  /** The root file system's archive; the builder's unless told. */
+  initrd?: string | undefined;
 }
 
 /** A guest, from `start` to `stop`; may be started again after `kill`. */
@@ -46,13 +48,13 @@ export class Vm {
 
   /** The arguments that QEMU is started with. */
   get arguments(): string[] {
-    const { qemu, attachment, settings } = this.options;
+    const { qemu, attachment, settings, initrd = paths.initrd } = this.options;
     const own = Object.entries(settings).map(([key, value]) => `bw.${key}=${value}`);
     const kernel = ['console=ttyS0', 'quiet', 'panic=-1', 'mitigations=off', 'nokaslr', ...own];
     return [
       ...['-name', this.name, '-accel', 'tcg', '-smp', '1', ...qemu.data],
       ...['-nodefaults', '-no-user-config', '-display', 'none'],
-      ...['-kernel', paths.kernel, '-initrd', paths.initrd, '-append', kernel.join(' ')],
+      ...['-kernel', paths.kernel, '-initrd', initrd, '-append', kernel.join(' ')],
       ...['console', 'agent'].flatMap((line) => [
         ...['-chardev', `socket,id=${line},path=${this.#path(line)}`, '-serial', `chardev:${line}`],
       ]),

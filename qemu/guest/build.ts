@@ -5,7 +5,14 @@
 //     node --import tsx qemu/guest/build.ts [--tests]     --tests: a second, newer QEMU, too
 
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { complain, root, step } from '../../scripts/steps.mjs';
 import { type ImageMade, imageMade, paths } from '../paths.ts';
@@ -14,7 +21,7 @@ import { cpio, withFolders } from './cpio.ts';
 import { kernel } from './kernel.ts';
 import { newerQemu } from './newer-qemu.ts';
 import { ownFiles } from './own-files.ts';
-import { toolbox, tools } from './tools.ts';
+import { kexec, toolbox, tools } from './tools.ts';
 
 async function build(): Promise<void> {
   mkdirSync(paths.guest, { recursive: true });
@@ -26,12 +33,14 @@ async function build(): Promise<void> {
 
   const modules = await kernel();
   await toolbox();
-  const extra = await tools();
+  const extra = [...(await tools()), ...(await kexec())];
   const alpine = await alpineRoot();
   const base = alpine ?? (await busyboxRoot());
   await step('guest image', async () => {
     const entries = withFolders([...base, ...modules, ...extra, ...ownFiles()]);
-    writeFileSync(paths.initrd, cpio(entries));
+    // Guests may be booting from the one before.
+    writeFileSync(`${paths.initrd}.new`, cpio(entries));
+    renameSync(`${paths.initrd}.new`, paths.initrd);
     const made: ImageMade = { key, root: alpine ? 'Alpine' : 'busybox' };
     writeFileSync(paths.image, JSON.stringify(made));
   });

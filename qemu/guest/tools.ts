@@ -1,9 +1,10 @@
 // Programs that Alpine's mini root lacks and tests want (iperf3, ethtool): Debian's, with their
-// own C library beside them, in /opt/tools of the guest. And the host's toolbox: a static busybox.
+// own C library beside them, in /opt/tools of the guest; and kexec, compiled from the C file here.
+// And the host's toolbox: a static busybox.
 
 import { copyFileSync, existsSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { step } from '../../scripts/steps.mjs';
+import { root, run, step } from '../../scripts/steps.mjs';
 import { paths } from '../paths.ts';
 import type { Entry } from './cpio.ts';
 import { unpackPackages } from './debian.ts';
@@ -24,6 +25,19 @@ export async function tools(): Promise<Entry[]> {
   } catch (error) {
     rmSync(tree, { recursive: true, force: true });
     process.stdout.write(`! Guests go without iperf3 and ethtool: ${(error as Error).message}\n`);
+    return [];
+  }
+}
+
+/** @returns `kexec` as an entry of the guest's root; none (and says so) without a C compiler */
+export async function kexec(): Promise<Entry[]> {
+  const program = join(paths.guest, 'kexec');
+  const source = join(root, 'qemu/guest/kexec.c');
+  try {
+    await run('guest-kexec', process.env.CC ?? 'cc', ['-O2', '-static', '-s', '-o', program, source]);
+    return [{ path: 'usr/sbin/kexec', type: 'file', mode: 0o755, data: readFileSync(program) }];
+  } catch (error) {
+    process.stdout.write(`! Guests go without kexec: ${(error as Error).message}\n`);
     return [];
   }
 }
