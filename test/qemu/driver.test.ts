@@ -83,9 +83,9 @@ function driver(title: string, needs: Need[], qemu: Qemu | undefined): void {
         for (let round = 0; round < REBINDS; round++) {
           await hotplug.rebindDriver(site.vm('web'));
           await site.vm('web').ok('ping -c 1 -W 10 db');
+          await holds(running);
         }
         await trafficFlows();
-        await holds(running);
         // All on the same connection.
         expect(await site.daemon.count('web', 'connects')).toBe(connects);
       },
