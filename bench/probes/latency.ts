@@ -3,7 +3,7 @@
  * polls (it is what is measured *with*); the switch is kicked exactly when it asks to be.
  */
 import { native } from '../../src/native.ts';
-import type { SplitQueue } from '../../test/support/driver.ts';
+import { asSplit, type SplitQueue } from '../../test/support/driver-split.ts';
 import { ethernet, ETHERTYPE, ipv4, PROTOCOL, udp } from '../../test/support/packets.ts';
 import { Vm } from '../../test/support/vm.ts';
 import { argument, result } from './probe.ts';
@@ -39,8 +39,8 @@ class End {
 
   constructor(vm: Vm, frame: Uint8Array) {
     const { memory } = vm;
-    this.transmit = vm.transmitQueue();
-    this.receive = vm.receiveQueue();
+    this.transmit = asSplit(vm.transmitQueue());
+    this.receive = asSplit(vm.receiveQueue());
     const data = Buffer.concat([Buffer.alloc(HEADER), frame]);
     this.transmit.add([{ data }]); // its head stands in slot 0 of the available ring; the others repeat it
     const head = memory.bytes(this.transmit.availableAt + 4, 2).readUInt16LE(0);

@@ -81,7 +81,7 @@ export class Pair {
       await vm.shareMemory();
       for (const index of [0, 1]) {
         await vm.enable(index, true);
-        await vm.startRing(index, vm.queues[index].usedIndex);
+        await vm.startRing(index, vm.queues[index].usedBase);
       }
     }
     this.reconnections++;

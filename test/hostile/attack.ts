@@ -18,12 +18,20 @@ export interface Lie {
   needs?: bigint;
   /** Only when these were not negotiated. */
   lacks?: bigint;
+  /** Only in rings of this format. */
+  format?: 'split' | 'packed';
+}
+
+/** Those that can be told in rings of one format. */
+export function liesOf(lies: readonly Lie[], packed: boolean): Lie[] {
+  return lies.filter(({ format }) => format === undefined || (format === 'packed') === packed);
 }
 
 export function canTell(lie: Lie, a: Vm): boolean {
   return (
     (a.features & (lie.needs ?? 0n)) === (lie.needs ?? 0n) &&
-    (a.features & (lie.lacks ?? 0n)) === 0n
+    (a.features & (lie.lacks ?? 0n)) === 0n &&
+    (lie.format ?? a.transmitQueue().format) === a.transmitQueue().format
   );
 }
 
@@ -56,7 +64,7 @@ export async function expectBroken(fixture: Fixture, a: Vm, tell: () => void): P
   const queue = a.transmitQueue();
   const before = await daemon.count('a', 'ringsBroken');
   queue.errors();
-  const used = queue.usedIndex;
+  const used = queue.usedCount;
   tell();
   queue.kick();
   await daemon.untilCount('a', 'ringsBroken', before + 1);
@@ -65,7 +73,7 @@ export async function expectBroken(fixture: Fixture, a: Vm, tell: () => void): P
   // it is not served any more, however often it is kicked
   for (let i = 0; i < 20; i++) queue.kick();
   await fixture.flow.advance();
-  expect(queue.usedIndex).toBe(used);
+  expect(queue.usedCount).toBe(used);
   expect(await daemon.count('a', 'ringsBroken')).toBe(before + 1);
   await heal(fixture, a);
 }
@@ -77,8 +85,8 @@ export async function heal(fixture: Fixture, a: Vm): Promise<void> {
   for (const queue of a.queues) queue.reset();
   await a.applyFeatures();
   a.fillReceive();
-  await a.startRing(0, 0);
-  await a.startRing(1, 0);
+  await a.startRing(0);
+  await a.startRing(1);
   await fixture.daemon.untilState('a', 'running');
   await fixture.goodPasses(a);
 }

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { BASE_IP } from '../support/daemon.ts';
 import { EchoFlow } from '../support/echo-flow.ts';
 import { LAN_IP, LAN_SINK_PORT, Lan, NO_LAN } from '../support/lan.ts';
-import { ETHERTYPE, arp, BROADCAST, ethernet, parse } from '../support/packets.ts';
+import { arp, BROADCAST, ETHERTYPE, ethernet, parse } from '../support/packets.ts';
 import { A, B, C, THREE_VMS, udpFrame } from '../support/traffic.ts';
 import { pause, until } from '../support/until.ts';
 import type { Vm } from '../support/vm.ts';

@@ -1,8 +1,9 @@
 /**
- * The corpus of lying descriptor chains: each breaks one rule of virtio 1.3, 2.7.5 (or names memory that isn't there). The tests in
+ * The corpus of lying descriptor chains: each breaks one rule of virtio 1.3, 2.7.5 and 2.8.6
+ * (or names memory that isn't there). The tests in
  * this folder tell them one by one; feature-matrix.test.ts tells all of them under many feature sets.
  */
-import { type Chain, DESC } from '../support/driver.ts';
+import { type Chain, DESC, type DescriptorFields } from '../support/driver.ts';
 import { FEATURE } from '../support/protocol.ts';
 import { A, B, udpFrame } from '../support/traffic.ts';
 import type { Vm } from '../support/vm.ts';
@@ -22,8 +23,8 @@ export function honest(a: Vm, pieces = 2): Chain {
   return a.transmitQueue().add(parts)!;
 }
 
-/** An honest indirect chain; the table is at the start of the head's slot. */
-export function honestIndirect(a: Vm, pieces = 2): { chain: Chain; table: number } {
+/** An honest indirect chain. */
+export function honestIndirect(a: Vm, pieces = 2): Chain {
   const bytes = Buffer.concat([
     Buffer.alloc(a.headerBytes),
     udpFrame(A, B.ip, Buffer.from('a lie')),
@@ -33,56 +34,49 @@ export function honestIndirect(a: Vm, pieces = 2): { chain: Chain; table: number
     data: bytes.subarray(i * step, (i + 1) * step),
   }));
   a.reapTransmitted();
-  const queue = a.transmitQueue();
-  const chain = queue.add(parts, { indirect: true })!;
-  return { chain, table: queue.slot(chain.head) };
+  return a.transmitQueue().add(parts, { indirect: true })!;
 }
 
 function spoil(
   pieces: number,
   which: number,
-  change: (
-    a: Vm,
-    chain: Chain,
-  ) => { address?: number | bigint; length?: number; flags?: number; next?: number },
+  change: (a: Vm, chain: Chain) => Partial<DescriptorFields>,
 ): (a: Vm) => void {
   return (a) => {
     const chain = honest(a, pieces);
-    const last = which === pieces - 1;
-    a.transmitQueue().writeDescriptor(chain.descriptors[which], {
-      address: chain.parts[which].address,
-      length: chain.parts[which].length,
-      flags: last ? 0 : DESC.next,
-      next: last ? 0 : chain.descriptors[which + 1],
-      ...change(a, chain),
-    });
+    a.transmitQueue().rewrite(chain, which, change(a, chain));
   };
 }
 
+/** Packed rings have no `next` (2.8.6): these two kinds are told in split rings only. */
 export const LOOPS: Lie[] = [
   {
     name: 'a descriptor points to itself',
     reason: 'chainLoop',
+    format: 'split',
     tell: spoil(2, 0, (_, chain) => ({ next: chain.head })),
   },
   {
     name: 'the second points back to the first',
     reason: 'chainLoop',
+    format: 'split',
     tell: spoil(2, 1, (_, chain) => ({ flags: DESC.next, next: chain.head })),
   },
   {
     name: 'a loop of empty descriptors',
     reason: ['chainLoop', 'shortChain'],
+    format: 'split',
     tell: spoil(1, 0, (_, chain) => ({ length: 0, flags: DESC.next, next: chain.head })),
   },
   {
     name: 'a loop inside an indirect table',
     reason: ['chainLoop', 'chainBadIndirect'],
+    format: 'split',
     needs: FEATURE.INDIRECT_DESC,
     tell(a) {
-      const { chain, table } = honestIndirect(a, 3);
-      const { address, length } = chain.parts[1];
-      a.transmitQueue().writeDescriptor(1, { address, length, flags: DESC.next, next: 0 }, table);
+      const { table, parts } = honestIndirect(a, 3);
+      const { address, length } = parts[1];
+      a.transmitQueue().writeEntry(table, 1, { address, length, flags: DESC.next, next: 0 });
     },
   },
 ];
@@ -90,22 +84,25 @@ export const LOOPS: Lie[] = [
 export const BAD_NEXT: Lie[] = [999, 65535].map((next) => ({
   name: `next is ${next}`,
   reason: 'chainBadNext' as const,
+  format: 'split' as const,
   tell: spoil(2, 0, (a) => ({ next: Math.max(next, a.transmitQueue().size) })),
 }));
 BAD_NEXT.push(
   {
     name: 'next is the ring size',
     reason: 'chainBadNext',
+    format: 'split',
     tell: spoil(2, 0, (a) => ({ next: a.transmitQueue().size })),
   },
   {
     name: 'next leaves an indirect table',
     reason: ['chainBadNext', 'chainBadIndirect'],
+    format: 'split',
     needs: FEATURE.INDIRECT_DESC,
     tell(a) {
-      const { chain, table } = honestIndirect(a, 2);
-      const { address, length } = chain.parts[0];
-      a.transmitQueue().writeDescriptor(0, { address, length, flags: DESC.next, next: 2 }, table);
+      const { table, parts } = honestIndirect(a, 2);
+      const { address, length } = parts[0];
+      a.transmitQueue().writeEntry(table, 0, { address, length, flags: DESC.next, next: 2 });
     },
   },
 );
@@ -149,21 +146,8 @@ BAD_ADDRESS.push({
   tell: spoil(2, 1, () => ({ length: 0xffffffff })),
 });
 
-function indirectLie(
-  change: (
-    a: Vm,
-    table: number,
-  ) => { address?: number | bigint; length?: number; flags?: number; next?: number },
-) {
-  return (a: Vm) => {
-    const { chain, table } = honestIndirect(a, 2);
-    a.transmitQueue().writeDescriptor(chain.head, {
-      address: table,
-      length: 32,
-      flags: DESC.indirect,
-      ...change(a, table),
-    });
-  };
+function indirectLie(change: (a: Vm) => Partial<DescriptorFields>) {
+  return (a: Vm) => a.transmitQueue().rewrite(honestIndirect(a, 2), 0, change(a));
 }
 
 const TABLE = ['chainBadIndirect', 'chainBadAddress'] as const;
@@ -208,9 +192,20 @@ export const BAD_INDIRECT: Lie[] = [
   {
     name: 'INDIRECT and NEXT together',
     reason: 'chainBadIndirect',
+    format: 'split',
     needs: FEATURE.INDIRECT_DESC,
     tell: indirectLie(() => ({ flags: DESC.indirect | DESC.next, next: 0 })),
   },
+  ...[0, 1].map((which) => ({
+    name: `a table as the ${which === 0 ? 'first' : 'last'} descriptor of a chain of two`,
+    reason: 'chainBadIndirect' as const,
+    format: 'packed' as const,
+    needs: FEATURE.INDIRECT_DESC,
+    tell: spoil(2, which, () => ({
+      length: 32,
+      flags: which === 0 ? DESC.indirect | DESC.next : DESC.indirect,
+    })),
+  })),
   {
     name: 'a table within a table',
     reason: 'chainBadIndirect',
@@ -218,7 +213,7 @@ export const BAD_INDIRECT: Lie[] = [
     tell(a) {
       const { table } = honestIndirect(a, 2);
       const fields = { address: table + 16, length: 16, flags: DESC.indirect };
-      a.transmitQueue().writeDescriptor(0, fields, table);
+      a.transmitQueue().writeEntry(table, 0, fields);
     },
   },
   {
@@ -253,9 +248,7 @@ export const BAD_DIRECTION: Lie[] = [
 /** A chain whose bytes end too early. */
 function cut(total: number) {
   return (a: Vm) => {
-    const chain = honest(a, 1);
-    const { address } = chain.parts[0];
-    a.transmitQueue().writeDescriptor(chain.head, { address, length: total });
+    a.transmitQueue().rewrite(honest(a, 1), 0, { length: total });
   };
 }
 
@@ -297,14 +290,8 @@ export const OVERSIZE: Lie[] = [
     tell(a) {
       const chain = honest(a, 40);
       const queue = a.transmitQueue();
-      chain.descriptors.forEach((descriptor, i) => {
-        const next = chain.descriptors[i + 1];
-        queue.writeDescriptor(descriptor, {
-          address: queue.slotsAt,
-          length: 2048,
-          flags: next === undefined ? 0 : DESC.next,
-          next: next ?? 0,
-        });
+      chain.descriptors.forEach((_, i) => {
+        queue.rewrite(chain, i, { address: queue.slotsAt, length: 2048 });
       });
     },
   },
@@ -321,10 +308,8 @@ export const OVERSIZE: Lie[] = [
       const pieces = Math.min(queue.size - 4, 100);
       const chain = honest(a, pieces);
       const { at, length } = a.memory.regions.at(-1)!;
-      chain.descriptors.forEach((descriptor, i) => {
-        const next = chain.descriptors[i + 1];
-        const flags = next === undefined ? 0 : DESC.next;
-        queue.writeDescriptor(descriptor, { address: at, length, flags, next: next ?? 0 });
+      chain.descriptors.forEach((_, i) => {
+        queue.rewrite(chain, i, { address: at, length });
       });
     },
   },

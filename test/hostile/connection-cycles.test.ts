@@ -1,8 +1,8 @@
 /** Ranked case 19: connect, configure, pass traffic, close, thousands of times; and close after each step of the start. */
 import { describe, expect, test } from 'vitest';
 import { useFixture } from '../support/fixture.ts';
-import { LONG } from '../support/random.ts';
 import { PROTOCOL_FEATURE } from '../support/protocol.ts';
+import { LONG } from '../support/random.ts';
 import { until } from '../support/until.ts';
 import { QEMU_PROTOCOL_FEATURES, type Vm } from '../support/vm.ts';
 

@@ -1,7 +1,7 @@
 /** Ranked case 8: zero-length descriptors in a chain are passed over; the datagram arrives; bad addresses with length 0 do no harm. */
 import { describe, expect, test } from 'vitest';
-import { DESC } from '../support/driver.ts';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { parse } from '../support/packets.ts';
 import { A, B, udpFrame } from '../support/traffic.ts';
 
@@ -24,13 +24,13 @@ const CHAINS: Record<string, Buffer[]> = {
   ],
 };
 
-describe('empty descriptors', () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
+describe.each(FORMATS)('empty descriptors: $format', ({ packed }) => {
   for (const indirect of [false, true]) {
     for (const [name, parts] of Object.entries(CHAINS)) {
       test(`${name}, ${indirect ? 'indirect' : 'direct'}`, async () => {
-        const a = await fixture().attacker();
+        const a = await fixture().attacker({ packed });
         a.transmitQueue().add(
           parts.map((data) => ({ data })),
           { indirect },
@@ -45,18 +45,11 @@ describe('empty descriptors', () => {
   }
 
   test('an empty descriptor with an impossible address', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     const queue = a.transmitQueue();
     for (const address of [1n << 60n, (1n << 64n) - 1n, 0xb0000n]) {
       const chain = queue.add([{ data: whole }, { data: none }])!;
-      queue.writeDescriptor(chain.descriptors[1], { address, length: 0 });
-      const first = chain.parts[0];
-      queue.writeDescriptor(chain.head, {
-        address: first.address,
-        length: first.length,
-        flags: DESC.next,
-        next: chain.descriptors[1],
-      });
+      queue.rewrite(chain, 1, { address, length: 0 });
     }
     queue.publish();
     await a.untilSent(); // delivered or recycled; not stalled

@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
 import { BASE_MAC } from '../support/daemon.ts';
 import { useFixture } from '../support/fixture.ts';
-import { ipBytes, macBytes, parse, PROTOCOL } from '../support/packets.ts';
+import { ipBytes, macBytes, PROTOCOL, parse } from '../support/packets.ts';
 import { LONG } from '../support/random.ts';
 import { A, B, C, udpFrame } from '../support/traffic.ts';
 import { pause } from '../support/until.ts';

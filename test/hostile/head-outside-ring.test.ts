@@ -1,8 +1,9 @@
 /** Ranked case 4: the available ring names a head that the table does not have. It can't be given back: the ring is broken. */
 import { describe, test } from 'vitest';
+import { BASE_IP } from '../support/daemon.ts';
+import { asSplit } from '../support/driver-split.ts';
 import { useFixture } from '../support/fixture.ts';
 import { A, echoFrame } from '../support/traffic.ts';
-import { BASE_IP } from '../support/daemon.ts';
 import { expectBroken, heal } from './attack.ts';
 
 describe('a head outside the ring', () => {
@@ -13,7 +14,7 @@ describe('a head outside the ring', () => {
       const a = await fixture().attacker();
       await fixture().goodPasses(a);
       await a.untilSent();
-      const queue = a.transmitQueue();
+      const queue = asSplit(a.transmitQueue());
       await expectBroken(fixture(), a, () => {
         queue.writeAvailable(queue.next, head);
         queue.availableIndex = queue.next + 1;
@@ -24,7 +25,7 @@ describe('a head outside the ring', () => {
   test('on the input ring: it breaks when the head is looked at, and heals', async () => {
     const a = await fixture().attacker({ receiveBuffers: 4 });
     const before = await fixture().daemon.count('a', 'ringsBroken');
-    const queue = a.receiveQueue();
+    const queue = asSplit(a.receiveQueue());
     for (let i = 4; i < 20; i++) queue.writeAvailable(i, 999);
     queue.availableIndex = 20;
     queue.kick();

@@ -38,7 +38,7 @@ describe('no wake-up is lost', () => {
       while (vm.pollReceived() === 0) {
         if (waiter.wait(DEADLINE) === 0) {
           const lies = vm.pollReceived() > 0 ? 'arrived without an interrupt' : 'did not arrive';
-          throw new Error(`${what} ${lies}; used ${queue.usedIndex}, taken ${queue.taken}`);
+          throw new Error(`${what} ${lies}; used ${queue.usedCount}, taken ${queue.taken}`);
         }
         queue.interrupts();
       }

@@ -24,7 +24,7 @@ describe('memory and rings change under load', () => {
       }
       queue.publish();
       const base = await a.stopRing(1);
-      expect(base, 'what was taken is given back').toBe(queue.usedIndex);
+      expect(base, 'what was taken is given back').toBe(queue.usedBase);
       const digest = a.memory.digest();
       queue.kick();
       await fixture().b.frontEnd.getFeatures();

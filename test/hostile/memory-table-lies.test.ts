@@ -12,8 +12,8 @@ import { ConnectionClosed } from '../support/frontend.ts';
 import {
   memoryTable,
   PROTOCOL_FEATURE,
-  type RegionFields,
   REQUEST,
+  type RegionFields,
   singleRegion,
 } from '../support/protocol.ts';
 import type { Vm } from '../support/vm.ts';

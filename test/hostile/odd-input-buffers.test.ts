@@ -3,8 +3,9 @@
  * unusable buffers come back, so that a good one behind them is used.
  */
 import { describe, expect, test } from 'vitest';
-import { DESC, type SplitQueue } from '../support/driver.ts';
+import { type Chain, DESC, type DescriptorFields, type DriverQueue } from '../support/driver.ts';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { parse } from '../support/packets.ts';
 import { FEATURE } from '../support/protocol.ts';
 import { A, B, forwarded, udpFrame } from '../support/traffic.ts';
@@ -14,11 +15,11 @@ import { LINUX_FEATURES, PLAIN_FEATURES, type Vm } from '../support/vm.ts';
 const MERGEABLE = LINUX_FEATURES;
 const SINGLE = PLAIN_FEATURES;
 
-describe('odd input buffers', () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
+describe.each(FORMATS)('odd input buffers: $format', ({ packed }) => {
   async function receiver(features: bigint): Promise<Vm> {
-    return fixture().attacker({ features, receiveBuffers: 0 });
+    return fixture().attacker({ features, packed, receiveBuffers: 0 });
   }
 
   function offer(a: Vm, ...rooms: number[][]): void {
@@ -58,7 +59,7 @@ describe('odd input buffers', () => {
   }
 
   /** Takes used buffers; those that came back empty are skipped. The frame if a datagram came. */
-  function useful(a: Vm, queue: SplitQueue, frame: Buffer): Buffer | null {
+  function useful(a: Vm, queue: DriverQueue, frame: Buffer): Buffer | null {
     for (let used = queue.take(); used !== null; used = queue.take()) {
       if (used.length === 0) continue;
       const got = queue.written(used).subarray(a.headerBytes);
@@ -95,7 +96,7 @@ describe('odd input buffers', () => {
       offer(a, ...Array.from({ length: 120 }, () => [room]));
       const frame = await datagram('m');
       await arrives(a, frame);
-      expect(a.receiveQueue().usedIndex).toBe(Math.ceil((frame.length + 12) / room));
+      expect(a.receiveQueue().usedCount).toBe(Math.ceil((frame.length + 12) / room));
     });
   }
 
@@ -114,7 +115,7 @@ describe('odd input buffers', () => {
     });
   });
 
-  function collect(queue: SplitQueue): string {
+  function collect(queue: DriverQueue): string {
     let text = '';
     for (let used = queue.take(); used !== null; used = queue.take())
       text += queue.written(used).toString('latin1');
@@ -128,7 +129,7 @@ describe('odd input buffers', () => {
     const frame = await datagram('', 1200); // needs five of 300
     await fixture().b.untilSent();
     await fixture().flow.advance(50);
-    expect(queue.usedIndex).toBe(0);
+    expect(queue.usedCount).toBe(0);
     offer(a, [300], [300], [300], [300]);
     const next = await datagram('next');
     // either it waited in the backlog and arrives now, or it was dropped and the next one arrives
@@ -137,64 +138,27 @@ describe('odd input buffers', () => {
     expect(first.equals(frame) || first.equals(next)).toBe(true);
   });
 
-  const SPOILT: [string, (queue: SplitQueue, head: number) => void][] = [
-    [
-      'readable',
-      (queue, head) => queue.writeDescriptor(head, { address: queue.slot(head), length: 2000 }),
-    ],
-    [
-      'outside memory',
-      (queue, head) =>
-        queue.writeDescriptor(head, { address: 1n << 40n, length: 2000, flags: DESC.write }),
-    ],
-    [
-      'in the hole',
-      (queue, head) =>
-        queue.writeDescriptor(head, { address: 0xb0000, length: 2000, flags: DESC.write }),
-    ],
-    [
-      'a loop',
-      (queue, head) =>
-        queue.writeDescriptor(head, {
-          address: queue.slot(head),
-          length: 1,
-          flags: DESC.write | DESC.next,
-          next: head,
-        }),
-    ],
-    [
-      'next outside',
-      (queue, head) =>
-        queue.writeDescriptor(head, {
-          address: queue.slot(head),
-          length: 1,
-          flags: DESC.write | DESC.next,
-          next: 9999,
-        }),
-    ],
-    [
-      'an indirect table of 24 bytes',
-      (queue, head) =>
-        queue.writeDescriptor(head, {
-          address: queue.slot(head),
-          length: 24,
-          flags: DESC.indirect,
-        }),
-    ],
-    [
-      'empty',
-      (queue, head) =>
-        queue.writeDescriptor(head, { address: queue.slot(head), length: 0, flags: DESC.write }),
-    ],
-  ];
+  type Spoil = (chain: Chain) => Partial<DescriptorFields>;
+  const SPOILT: Record<string, Spoil> = {
+    readable: () => ({ flags: 0 }),
+    'outside memory': () => ({ address: 1n << 40n }),
+    'in the hole': () => ({ address: 0xb0000 }),
+    'an indirect table of 24 bytes': () => ({ length: 24, flags: DESC.indirect }),
+    empty: () => ({ length: 0 }),
+  };
+  /** Packed rings have no `next`. */
+  const SPOILT_NEXT: Record<string, Spoil> = {
+    'a loop': ({ head }) => ({ length: 1, flags: DESC.write | DESC.next, next: head }),
+    'next outside': () => ({ length: 1, flags: DESC.write | DESC.next, next: 9999 }),
+  };
   for (const features of [MERGEABLE, SINGLE]) {
-    for (const [name, spoil] of SPOILT) {
+    for (const [name, spoil] of Object.entries(packed ? SPOILT : { ...SPOILT, ...SPOILT_NEXT })) {
       test(`${name}, ${features === SINGLE ? 'single' : 'mergeable'}: given back unused, the next is taken`, async () => {
         const a = await receiver(features);
         const queue = a.receiveQueue();
         const before = await fixture().daemon.count('a', 'badInputChains');
         const bad = queue.add([{ room: 2000 }])!;
-        spoil(queue, bad.head);
+        queue.rewrite(bad, 0, spoil(bad));
         queue.add([{ room: 2000 }]);
         queue.add([{ room: 2000 }]);
         queue.publish();
@@ -217,11 +181,7 @@ describe('odd input buffers', () => {
     const a = await receiver(MERGEABLE);
     const queue = a.receiveQueue();
     const chain = queue.add([{ room: 2000 }])!;
-    queue.writeDescriptor(chain.head, {
-      address: queue.availableAt,
-      length: 2000,
-      flags: DESC.write,
-    });
+    queue.rewrite(chain, 0, { address: packed ? queue.descriptorsAt : queue.availableAt });
     queue.publish();
     for (let i = 0; i < 20; i++) await datagram('over the ring', 300);
     await fixture().flow.advance(50);
@@ -229,7 +189,7 @@ describe('odd input buffers', () => {
     queue.reset();
     (a.options as { receiveBuffers: number }).receiveBuffers = 64;
     a.fillReceive();
-    await a.startRing(0, 0);
+    await a.startRing(0);
     // what waited meanwhile may come first
     await datagram('after');
     await until('the last datagram', () => {
@@ -244,8 +204,8 @@ describe('odd input buffers', () => {
     const frame = await datagram('', 1200); // 1242 + 12 bytes: 79 buffers
     await until('a verdict', async () => {
       const { drops } = await fixture().daemon.vm('b');
-      return a.receiveQueue().usedIndex !== 0 || drops.inputTooSmall > 0 || drops.inputFull > 0;
+      return a.receiveQueue().usedCount !== 0 || drops.inputTooSmall > 0 || drops.inputFull > 0;
     });
-    if (a.receiveQueue().usedIndex !== 0) await arrives(a, frame);
+    if (a.receiveQueue().usedCount !== 0) await arrives(a, frame);
   });
 });

@@ -148,7 +148,7 @@ describe('ring limits', () => {
     await fixture().flow.advance(50);
     await a.stopRing(1);
     queue.reset();
-    await a.startRing(1, 0);
+    await a.startRing(1);
     await fixture().goodPasses(a);
   });
 
@@ -170,7 +170,7 @@ describe('ring limits', () => {
     await fixture().goodPasses(a);
     await until(
       'the ring to be served',
-      () => a.transmitQueue().usedIndex === a.transmitQueue().next,
+      () => a.transmitQueue().usedCount === a.transmitQueue().next,
     );
   });
 });

@@ -22,7 +22,7 @@ describe('a receiver stalls', () => {
       arrived.add(Number(parse((await flow.other(c)).frame).udp!.payload.toString()));
     }
     expect(arrived.size).toBe(count / 4);
-    expect(a.receiveQueue().usedIndex).toBe(8);
+    expect(a.receiveQueue().usedCount).toBe(8);
     await b.untilSent();
     const { drops } = await daemon.vm('b');
     const held = count - 8 - (drops.inputFull - before);
@@ -45,6 +45,6 @@ describe('a receiver stalls', () => {
     for (let i = 0; i < 800; i++) await b.send(udpFrame(B, A.ip, Buffer.alloc(1000)));
     await flow.advance();
     await b.untilSent();
-    expect(a.receiveQueue().usedIndex).toBe(0);
+    expect(a.receiveQueue().usedCount).toBe(0);
   });
 });

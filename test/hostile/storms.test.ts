@@ -8,8 +8,8 @@ import {
   ETHERTYPE,
   ethernet,
   ipv4,
-  parse,
   PROTOCOL,
+  parse,
   udp,
 } from '../support/packets.ts';
 import { A, B, echoFrame, udpFrame } from '../support/traffic.ts';

@@ -39,7 +39,7 @@ describe('guest memory is truncated', () => {
     const last = a.memory.regions.at(-1)!;
     const address = last.at + last.length - 4096;
     const chain = queue.add([{ data: Buffer.alloc(100) }])!;
-    queue.writeDescriptor(chain.head, { address, length: 100 });
+    queue.rewrite(chain, 0, { address, length: 100 });
     const bytes = Number(last.mapOffset) + last.length - 8192;
     expect(native.truncate(last.descriptor, bytes)).toBe(0);
     queue.publish(false);

@@ -1,6 +1,7 @@
 /**
- * The guest's side of a split virtqueue (virtio 1.3, 2.7), as strict as Linux when it behaves and as false as wanted: every
- * descriptor, ring entry, index and flag can be written directly.
+ * The guest's side of a virtqueue, as strict as Linux when it behaves and as false as wanted: what both formats have in common. Each
+ * queue owns its buffers, one slot for each descriptor of the ring, and its three eventfds; the ring itself is in `driver-split.ts`
+ * (virtio 1.3, 2.7) and `driver-packed.ts` (2.8).
  */
 import { native } from '../../src/native.ts';
 import type { GuestMemory } from './memory.ts';
@@ -12,6 +13,7 @@ export interface DescriptorFields {
   address: number | bigint;
   length: number;
   flags?: number;
+  /** Of a split ring; packed ones have none. */
   next?: number;
 }
 
@@ -25,10 +27,15 @@ export interface PlacedPart {
 }
 
 export interface Chain {
+  /** What the device names it by: its first descriptor (split), its buffer id (packed). */
   head: number;
-  /** Descriptors of the ring's table that it occupies. */
+  /** Descriptors of the ring that it occupies, in its order. */
   descriptors: number[];
+  /** Those of the queue's slots that hold its parts. */
+  slots: number[];
   parts: PlacedPart[];
+  /** Address of its indirect table; 0: none. */
+  table: number;
 }
 
 export interface Used {
@@ -44,67 +51,72 @@ export interface QueueOptions {
   slotBytes: number;
 }
 
+/** Bytes of the three parts of a ring: descriptors, and what SET_VRING_ADDR calls available and used. */
+export interface RingBytes {
+  descriptors: number;
+  available: number;
+  used: number;
+}
+
 /** vring_need_event of the specification. */
 export function needEvent(event: number, next: number, old: number): boolean {
   return ((next - event - 1) & 0xffff) < ((next - old) & 0xffff);
 }
 
-export class SplitQueue {
+export abstract class DriverQueue {
+  abstract readonly format: 'split' | 'packed';
   readonly memory: GuestMemory;
   readonly size: number;
   readonly slotBytes: number;
+  readonly ringBytes: RingBytes;
   readonly descriptorsAt: number;
+  /** The part that the driver writes: available ring, or driver event area. */
   readonly availableAt: number;
+  /** The part that the device writes: used ring, or device event area. */
   readonly usedAt: number;
   readonly slotsAt: number;
   readonly kickDescriptor: number;
   readonly callDescriptor: number;
   readonly errorDescriptor: number;
   features: bigint;
-  /** Next available index to publish. */
+  /** Chains added so far, in 16 bits: of a split ring the next available index. */
   next = 0;
-  /** Used entries taken so far. */
+  /** Chains taken back so far, in 16 bits. */
   taken = 0;
   kicks = 0;
   /** Never suppresses, whatever the device asks. */
   alwaysKick = false;
-  #published = 0;
-  #free: number[] = [];
-  #cursor = 0;
-  #freeCount = 0;
-  #outstanding = new Map<number, Chain>();
-  #order: Chain[] = [];
-  #batchEnd: { head: number; length: number } | null = null;
+  /** Chains that the device has, oldest first. */
+  protected order: Chain[] = [];
+  protected readonly byName = new Map<number, Chain>();
+  /** In order: what the device said of the batch that is being taken. */
+  protected batchEnd: { id: number; length: number } | null = null;
 
-  constructor(memory: GuestMemory, options: QueueOptions) {
+  constructor(memory: GuestMemory, options: QueueOptions, ringBytes: RingBytes) {
     this.memory = memory;
     this.size = options.size;
     this.features = options.features;
     this.slotBytes = options.slotBytes;
-    this.descriptorsAt = memory.allocate(16 * this.size);
-    this.availableAt = memory.allocate(6 + 2 * this.size);
-    this.usedAt = memory.allocate(6 + 8 * this.size);
+    this.ringBytes = ringBytes;
+    this.descriptorsAt = memory.allocate(ringBytes.descriptors);
+    this.availableAt = memory.allocate(ringBytes.available);
+    this.usedAt = memory.allocate(ringBytes.used);
     this.slotsAt = memory.allocate(this.size * this.slotBytes);
     this.kickDescriptor = native.eventfd();
     this.callDescriptor = native.eventfd();
     this.errorDescriptor = native.eventfd();
-    this.reset();
   }
 
-  /** As after a device reset: indices 0, everything free. */
+  /** As after a device reset: indices at their start, everything free. */
   reset(): void {
-    this.memory.bytes(this.descriptorsAt, 16 * this.size).fill(0);
-    this.memory.bytes(this.availableAt, 6 + 2 * this.size).fill(0);
-    this.memory.bytes(this.usedAt, 6 + 8 * this.size).fill(0);
+    this.memory.bytes(this.descriptorsAt, this.ringBytes.descriptors).fill(0);
+    this.memory.bytes(this.availableAt, this.ringBytes.available).fill(0);
+    this.memory.bytes(this.usedAt, this.ringBytes.used).fill(0);
     this.next = 0;
     this.taken = 0;
-    this.#published = 0;
-    this.#free = Array.from({ length: this.size }, (_, i) => this.size - 1 - i);
-    this.#cursor = 0;
-    this.#freeCount = this.size;
-    this.#outstanding.clear();
-    this.#order = [];
-    this.#batchEnd = null;
+    this.order = [];
+    this.byName.clear();
+    this.batchEnd = null;
   }
 
   get inOrder(): boolean {
@@ -115,132 +127,77 @@ export class SplitQueue {
     return (this.features & FEATURE.EVENT_IDX) !== 0n;
   }
 
-  get freeDescriptors(): number {
-    return this.#freeCount;
-  }
-
   get outstanding(): number {
-    return this.#outstanding.size;
+    return this.byName.size;
   }
 
-  // --- raw cells --------------------------------------------------------------------------------
+  abstract get freeDescriptors(): number;
 
-  /** Writes a descriptor into the ring's table, or into a table anywhere else. */
-  writeDescriptor(index: number, fields: DescriptorFields, table = this.descriptorsAt): void {
-    const bytes = this.memory.bytes(table + 16 * index, 16);
-    bytes.writeBigUInt64LE(BigInt.asUintN(64, BigInt(fields.address)), 0);
-    bytes.writeUInt32LE(fields.length >>> 0, 8);
-    bytes.writeUInt16LE(fields.flags ?? 0, 12);
-    bytes.writeUInt16LE(fields.next ?? 0, 14);
-  }
+  /** SET_VRING_BASE of a ring that was never used. */
+  abstract get freshBase(): number;
 
-  writeAvailable(slot: number, head: number): void {
-    this.memory.bytes(this.availableAt + 4 + 2 * (slot % this.size), 2).writeUInt16LE(head, 0);
-  }
+  /** What GET_VRING_BASE answers when the device has taken and given back all that was published. */
+  abstract get nextBase(): number;
 
-  get availableIndex(): number {
-    return Atomics.load(this.memory.cell(this.availableAt + 2), 0);
-  }
+  /** SET_VRING_BASE behind what the device has given back: where a ring goes on whose device was lost. */
+  abstract get usedBase(): number;
 
-  set availableIndex(value: number) {
-    Atomics.store(this.memory.cell(this.availableAt + 2), 0, value & 0xffff);
-  }
+  /** Chains that the device has given back since the reset, in 16 bits: of a split ring the used index. */
+  abstract get usedCount(): number;
 
-  set availableFlags(value: number) {
-    Atomics.store(this.memory.cell(this.availableAt), 0, value);
-  }
-
-  set usedEvent(value: number) {
-    Atomics.store(this.memory.cell(this.availableAt + 4 + 2 * this.size), 0, value & 0xffff);
-  }
-
-  get usedFlags(): number {
-    return Atomics.load(this.memory.cell(this.usedAt), 0);
-  }
-
-  get usedIndex(): number {
-    return Atomics.load(this.memory.cell(this.usedAt + 2), 0);
-  }
-
-  get availableEvent(): number {
-    return Atomics.load(this.memory.cell(this.usedAt + 4 + 8 * this.size), 0);
-  }
-
-  usedEntry(slot: number): { id: number; length: number } {
-    const bytes = this.memory.bytes(this.usedAt + 4 + 8 * (slot % this.size), 8);
-    return { id: bytes.readUInt32LE(0), length: bytes.readUInt32LE(4) };
-  }
-
-  slot(descriptor: number): number {
-    return this.slotsAt + descriptor * this.slotBytes;
+  slot(index: number): number {
+    return this.slotsAt + index * this.slotBytes;
   }
 
   // --- offering buffers -------------------------------------------------------------------------
 
-  #take(): number {
-    this.#freeCount--;
-    if (!this.inOrder) return this.#free.pop()!;
-    const descriptor = this.#cursor;
-    this.#cursor = (this.#cursor + 1) % this.size;
-    return descriptor;
-  }
-
   /**
-   * Puts a chain into the table and its head into the available ring, without publishing it. Null when there are not enough
-   * free descriptors. With `indirect` the table lies at the start of the head's slot, the parts behind it.
+   * Puts a chain into the ring without publishing it. Null when there are not enough free descriptors. With `indirect` the
+   * table lies at the start of the first slot, the parts behind it.
    */
-  add(parts: readonly Part[], options: { indirect?: boolean } = {}): Chain | null {
-    const needed = options.indirect ? 1 : parts.length;
-    if (needed > this.#freeCount) return null;
-    const descriptors = Array.from({ length: needed }, () => this.#take());
+  abstract add(parts: readonly Part[], options?: { indirect?: boolean }): Chain | null;
+
+  /** Makes everything added visible to the device and kicks it if it wants to know. True when kicked. */
+  abstract publish(kick?: boolean): boolean;
+
+  /** Overwrites fields of the `which`th descriptor of a chain that is not published yet. What isn't given stays honest. */
+  abstract rewrite(chain: Chain, which: number, fields: Partial<DescriptorFields>): void;
+
+  /** Writes an entry of an indirect table. */
+  abstract writeEntry(table: number, index: number, fields: DescriptorFields): void;
+
+  /** Copies the parts into their slots. */
+  protected place(
+    parts: readonly Part[],
+    slots: readonly number[],
+    indirect: boolean,
+  ): PlacedPart[] {
     const placed: PlacedPart[] = [];
-    let at = this.slot(descriptors[0]) + (options.indirect ? 16 * parts.length : 0);
+    let at = this.slot(slots[0]) + (indirect ? 16 * parts.length : 0);
     for (let i = 0; i < parts.length; i++) {
       const part = parts[i];
       const length = 'data' in part ? part.data.length : part.room;
-      const slot = options.indirect ? descriptors[0] : descriptors[i];
-      if (!options.indirect) at = this.slot(slot);
+      const slot = indirect ? slots[0] : slots[i];
+      if (!indirect) at = this.slot(slot);
       if (at + length > this.slot(slot) + this.slotBytes) throw new Error('part exceeds its slot');
       if ('data' in part && length > 0) this.memory.bytes(at, length).set(part.data);
       placed.push({ address: at, length, writable: 'room' in part });
       at += length;
     }
-    this.#describe(descriptors, placed, options.indirect ?? false);
-    const chain: Chain = { head: descriptors[0], descriptors, parts: placed };
-    this.#outstanding.set(chain.head, chain);
-    this.#order.push(chain);
-    this.writeAvailable(this.next, chain.head);
+    return placed;
+  }
+
+  protected lend(chain: Chain): void {
+    this.byName.set(chain.head, chain);
+    this.order.push(chain);
     this.next = (this.next + 1) & 0xffff;
-    return chain;
   }
 
-  #describe(descriptors: number[], parts: PlacedPart[], indirect: boolean): void {
-    const table = indirect ? this.slot(descriptors[0]) : this.descriptorsAt;
-    for (let i = 0; i < parts.length; i++) {
-      const last = i === parts.length - 1;
-      const next = last ? 0 : indirect ? i + 1 : descriptors[i + 1];
-      const flags = (parts[i].writable ? DESC.write : 0) | (last ? 0 : DESC.next);
-      const { address, length } = parts[i];
-      this.writeDescriptor(indirect ? i : descriptors[i], { address, length, flags, next }, table);
-    }
-    if (indirect) {
-      const fields = { address: table, length: 16 * parts.length, flags: DESC.indirect };
-      this.writeDescriptor(descriptors[0], fields);
-    }
-  }
-
-  /** Makes everything added visible to the device and kicks it if it wants to know. True when kicked. */
-  publish(kick = true): boolean {
-    const old = this.#published;
-    this.availableIndex = this.next;
-    this.#published = this.next;
-    if (!kick || old === this.next) return false;
-    const wanted = this.eventIndex
-      ? needEvent(this.availableEvent, this.next, old)
-      : (this.usedFlags & 1) === 0;
-    if (!wanted && !this.alwaysKick) return false;
-    this.kick();
-    return true;
+  /** Flags of a part that were honest. */
+  protected honestFlags(chain: Chain, which: number): number {
+    if (chain.table !== 0) return DESC.indirect;
+    const last = which === chain.descriptors.length - 1;
+    return (chain.parts[which].writable ? DESC.write : 0) | (last ? 0 : DESC.next);
   }
 
   kick(): void {
@@ -254,48 +211,41 @@ export class SplitQueue {
    * Takes one chain that the device has used, or null. Throws when the device breaks the rules: an id that isn't outstanding,
    * more bytes than the chain has room for, an index that runs ahead.
    */
-  take(): Used | null {
-    const index = this.usedIndex;
-    const ready = (index - this.taken) & 0xffff;
-    if (ready === 0) return null;
-    if (ready > this.size) throw new Error(`used index ${index} runs ahead of ${this.taken}`);
-    const used = this.inOrder ? this.#takeInOrder() : this.#takeById();
-    this.taken = (this.taken + 1) & 0xffff;
-    if (this.eventIndex) this.usedEvent = this.taken;
-    const room = used.chain.parts.reduce((sum, part) => sum + (part.writable ? part.length : 0), 0);
-    if (used.length > room) throw new Error(`used length ${used.length} of ${room}`);
-    if (!this.inOrder) this.#free.push(...used.chain.descriptors);
-    this.#freeCount += used.chain.descriptors.length;
-    return used;
+  abstract take(): Used | null;
+
+  /** Asks to be interrupted when the next chain comes back. */
+  abstract wantInterrupt(): void;
+
+  /** The chain that a used element names, no longer lent. */
+  protected takeById(id: number): Chain {
+    const chain = this.named(id);
+    this.byName.delete(id);
+    this.order.splice(this.order.indexOf(chain), 1);
+    return chain;
   }
 
-  #takeById(): Used {
-    const { id, length } = this.usedEntry(this.taken);
-    const chain = this.#outstanding.get(id);
+  protected named(id: number): Chain {
+    const chain = this.byName.get(id);
     if (chain === undefined) throw new Error(`id ${id} is not a head!`);
-    this.#outstanding.delete(id);
-    this.#order.splice(this.#order.indexOf(chain), 1);
-    return { chain, length };
+    return chain;
   }
 
   /**
-   * With IN_ORDER one entry may stand for a batch: it names the last chain of the batch, and the index moves by the whole
-   * (2.7.9). The chains before it count as used with all their room.
+   * With IN_ORDER one used element may stand for a batch: it names the last chain of it (2.7.9, 2.8.9). `element` reads it when
+   * the batch before has been taken. The chains in front of the last one count as used with all their room.
    */
-  #takeInOrder(): Used {
-    if (this.#batchEnd === null) {
-      const { id, length } = this.usedEntry(this.taken);
-      if (!this.#outstanding.has(id)) throw new Error(`id ${id} is not a head!`);
-      this.#batchEnd = { head: id, length };
+  protected takeInOrder(element: () => { id: number; length: number }): Used {
+    if (this.batchEnd === null) {
+      const end = element();
+      this.named(end.id);
+      this.batchEnd = end;
     }
-    const chain = this.#order.shift()!;
-    this.#outstanding.delete(chain.head);
-    if (chain.head === this.#batchEnd.head) {
-      const { length } = this.#batchEnd;
-      this.#batchEnd = null;
-      return { chain, length };
-    }
-    return { chain, length: chain.parts.reduce((n, p) => n + (p.writable ? p.length : 0), 0) };
+    const chain = this.order.shift()!;
+    this.byName.delete(chain.head);
+    if (chain.head !== this.batchEnd.id) return { chain, length: roomOf(chain) };
+    const { length } = this.batchEnd;
+    this.batchEnd = null;
+    return { chain, length };
   }
 
   /** Bytes that the device wrote into a used chain. */
@@ -325,4 +275,9 @@ export class SplitQueue {
     native.closeDescriptor(this.callDescriptor);
     native.closeDescriptor(this.errorDescriptor);
   }
+}
+
+/** Bytes that a device may write into a chain. */
+export function roomOf(chain: Chain): number {
+  return chain.parts.reduce((sum, part) => sum + (part.writable ? part.length : 0), 0);
 }

@@ -2,7 +2,9 @@
  * A whole VM for tests: front-end, guest memory and the driver's receive and transmit queues of a virtio-net device. It does
  * what QEMU and Linux do, step by step, and each step can be done by hand instead.
  */
-import { SplitQueue } from './driver.ts';
+import type { DriverQueue } from './driver.ts';
+import { PackedQueue } from './driver-packed.ts';
+import { SplitQueue } from './driver-split.ts';
 import { FrontEnd } from './frontend.ts';
 import { GuestMemory, type MemoryOptions } from './memory.ts';
 import { decodeNetHeader, encodeNetHeader, type NetHeader } from './net-header.ts';
@@ -41,6 +43,8 @@ export interface VmOptions {
   /** Acknowledged as far as offered; bit 30 is added as QEMU >= 7.2 does. */
   features?: bigint;
   protocolFeatures?: bigint;
+  /** Packed rings, which must be offered; else split ones. */
+  packed?: boolean;
   memory?: MemoryOptions;
   queueSize?: number;
   pairs?: number;
@@ -82,7 +86,7 @@ export class Vm {
   /** Acknowledged. */
   features = 0n;
   /** Ring 2n receives, ring 2n+1 transmits. */
-  queues: SplitQueue[] = [];
+  queues: DriverQueue[] = [];
   received: Received[] = [];
   sent = 0;
   #closed = false;
@@ -94,6 +98,7 @@ export class Vm {
     this.options = {
       features: options.features ?? LINUX_FEATURES,
       protocolFeatures: options.protocolFeatures ?? QEMU_PROTOCOL_FEATURES,
+      packed: options.packed ?? false,
       queueSize: options.queueSize ?? 256,
       pairs: options.pairs ?? 1,
       receiveBytes: options.receiveBytes ?? 2048,
@@ -148,11 +153,11 @@ export class Vm {
     return (this.features & feature) !== 0n;
   }
 
-  receiveQueue(pair = 0): SplitQueue {
+  receiveQueue(pair = 0): DriverQueue {
     return this.queues[2 * pair];
   }
 
-  transmitQueue(pair = 0): SplitQueue {
+  transmitQueue(pair = 0): DriverQueue {
     return this.queues[2 * pair + 1];
   }
 
@@ -165,6 +170,10 @@ export class Vm {
     this.offeredProtocol = offer.protocolFeatures;
     this.features =
       (options.features & offer.features) | (offer.features & FEATURE.PROTOCOL_FEATURES);
+    if (options.packed) {
+      if ((offer.features & FEATURE.RING_PACKED) === 0n) throw new Error('no packed rings offered');
+      this.features |= FEATURE.RING_PACKED;
+    }
     if (options.pairs > 1) {
       const pairs = await frontEnd.askNumber(REQUEST.GET_QUEUE_NUM);
       if (pairs < BigInt(options.pairs)) throw new Error(`only ${pairs} queue pairs`);
@@ -178,17 +187,18 @@ export class Vm {
     await this.shareMemory();
     this.fillReceive();
     for (let index = 0; index < this.queues.length; index++) {
-      await this.startRing(index, 0);
+      await this.startRing(index);
     }
     for (let index = 0; index < this.queues.length; index++) await this.enable(index, true);
   }
 
   createQueues(): void {
     const { queueSize: size, receiveBytes, transmitBytes, pairs } = this.options;
-    const features = this.features;
+    const { features, memory } = this;
+    const Queue = this.has(FEATURE.RING_PACKED) ? PackedQueue : SplitQueue;
     for (let pair = 0; pair < pairs; pair++) {
-      this.queues.push(new SplitQueue(this.memory, { size, features, slotBytes: receiveBytes }));
-      this.queues.push(new SplitQueue(this.memory, { size, features, slotBytes: transmitBytes }));
+      this.queues.push(new Queue(memory, { size, features, slotBytes: receiveBytes }));
+      this.queues.push(new Queue(memory, { size, features, slotBytes: transmitBytes }));
     }
   }
 
@@ -212,13 +222,13 @@ export class Vm {
     }
   }
 
-  /** NUM, BASE, ADDR, KICK, CALL, ERR of one ring, from a given available index. */
-  async startRing(index: number, base: number): Promise<void> {
+  /** NUM, BASE, ADDR, KICK, CALL, ERR of one ring, from its start or from a given base. */
+  async startRing(index: number, base?: number): Promise<void> {
     const { frontEnd } = this;
     const queue = this.queues[index];
     const answers = [
       await frontEnd.setVringNumber(index, queue.size),
-      await frontEnd.setVringBase(index, base),
+      await frontEnd.setVringBase(index, base ?? queue.freshBase),
       await this.setAddress(index),
       await frontEnd.setVringDescriptor(REQUEST.SET_VRING_ERR, index, queue.errorDescriptor),
       await frontEnd.setVringDescriptor(REQUEST.SET_VRING_KICK, index, queue.kickDescriptor),
@@ -242,7 +252,7 @@ export class Vm {
     if (refused !== 0n) throw new Error(`SET_VRING_ENABLE of ring ${index} was refused`);
   }
 
-  /** GET_VRING_BASE; the index to start it again with. */
+  /** GET_VRING_BASE; the base to start it again with. */
   stopRing(index: number): Promise<number> {
     return this.frontEnd.getVringBase(index);
   }
@@ -260,7 +270,7 @@ export class Vm {
     while (queue.outstanding < this.options.receiveBuffers) {
       if (queue.add(layout.map((room) => ({ room }))) === null) break;
     }
-    if (queue.eventIndex) queue.usedEvent = queue.taken;
+    queue.wantInterrupt();
     queue.publish(kick);
   }
 
@@ -319,7 +329,7 @@ export class Vm {
         count++;
       }
       if (count > 0 && refill) this.fillReceive(pair);
-      if (queue.eventIndex) queue.usedEvent = queue.taken;
+      queue.wantInterrupt();
     }
     return count;
   }

@@ -130,7 +130,7 @@ describe('between two networks', () => {
       icmp: { type: 3, code: 0 },
     });
     await world.daemon.untilCount('a', 'noRoute', before + 1);
-    expect(d.receiveQueue().usedIndex).toBe(0);
+    expect(d.receiveQueue().usedCount).toBe(0);
     await world.balance();
   });
 

@@ -1,5 +1,6 @@
 /** The virtio-net header and the frame may lie over any descriptors (VERSION_1, ANY_LAYOUT): the device must not care. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { FEATURE } from '../support/protocol.ts';
 import { seeded } from '../support/random.ts';
 import { A, B, forwarded, udpFrame } from '../support/traffic.ts';
@@ -21,23 +22,25 @@ const LAYOUTS: Record<string, number[]> = {
   'a hundred and fifty descriptors of three bytes': [...ONES(150).map(() => 3), 5000],
 };
 
-describe('any layout', () => {
-  let world: World;
+let world: World;
+beforeAll(async () => {
+  world = await World.start(BOTH_FORMATS);
+});
+afterEach(() => world.release());
+afterAll(() => world?.close());
+
+describe.each(FORMATS)('any layout: $format', ({ packed }) => {
   let a: Vm;
   let b: Vm;
-  beforeAll(async () => {
-    world = await World.start();
-  });
-  afterEach(() => world.release());
-  afterAll(() => world?.close());
+  const rounds = packed ? 8 : 20;
 
   for (const indirect of [false, true]) {
     for (const [name, layout] of Object.entries(LAYOUTS)) {
       test(`${indirect ? 'indirect' : 'direct'}: ${name}`, async () => {
         const random = seeded();
-        a = await world.vm('a', { transmitBytes: 8192 });
-        b = await world.vm('b');
-        for (let i = 0; i < 20; i++) {
+        a = await world.vm('a', { packed, transmitBytes: 8192 });
+        b = await world.vm('b', { packed });
+        for (let i = 0; i < rounds; i++) {
           const frame = udpFrame(A, B.ip, random.bytes(random.between(500, 1400)));
           await a.send(frame, { layout, indirect });
           expect((await b.receive()).frame.equals(forwarded(frame, B)), `${i}`).toBe(true);
@@ -50,9 +53,9 @@ describe('any layout', () => {
 
   test('direct and indirect chains by turns', async () => {
     const random = seeded();
-    a = await world.vm('a', { transmitBytes: 4096 });
-    b = await world.vm('b');
-    for (let i = 0; i < 500; i++) {
+    a = await world.vm('a', { packed, transmitBytes: 4096 });
+    b = await world.vm('b', { packed });
+    for (let i = 0; i < 15 * rounds; i++) {
       const frame = udpFrame(A, B.ip, random.bytes(random.between(0, 1400)));
       await a.send(frame, {
         indirect: i % 2 === 0,
@@ -71,12 +74,13 @@ describe('any layout', () => {
   for (const [name, { layout, merge }] of Object.entries(RECEIVE)) {
     test(`input buffers: ${name}`, async () => {
       const random = seeded();
-      a = await world.vm('a');
+      a = await world.vm('a', { packed });
       b = await world.vm('b', {
+        packed,
         receiveLayout: layout,
         features: merge ? FEATURE.VERSION_1 | FEATURE.MRG_RXBUF : FEATURE.VERSION_1,
       });
-      for (let i = 0; i < 100; i++) {
+      for (let i = 0; i < 3 * rounds; i++) {
         const frame = udpFrame(A, B.ip, random.bytes(random.between(0, 1400)));
         await a.send(frame);
         expect((await b.receive()).frame.equals(forwarded(frame, B)), `${i}`).toBe(true);

@@ -194,7 +194,7 @@ describe('vhost-user messages', () => {
       const bytes = Buffer.concat([Buffer.alloc(12), frame]);
       const chain = queue.add([{ data: Buffer.alloc(bytes.length) }])!;
       a.memory.bytes(address + 64, bytes.length).set(bytes);
-      queue.writeDescriptor(chain.head, { address: address + 64, length: bytes.length });
+      queue.rewrite(chain, 0, { address: address + 64 });
       queue.publish();
       expect(parse((await b.receive()).frame).udp?.payload.toString()).toBe(`from region ${round}`);
       expect(await a.frontEnd.removeRegion(region)).toBe(0n);

@@ -3,6 +3,7 @@
  * work, and no guest gets a header flag that it did not negotiate.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { GSO, HDR_FLAG, type NetHeader } from '../support/net-header.ts';
 import { parse, TCP_FLAG } from '../support/packets.ts';
 import { FEATURE } from '../support/protocol.ts';
@@ -32,19 +33,20 @@ const tso = (size: number): Partial<NetHeader> => ({
 const BIG = { transmitBytes: 4096 };
 const random = new Random(7);
 
-describe('offloads', () => {
-  let world: World;
+let world: World;
+beforeAll(async () => {
+  world = await World.start(BOTH_FORMATS);
+});
+afterEach(() => world.release());
+afterAll(() => world?.close());
+
+describe.each(FORMATS)('offloads: $format', ({ packed }) => {
   let a: Vm;
   let b: Vm;
-  beforeAll(async () => {
-    world = await World.start();
-  });
-  afterEach(() => world.release());
-  afterAll(() => world?.close());
 
   async function both(features: bigint, receiver: object = {}): Promise<void> {
-    a = await world.vm('a', BIG);
-    b = await world.vm('b', { features, ...receiver });
+    a = await world.vm('a', { ...BIG, packed });
+    b = await world.vm('b', { features, packed, ...receiver });
   }
 
   describe('a checksum that the sender left to the device', () => {
@@ -103,8 +105,8 @@ describe('offloads', () => {
     });
 
     test('is refused from a sender that did not negotiate CSUM, or completed', async () => {
-      a = await world.vm('a', { features: PLAIN_FEATURES });
-      b = await world.vm('b');
+      a = await world.vm('a', { packed, features: PLAIN_FEATURES });
+      b = await world.vm('b', { packed });
       const before = (await world.daemon.vm('a')).drops.badChecksumOffload;
       await a.send(udpFrame(A, B.ip, Buffer.alloc(50), { checksum: 'partial' }), {
         header: UDP_CSUM,
@@ -225,8 +227,8 @@ describe('offloads', () => {
   });
 
   test('a datagram longer than one buffer is spread over mergeable ones', async () => {
-    a = await world.vm('a');
-    b = await world.vm('b', { receiveBytes: 100 });
+    a = await world.vm('a', { packed });
+    b = await world.vm('b', { packed, receiveBytes: 100 });
     const frame = udpFrame(A, B.ip, random.bytes(1400));
     await a.send(frame);
     const got = await b.receive();
@@ -235,8 +237,8 @@ describe('offloads', () => {
   });
 
   test('DATA_VALID and other flags of a sender are not passed on', async () => {
-    a = await world.vm('a');
-    b = await world.vm('b', { features: PLAIN_FEATURES | FEATURE.MRG_RXBUF });
+    a = await world.vm('a', { packed });
+    b = await world.vm('b', { packed, features: PLAIN_FEATURES | FEATURE.MRG_RXBUF });
     await a.send(udpFrame(A, B.ip, Buffer.alloc(20)), { header: { flags: 0xfe, buffers: 0xffff } });
     const { header } = await b.receive();
     expect(header).toMatchObject({ flags: 0, gsoType: 0, gsoSize: 0, buffers: 1 });

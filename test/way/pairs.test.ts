@@ -1,5 +1,6 @@
 /** Several queue pairs (MQ): each transmits, a flow stays in order, pairs are enabled and disabled at run time. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { parse } from '../support/packets.ts';
 import { FEATURE } from '../support/protocol.ts';
 import { A, B, udpFrame } from '../support/traffic.ts';
@@ -13,17 +14,17 @@ const MQ = {
   memory: { regions: [{ guestAddress: 0, bytes: 24 << 20 }] },
 };
 
-describe('queue pairs', () => {
-  let world: World;
-  beforeAll(async () => {
-    world = await World.start();
-  });
-  afterEach(() => world.release());
-  afterAll(() => world?.close());
+let world: World;
+beforeAll(async () => {
+  world = await World.start(BOTH_FORMATS);
+});
+afterEach(() => world.release());
+afterAll(() => world?.close());
 
+describe.each(FORMATS)('queue pairs: $format', ({ packed }) => {
   test('every pair transmits', async () => {
-    const a = await world.vm('a', MQ);
-    const b = await world.vm('b');
+    const a = await world.vm('a', { ...MQ, packed });
+    const b = await world.vm('b', { packed });
     for (let i = 0; i < 40; i++) {
       await a.send(udpFrame(A, B.ip, Buffer.from(`${i}`)), { pair: i % 4 });
       expect(parse((await b.receive()).frame).udp?.payload.toString()).toBe(`${i}`);
@@ -32,8 +33,8 @@ describe('queue pairs', () => {
   });
 
   test('a flow stays in order on its way to several pairs, and none is lost', async () => {
-    const a = await world.vm('a');
-    const b = await world.vm('b', MQ);
+    const a = await world.vm('a', { packed });
+    const b = await world.vm('b', { ...MQ, packed });
     const flows = 16;
     const next = new Map<number, number>();
     const pairOf = new Map<number, number>();
@@ -58,8 +59,8 @@ describe('queue pairs', () => {
   });
 
   test('a disabled pair receives nothing, the others do', async () => {
-    const a = await world.vm('a');
-    const b = await world.vm('b', MQ);
+    const a = await world.vm('a', { packed });
+    const b = await world.vm('b', { ...MQ, packed });
     for (const index of [2, 3, 4, 5, 6, 7]) await b.enable(index, false);
     for (let i = 0; i < 64; i++) {
       await a.send(udpFrame(A, B.ip, Buffer.from(`${i}`), { ports: [4000, 6000 + i] }));

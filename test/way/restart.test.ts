@@ -3,10 +3,10 @@
  * features are offered, input buffers are found without a kick. And it ends properly: SIGTERM under load.
  */
 import { afterEach, describe, expect, test } from 'vitest';
+import { Daemon } from '../support/daemon.ts';
 import { parse } from '../support/packets.ts';
 import { LONG, seeded } from '../support/random.ts';
 import { A, B, THREE_VMS, udpFrame } from '../support/traffic.ts';
-import { Daemon } from '../support/daemon.ts';
 import { pause, until } from '../support/until.ts';
 import { Vm } from '../support/vm.ts';
 
@@ -32,7 +32,7 @@ describe('the base restarts', () => {
     await vm.shareMemory();
     for (const index of [0, 1]) {
       await vm.enable(index, true);
-      await vm.startRing(index, vm.queues[index].usedIndex);
+      await vm.startRing(index, vm.queues[index].usedBase);
     }
     return vm;
   }
@@ -108,7 +108,7 @@ describe('the base restarts', () => {
         await pause();
       }
     })();
-    await until('traffic', () => a.transmitQueue().usedIndex > 100);
+    await until('traffic', () => a.transmitQueue().usedCount > 100);
     await daemon.stop();
     stopping = true;
     await running;
