@@ -16,11 +16,13 @@ import { isGroup, isZero, same } from '../wire/mac.ts';
 import * as udp from '../wire/udp.ts';
 import { arpReply, arpRequest } from './answers/arp.ts';
 import { echoReply, isEchoRequest } from './answers/echo-reply.ts';
-import { icmpError } from './answers/icmp-error.ts';
 import { TokenBuckets } from './answers/rate-limit.ts';
+import { ARP, notRouted } from './ether-types.ts';
+import { IcmpErrors } from './icmp-errors.ts';
 import { isMartian } from './martian.ts';
 import type { Network } from './network.ts';
 import { needsSegmentation } from './offload.ts';
+import { Pieces, WHOLE } from './pieces.ts';
 import type { Router } from './router.ts';
 import { BROADCAST, CONSUMED, drop, dropCell } from './verdict.ts';
 
@@ -31,10 +33,6 @@ const DELIVERED = CELL.delivered;
 export const CONTROL_PORT = 7356;
 
 const IP = 14;
-const ARP = 0x0608;
-const IPV6 = 0xdd86;
-const VLAN = 0x0081;
-const SERVICE_VLAN = 0xa888;
 
 const PROTOCOL_UNREACHABLE = 2;
 const PORT_UNREACHABLE = 3;
@@ -42,22 +40,17 @@ const PORT_UNREACHABLE = 3;
 const SPOOFED = drop('spoofed');
 const MARTIAN = drop('martian');
 const NO_ROUTE = drop('noRoute');
-const TTL_EXPIRED = drop('ttlExpired');
 const TOO_BIG = drop('tooBig');
 const BAD_SEGMENTATION = drop('badSegmentation');
 const ARP_INVALID = drop('arpInvalid');
 const ARP_LIMITED = drop('arpLimited');
 const ICMP_LIMITED = drop('icmpLimited');
 const BROADCAST_LIMITED = drop('broadcastLimited');
-const NOT_IP = drop('notIp');
-const IPV6_DROP = drop('ipv6');
-const VLAN_DROP = drop('vlan');
 const ADAPTER_CLOSED = drop('adapterClosed');
 const ADAPTER_DOWN = drop('adapterDown');
 const ADAPTER_GONE = drop('adapterGone');
 
 /** Answers a second and in a row that one port can make the base give. */
-const ICMP_ERRORS = { rate: 100, burst: 50 };
 export const ECHO_REPLIES = { rate: 100_000, burst: 10_000 };
 const ARP_REPLIES = { rate: 1000, burst: 200 };
 const BROADCASTS = { rate: 500, burst: 200 };
@@ -79,7 +72,8 @@ export class Elsewhere {
   private readonly context: ElsewhereContext;
   private readonly router: Router;
   private readonly storage: BaseStorage;
-  private readonly icmpErrors: TokenBuckets;
+  private readonly errors: IcmpErrors;
+  private readonly pieces: Pieces;
   private readonly echoes: TokenBuckets;
   private readonly arpReplies: TokenBuckets;
   private readonly broadcasts: TokenBuckets;
@@ -89,7 +83,8 @@ export class Elsewhere {
     this.router = router;
     this.storage = context.storage;
     const count = context.ports.length + context.adapters.length;
-    this.icmpErrors = new TokenBuckets(count, ICMP_ERRORS.rate, ICMP_ERRORS.burst);
+    this.errors = new IcmpErrors(context.storage, router, count);
+    this.pieces = new Pieces(context, router);
     this.echoes = new TokenBuckets(count, ECHO_REPLIES.rate, ECHO_REPLIES.burst);
     this.arpReplies = new TokenBuckets(count, ARP_REPLIES.rate, ARP_REPLIES.burst);
     this.broadcasts = new TokenBuckets(count, BROADCASTS.rate, BROADCASTS.burst);
@@ -125,17 +120,8 @@ export class Elsewhere {
 
   /** A frame of a VM that does not carry IPv4. */
   notIp(slot: number, port: Port, network: Network): number {
-    switch (this.storage.halves[(this.storage.at[slot] + 12) >> 1]) {
-      case ARP:
-        return this.arpFromVm(slot, port, network);
-      case IPV6:
-        return IPV6_DROP;
-      case VLAN:
-      case SERVICE_VLAN:
-        return VLAN_DROP;
-      default:
-        return NOT_IP;
-    }
+    const type = this.storage.halves[(this.storage.at[slot] + 12) >> 1];
+    return type === ARP ? this.arpFromVm(slot, port, network) : notRouted(type);
   }
 
   /** RFC 826. The base is the owner of every address but the VM's own; probes for duplicates (RFC 5227) stay unanswered. */
@@ -165,9 +151,7 @@ export class Elsewhere {
     if (owner === port.number) return MARTIAN; // to itself: never leaves a sane host
     if (owner >= 0) {
       // For a VM, but longer than the network takes, unless segmentation makes it fit.
-      if (this.router.longest(slot) > network.mtu)
-        return this.tooBig(slot, port, network, network.mtu);
-      return this.router.toVm(slot, this.context.ports[owner], network);
+      return this.toVm(slot, this.context.ports[owner], network, false);
     }
     if (destination === network.address) return this.toBase(slot, port, network);
     if (
@@ -187,18 +171,15 @@ export class Elsewhere {
       const behind = network.behind(destination);
       if (behind === port.number) return MARTIAN;
       if (behind >= 0) {
-        if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1) return this.expired(slot, port, network);
-        if (this.router.longest(slot) > network.mtu)
-          return this.tooBig(slot, port, network, network.mtu);
-        ipv4.decrementTimeToLive(bytes, at + IP);
-        return this.router.toVm(slot, this.context.ports[behind], network);
+        if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1)
+          return this.errors.expired(slot, network.address, network.mac);
+        return this.toVm(slot, this.context.ports[behind], network, true);
       }
     }
     const { adapter } = network;
     if (adapter === null) {
       return this.unreachable(
         slot,
-        port,
         network,
         inside ? icmp.HOST_UNREACHABLE : icmp.NET_UNREACHABLE,
         NO_ROUTE,
@@ -211,21 +192,37 @@ export class Elsewhere {
           : adapter.state === 'down'
             ? ADAPTER_DOWN
             : ADAPTER_GONE;
-      return this.unreachable(slot, port, network, icmp.NET_UNREACHABLE, reason);
+      return this.unreachable(slot, network, icmp.NET_UNREACHABLE, reason);
     }
     let nextHop = destination;
     if (!inside) {
       if (network.nextHop === 0)
-        return this.unreachable(slot, port, network, icmp.NET_UNREACHABLE, NO_ROUTE);
-      if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1) return this.expired(slot, port, network);
+        return this.unreachable(slot, network, icmp.NET_UNREACHABLE, NO_ROUTE);
+      if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1)
+        return this.errors.expired(slot, network.address, network.mac);
       nextHop = network.nextHop;
     }
-    if (this.router.longest(slot) > adapter.mtu)
-      return this.tooBig(slot, port, network, adapter.mtu);
+    if (this.router.longest(slot) > adapter.mtu) {
+      const pieces = this.pieces.cut(slot, adapter.mtu);
+      if (pieces !== WHOLE) return this.pieces.toAdapter(pieces, adapter, nextHop, !inside);
+      return this.errors.tooBig(slot, network.address, network.mac, adapter.mtu);
+    }
     if (!inside) ipv4.decrementTimeToLive(bytes, at + IP);
     const outcome = adapter.resolve(slot, nextHop);
     if (outcome === 0) return adapter.port;
     return outcome < 0 ? outcome : dropCell(outcome);
+  }
+
+  /** To a VM, in pieces where it is too large for the network and may be cut; `hop`: with a lower time to live. */
+  private toVm(slot: number, target: Port, network: Network, hop: boolean): number {
+    const { bytes, at } = this.storage;
+    if (this.router.longest(slot) > network.mtu) {
+      const pieces = this.pieces.cut(slot, network.mtu);
+      if (pieces !== WHOLE) return this.pieces.toVm(pieces, target, network, hop);
+      return this.errors.tooBig(slot, network.address, network.mac, network.mtu);
+    }
+    if (hop) ipv4.decrementTimeToLive(bytes, at[slot] + IP);
+    return this.router.toVm(slot, target, network);
   }
 
   /** For the base's own address: control requests, echo requests; nothing else is served. */
@@ -260,7 +257,7 @@ export class Elsewhere {
       protocol === ipv4.PROTOCOL_UDP || protocol === ipv4.PROTOCOL_TCP
         ? PORT_UNREACHABLE
         : PROTOCOL_UNREACHABLE;
-    this.error(slot, port, network, icmp.UNREACHABLE, code, 0);
+    this.errors.say(slot, network.address, network.mac, icmp.UNREACHABLE, code, 0);
     return CONSUMED;
   }
 
@@ -277,41 +274,8 @@ export class Elsewhere {
     return CONSUMED;
   }
 
-  private unreachable(
-    slot: number,
-    port: Port,
-    network: Network,
-    code: number,
-    verdict: number,
-  ): number {
-    this.error(slot, port, network, icmp.UNREACHABLE, code, 0);
+  private unreachable(slot: number, network: Network, code: number, verdict: number): number {
+    this.errors.say(slot, network.address, network.mac, icmp.UNREACHABLE, code, 0);
     return verdict;
-  }
-
-  private expired(slot: number, port: Port, network: Network): number {
-    this.error(slot, port, network, icmp.TIME_EXCEEDED, icmp.TTL_EXCEEDED, 0);
-    return TTL_EXPIRED;
-  }
-
-  /** RFC 1191: the sender learns what fits. */
-  private tooBig(slot: number, port: Port, network: Network, mtu: number): number {
-    this.error(slot, port, network, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu);
-    return TOO_BIG;
-  }
-
-  /** Sends an ICMP error about the slot to its sender, within its rate. */
-  private error(
-    slot: number,
-    port: Port,
-    network: Network,
-    type: number,
-    code: number,
-    rest: number,
-  ): void {
-    if (!this.icmpErrors.take(port.number, this.router.now)) return;
-    const appended = icmpError(this.storage, slot, type, code, rest, network.address, network.mac);
-    if (appended < 0) return;
-    this.storage.from[appended] = BASE;
-    this.storage.to[appended] = port.number;
   }
 }

@@ -5,15 +5,19 @@
 import type { Adapter } from '../adapter/adapter.ts';
 import { BASE } from '../base/outbox.ts';
 import { CELL } from '../counters.ts';
+import type { Port } from '../port/port.ts';
 import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { echoReply, isEchoRequest } from './answers/echo-reply.ts';
 import { TokenBuckets } from './answers/rate-limit.ts';
 import { ECHO_REPLIES, type ElsewhereContext } from './elsewhere.ts';
+import { ARP, IPV4, notRouted } from './ether-types.ts';
+import { IcmpErrors } from './icmp-errors.ts';
 import { isMartian } from './martian.ts';
 import type { Network } from './network.ts';
 import { clearOffload } from './offload.ts';
 import { checkReceivedOffload } from './offload-received.ts';
+import { Pieces, WHOLE } from './pieces.ts';
 import type { Router } from './router.ts';
 import { drop, dropCell } from './verdict.ts';
 
@@ -22,34 +26,29 @@ const DELIVERED = CELL.delivered;
 
 const IP = 14;
 const NO_OPTIONS = 20;
-/** EtherTypes as a little-endian machine reads them. */
-const IPV4 = 0x0008;
-const ARP = 0x0608;
-const IPV6 = 0xdd86;
-const VLAN = 0x0081;
-const SERVICE_VLAN = 0xa888;
 
 const RUNT = drop('runt');
-const NOT_IP = drop('notIp');
-const IPV6_DROP = drop('ipv6');
-const VLAN_DROP = drop('vlan');
 const BAD_IP = drop('badIp');
 const IP_OPTIONS = drop('ipOptions');
 const MARTIAN = drop('martian');
 const SPOOFED = drop('spoofed');
 const NOT_OURS = drop('notOurs');
-const TOO_BIG = drop('tooBig');
 const ICMP_LIMITED = drop('icmpLimited');
 
 export class FromAdapter {
   private readonly context: ElsewhereContext;
   private readonly router: Router;
   private readonly echoes: TokenBuckets;
+  private readonly errors: IcmpErrors;
+  private readonly pieces: Pieces;
 
   constructor(context: ElsewhereContext, router: Router) {
     this.context = context;
     this.router = router;
     this.echoes = new TokenBuckets(context.adapters.length, ECHO_REPLIES.rate, ECHO_REPLIES.burst);
+    const ports = context.ports.length + context.adapters.length;
+    this.errors = new IcmpErrors(context.storage, router, ports);
+    this.pieces = new Pieces(context, router);
   }
 
   /** Verdict for a frame out of the receive ring of adapter number `index`. */
@@ -58,19 +57,8 @@ export class FromAdapter {
     const { bytes, halves, words } = storage;
     const at = storage.at[slot];
     if (storage.length[slot] < IP) return RUNT;
-    switch (halves[(at + 12) >> 1]) {
-      case IPV4:
-        break;
-      case ARP:
-        return adapter.receiveArp(slot);
-      case IPV6:
-        return IPV6_DROP;
-      case VLAN:
-      case SERVICE_VLAN:
-        return VLAN_DROP;
-      default:
-        return NOT_IP;
-    }
+    const type = halves[(at + 12) >> 1];
+    if (type !== IPV4) return type === ARP ? adapter.receiveArp(slot) : notRouted(type);
     const ip = (at + IP) >> 2;
     if (!ipv4.checkWords(words, ip, storage.length[slot] - IP)) return BAD_IP;
     storage.length[slot] = IP + ipv4.totalLength(bytes, at + IP);
@@ -78,17 +66,44 @@ export class FromAdapter {
     if (options && ipv4.sourceRouted(bytes, at + IP)) return IP_OPTIONS;
     const source = words[ip + 3];
     const destination = words[ip + 4];
-    if (isMartian(source) || isMulticast(source) || source === BROADCAST_KEY) return MARTIAN;
+    if (
+      isMartian(source) ||
+      isMulticast(source) ||
+      source === BROADCAST_KEY ||
+      source === network.broadcast
+    )
+      return MARTIAN;
     if (source === network.address || owner(network, source) >= 0) return SPOOFED;
     if (halves[(at - 12) >> 1] === 0) clearOffload(storage, slot);
     else {
       const fault = checkReceivedOffload(storage, slot);
       if (fault !== 0) return dropCell(fault);
     }
-    const target = owner(network, destination);
-    if (target < 0) return this.toBase(slot, index, adapter, network);
-    if (this.router.longest(slot) > network.mtu) return TOO_BIG;
-    return this.router.toVm(slot, this.context.ports[target], network);
+    const target = network.addresses.find(destination);
+    if (target >= 0) return this.toVm(slot, adapter, this.context.ports[target], network, false);
+    const behind = network.behind(destination);
+    if (behind < 0) return this.toBase(slot, index, adapter, network);
+    if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1)
+      return this.errors.expired(slot, network.address, adapter.mac);
+    return this.toVm(slot, adapter, this.context.ports[behind], network, true);
+  }
+
+  /** To a VM, in pieces where it is too large for the network and may be cut; `hop`: with a lower time to live. */
+  private toVm(
+    slot: number,
+    adapter: Adapter,
+    target: Port,
+    network: Network,
+    hop: boolean,
+  ): number {
+    const { bytes, at } = this.context.storage;
+    if (this.router.longest(slot) > network.mtu) {
+      const pieces = this.pieces.cut(slot, network.mtu);
+      if (pieces !== WHOLE) return this.pieces.toVm(pieces, target, network, hop);
+      return this.errors.tooBig(slot, network.address, adapter.mac, network.mtu);
+    }
+    if (hop) ipv4.decrementTimeToLive(bytes, at[slot] + IP);
+    return this.router.toVm(slot, target, network);
   }
 
   /** For no VM: the base answers echo requests to its own address, and has no other business with the LAN. */

@@ -3,7 +3,7 @@
  * datagram with gso_size (and Linux in `tcp_gso_segment`), or of a UDP one (`__udp_gso_segment`): the latter comes from an
  * adapter only, where the sender is on this host; it becomes datagrams of gso_size bytes.
  */
-import { FRAME_OFFSET, SLOT_ALIGN, type BaseStorage } from '../storage/base-storage.ts';
+import type { BaseStorage } from '../storage/base-storage.ts';
 import * as checksum from '../wire/checksum.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
@@ -35,7 +35,7 @@ export function segment(storage: BaseStorage, slot: number): number {
   const checksumOffset = isTcp ? tcp.CHECKSUM : udp.CHECKSUM;
   const data = storage.length[slot] - headers;
   const count = Math.ceil(data / size);
-  if (!hasRoom(storage, count, headers + size, headers + data - (count - 1) * size)) return -1;
+  if (!storage.hasRoom(count, headers + size, headers + data - (count - 1) * size)) return -1;
 
   const from = storage.from[slot];
   const to = storage.to[slot];
@@ -83,14 +83,4 @@ export function segment(storage: BaseStorage, slot: number): number {
     finishChecksum(storage, targetL4, checksumOffset, l4Header + length);
   }
   return count;
-}
-
-/** True when storage can give `count` slots, the last for `lastLength` bytes of frame, the others for `length` each. */
-function hasRoom(storage: BaseStorage, count: number, length: number, lastLength: number): boolean {
-  const need = (count - 1) * slotBytes(length) + slotBytes(lastLength);
-  return storage.count + count <= storage.slots && storage.fill + need <= storage.limit;
-}
-
-function slotBytes(length: number): number {
-  return (FRAME_OFFSET + length + SLOT_ALIGN - 1) & -SLOT_ALIGN;
 }

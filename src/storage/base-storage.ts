@@ -77,6 +77,12 @@ export class BaseStorage {
     return slot;
   }
 
+  /** True when it can give `count` slots, the last for a frame of `lastLength` bytes, the others for `length` each. */
+  hasRoom(count: number, length: number, lastLength: number): boolean {
+    const need = (count - 1) * slotBytes(length) + slotBytes(lastLength);
+    return this.count + count <= this.slots && this.fill + need <= this.limit;
+  }
+
   /** Keeps room back for who comes last, until `release`: whoever fills storage must not keep them out. */
   keepBack(bytes: number, slots: number): void {
     this.limit -= bytes;
@@ -98,4 +104,8 @@ export class BaseStorage {
     this.count = 0;
     this.fill = 0;
   }
+}
+
+function slotBytes(length: number): number {
+  return (FRAME_OFFSET + length + SLOT_ALIGN - 1) & -SLOT_ALIGN;
 }

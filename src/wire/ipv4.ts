@@ -212,6 +212,8 @@ export function decrementTimeToLive(bytes: Uint8Array, at: number): void {
 
 const OPTION_END = 0;
 const OPTION_NOP = 1;
+/** In an option's type: all fragments carry it, not the first alone. */
+const OPTION_COPIED = 0x80;
 const OPTION_LOOSE_SOURCE_ROUTE = 131;
 const OPTION_STRICT_SOURCE_ROUTE = 137;
 
@@ -237,4 +239,18 @@ export function sourceRouted(bytes: Uint8Array, at: number): boolean {
     option += length;
   }
   return false;
+}
+
+/**
+ * Overwrites the options that only a datagram's first fragment carries with "no operation". The options must be well-formed, as
+ * `sourceRouted` says; the checksum is the caller's.
+ */
+export function forgetFirstOptions(bytes: Uint8Array, at: number): void {
+  const end = at + headerLength(bytes, at);
+  let option = at + OPTIONS;
+  while (option < end && bytes[option] !== OPTION_END) {
+    const next = option + (bytes[option] === OPTION_NOP ? 1 : bytes[option + 1]);
+    if ((bytes[option] & OPTION_COPIED) === 0) bytes.fill(OPTION_NOP, option, next);
+    option = next;
+  }
 }

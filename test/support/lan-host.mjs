@@ -17,11 +17,12 @@ echo.bind(echoPort, () => sink.bind(sinkPort, () => say({ ready: true })));
 
 createInterface({ input: process.stdin }).on('line', (line) => {
   const { address, port, text, ttl } = JSON.parse(line);
-  // A socket of its own: whether a datagram may be fragmented is decided when its socket is made.
+  // A socket of its own: whether its datagrams may be fragmented is decided when it is made. It stays open, as the kernel hears ICMP
+  // errors for sockets only.
   const socket = createSocket('udp4');
   socket.bind(() => {
     socket.setTTL(ttl);
     // Too large for what is known of the way: not sent (EMSGSIZE), as any program would see it.
-    socket.send(text, port, address, () => socket.close());
+    socket.send(text, port, address, () => {});
   });
 });

@@ -1,0 +1,118 @@
+/**
+ * Datagrams that are larger than the next wire takes and may be cut go on in pieces: fragments, or, where segmentation was asked for,
+ * segments and their fragments, as Linux's `ip_finish_output_gso` makes them. Rare: nobody who looks for the path's MTU needs it.
+ */
+import type { Adapter } from '../adapter/adapter.ts';
+import { CELL } from '../counters.ts';
+import type { Port } from '../port/port.ts';
+import type { BaseStorage } from '../storage/base-storage.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as virtio from '../wire/virtio-net-header.ts';
+import type { ElsewhereContext } from './elsewhere.ts';
+import { fragment, fragmentsOf } from './fragment.ts';
+import type { Network } from './network.ts';
+import { completeChecksum, longestDatagram, MAX_SEGMENTS, needsSegmentation } from './offload.ts';
+import type { Router } from './router.ts';
+import { segment } from './segment.ts';
+import { CONSUMED, drop, dropCell, UNDECIDED } from './verdict.ts';
+
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
+const STORAGE_FULL = drop('storageFull');
+
+const IP = ethernet.HEADER_BYTES;
+/** Most pieces of one datagram: bounds what one descriptor chain can cost, as the segments are bounded. */
+export const MAX_PIECES = MAX_SEGMENTS;
+
+/** `cut`: it must not be cut. */
+export const WHOLE = 0;
+
+export class Pieces {
+  private readonly context: ElsewhereContext;
+  private readonly router: Router;
+  private readonly storage: BaseStorage;
+
+  constructor(context: ElsewhereContext, router: Router) {
+    this.context = context;
+    this.router = router;
+    this.storage = context.storage;
+  }
+
+  /**
+   * Cuts the datagram in `slot`, whose offload was checked and which is longer than `mtu`. Returns how many slots were appended for it,
+   * those that are to go on with `to` undecided; WHOLE, the datagram unchanged, when it must not be cut or into too many; -1 when
+   * storage has no room. Every slot appended counts as one more received, so that the books balance.
+   */
+  cut(slot: number, mtu: number): number {
+    const { storage } = this;
+    const { bytes, count, fill } = storage;
+    const at = storage.at[slot];
+    const pieces = fragmentsOf(bytes, at + IP, longestDatagram(storage, slot), mtu);
+    let segments = 1;
+    if (needsSegmentation(storage, slot)) {
+      const header = at - virtio.HEADER_BYTES;
+      const data = storage.length[slot] - virtio.hdrLen(bytes, header);
+      segments = Math.ceil(data / virtio.gsoSize(bytes, header));
+    }
+    if (pieces === 0 || pieces * segments > MAX_PIECES) return WHOLE;
+    if (!(segments > 1 ? this.cutSegments(slot, mtu) : this.cutWhole(slot, mtu))) {
+      storage.count = count;
+      storage.fill = fill;
+      return -1;
+    }
+    const appended = storage.count - count;
+    this.context.counters.cells[this.recordOf(storage.from[slot]) + RECEIVED_DATAGRAMS] += appended;
+    return appended;
+  }
+
+  private cutWhole(slot: number, mtu: number): boolean {
+    completeChecksum(this.storage, slot);
+    return fragment(this.storage, slot, mtu) >= 0;
+  }
+
+  private cutSegments(slot: number, mtu: number): boolean {
+    const { storage } = this;
+    storage.to[slot] = UNDECIDED;
+    const first = storage.count;
+    const segments = segment(storage, slot);
+    for (let part = first; part < first + segments; part++) {
+      if (storage.length[part] - IP <= mtu) continue; // the last may be short
+      if (fragment(storage, part, mtu) < 0) return false;
+      storage.to[part] = CONSUMED;
+    }
+    return segments > 0;
+  }
+
+  /** The last `appended` slots, as `cut` returned them, go to a VM, with a lower time to live when `hop`; the verdict for the whole. */
+  toVm(appended: number, target: Port, network: Network, hop: boolean): number {
+    if (appended < 0) return STORAGE_FULL;
+    const { storage, router } = this;
+    const end = storage.count;
+    for (let piece = end - appended; piece < end; piece++) {
+      if (storage.to[piece] !== UNDECIDED) continue;
+      if (hop) ipv4.decrementTimeToLive(storage.bytes, storage.at[piece] + IP);
+      storage.to[piece] = router.toVm(piece, target, network);
+    }
+    return CONSUMED;
+  }
+
+  /** As `toVm`, out through an adapter. */
+  toAdapter(appended: number, adapter: Adapter, nextHop: number, hop: boolean): number {
+    if (appended < 0) return STORAGE_FULL;
+    const { storage } = this;
+    const end = storage.count;
+    for (let piece = end - appended; piece < end; piece++) {
+      if (storage.to[piece] !== UNDECIDED) continue;
+      if (hop) ipv4.decrementTimeToLive(storage.bytes, storage.at[piece] + IP);
+      const outcome = adapter.resolve(piece, nextHop);
+      storage.to[piece] = outcome === 0 ? adapter.port : outcome < 0 ? outcome : dropCell(outcome);
+    }
+    return CONSUMED;
+  }
+
+  private recordOf(from: number): number {
+    const { ports, adapters } = this.context;
+    return from < ports.length ? ports[from].record : adapters[from - ports.length].record;
+  }
+}
