@@ -5,6 +5,7 @@ import { newerQemu, type Qemu, systemQemu } from '../../qemu/qemu.ts';
 import { Site } from '../../qemu/site.ts';
 import { Stream } from '../../qemu/stream.ts';
 import { randomData, sendData } from '../../qemu/transfer.ts';
+import type { Vm } from '../../qemu/vm.ts';
 import { until } from '../../qemu/wait.ts';
 import { LONG } from '../support/random.ts';
 import { balanced } from './books.ts';
@@ -16,6 +17,8 @@ const STEPS = LONG
   ? Array.from({ length: 40 }, (_, i) => 1 + ((i * 3 + 1) % PAIRS))
   : [4, 1, 3, 2, 4];
 const MEGABYTES = 5;
+/** Of a flow of its own, in 64 KiB. */
+const PIECES = LONG ? 48 : 12;
 
 queues('several queue pairs', ['guests'], systemQemu());
 if (LONG) queues('several queue pairs, newer QEMU', ['guests', 'newerQemu'], newerQemu());
@@ -87,6 +90,27 @@ function queues(title: string, needs: Need[], qemu: Qemu | undefined): void {
       expect(await wide.ok('dmesg')).not.toMatch(/is not a head|BUG:|Oops|hw csum|WATCHDOG/);
     });
 
+    phase('a flow stays on one pair, and in order', async () => {
+      const wide = site.vm('wide');
+      const narrow = site.vm('narrow');
+      await wide.ok(`ethtool -L eth0 combined ${PAIRS}`);
+      await enabledIs(PAIRS);
+      const outOfOrder = [await segmentsOutOfOrder(wide), await segmentsOutOfOrder(narrow)];
+      const before = await packetsOf(wide, 'rx');
+      const into = await Stream.begin(narrow, 'wide');
+      await into.flows(PIECES);
+      await into.end();
+      const grown = (await packetsOf(wide, 'rx')).map((count, pair) => count - before[pair]!);
+      const [most, ...others] = grown.sort((a, b) => b - a);
+      expect(most).toBeGreaterThan(PIECES);
+      // Address resolution may go another way.
+      expect(others.reduce((sum, count) => sum + count, 0)).toBeLessThan(8);
+      const out = await Stream.begin(wide, 'narrow');
+      await out.flows(PIECES);
+      await out.end();
+      expect([await segmentsOutOfOrder(wide), await segmentsOutOfOrder(narrow)]).toEqual(outOfOrder);
+    });
+
     phase('with all pairs, every output ring of the guest carries datagrams', async () => {
       const wide = site.vm('wide');
       await wide.ok(`ethtool -L eth0 combined ${PAIRS}`);
@@ -94,15 +118,32 @@ function queues(title: string, needs: Need[], qemu: Qemu | undefined): void {
       const send = 'for i in 1 2 3 4 5 6 7 8; do wget -q -O /dev/null http://narrow/ & done; wait';
       await until('all rings to be used', 60_000, async () => {
         await wide.ok(send, 60);
-        const text = await wide.ok('ethtool -S eth0');
-        const counts = [...text.matchAll(/tx_queue_\d+_packets: (\d+)/g)].map((m) => Number(m[1]));
-        expect(counts).toHaveLength(PAIRS);
+        const counts = await packetsOf(wide, 'tx');
         const sum = counts.reduce((all, count) => all + count, 0);
         // And the base took what the rings sent, no more and no less.
         const { output } = await site.daemon.vm('wide');
         return counts.every((count) => count > 0) && output.datagrams === sum;
       });
     });
+
+    /** The driver's count of each of its receive or transmit queues. */
+    async function packetsOf(vm: Vm, kind: 'rx' | 'tx'): Promise<number[]> {
+      const text = await vm.ok('ethtool -S eth0');
+      const counts = text.matchAll(new RegExp(`${kind}_queue_\\d+_packets: (\\d+)`, 'g'));
+      const packets = [...counts].map((match) => Number(match[1]));
+      expect(packets).toHaveLength(PAIRS);
+      return packets;
+    }
+
+    /** TCP segments that came to a guest before others which had been sent earlier. */
+    async function segmentsOutOfOrder(vm: Vm): Promise<number> {
+      const [names = [], values = []] = (await vm.ok('grep ^TcpExt: /proc/net/netstat'))
+        .split('\n')
+        .map((line) => line.trim().split(' '));
+      const at = names.indexOf('TCPOFOQueue');
+      expect(at).toBeGreaterThan(0);
+      return Number(values[at]);
+    }
 
     async function enabledIs(pairs: number): Promise<void> {
       await until(`${pairs} pairs to be enabled`, 20_000, async () => {
