@@ -45,6 +45,8 @@ export class PackedQueue extends DriverQueue {
   /** Position of the next descriptor to make available, and its wrap bit. */
   position = 0;
   wrap = 1;
+  /** Told where each used descriptor that is taken stands. */
+  whenUsed: ((position: number) => void) | null = null;
   /** Position of the next used descriptor. */
   #usedPosition = 0;
   #usedWrap = 1;
@@ -249,12 +251,11 @@ export class PackedQueue extends DriverQueue {
     const flags = word >>> 16;
     const bits = PACKED.avail | PACKED.used;
     if ((flags & bits) !== (wrap === 1 ? bits : 0)) return null;
-    if ((flags & ~(bits | DESC.write)) !== 0) throw new Error(`used flags 0x${flags.toString(16)}`);
-    const length = this.memory.bytes(this.descriptorsAt + 16 * position + 8, 4).readUInt32LE(0);
-    // The length counts only with WRITE (2.8.6): what the device says must agree.
-    if (((flags & DESC.write) !== 0) !== length > 0) {
-      throw new Error(`used length ${length} with flags 0x${flags.toString(16)}`);
-    }
+    // The length counts only with WRITE; the other flags mean nothing here (2.8.6).
+    const length =
+      (flags & DESC.write) === 0
+        ? 0
+        : this.memory.bytes(this.descriptorsAt + 16 * position + 8, 4).readUInt32LE(0);
     return { id: word & 0xffff, length };
   }
 
@@ -262,6 +263,7 @@ export class PackedQueue extends DriverQueue {
     const element =
       this.batchEnd === null ? this.#usedAt(this.#usedPosition, this.#usedWrap) : this.batchEnd;
     if (element === null) return null;
+    if (this.batchEnd === null) this.whenUsed?.(this.#usedPosition);
     const used = this.inOrder
       ? this.takeInOrder(() => element)
       : { chain: this.takeById(element.id), length: element.length };

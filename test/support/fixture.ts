@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import { BASE_IP, type Daemon, type DaemonConfig } from './daemon.ts';
 import { EchoFlow } from './echo-flow.ts';
 import { Flow } from './flow.ts';
+import { BOTH_FORMATS } from './formats.ts';
 import { Lan, NO_LAN } from './lan.ts';
 import { parse } from './packets.ts';
 import { A, B, C, type Host, THREE_VMS, udpFrame } from './traffic.ts';
@@ -85,7 +86,8 @@ export class Fixture {
     );
     try {
       fixture.b = await fixture.world.vm('b');
-      fixture.c = await fixture.world.vm('c');
+      // Where packed rings are offered one of the victims has them.
+      fixture.c = await fixture.world.vm('c', { packed: config === BOTH_FORMATS });
       fixture.flow = new Flow(fixture.b, B, fixture.c, C);
       if (lan !== null) await fixture.#reachLan();
     } catch (error) {

@@ -14,6 +14,13 @@ const VARIANTS: [string, VmOptions][] = [
   ['in order', { features: LINUX_FEATURES | FEATURE.IN_ORDER }],
   ['by a memory table', { protocolFeatures: 1n << 3n }],
   ['legacy, 10-byte header', { features: 0n }],
+  ['packed rings', { packed: true }],
+  [
+    'packed rings, no event offsets',
+    { packed: true, features: LINUX_FEATURES & ~FEATURE.EVENT_IDX },
+  ],
+  ['packed rings, in order', { packed: true, features: LINUX_FEATURES | FEATURE.IN_ORDER }],
+  ['packed rings of 100 descriptors', { packed: true, queueSize: 100 }],
 ];
 
 describe.skipIf(TESTPMD === null)('the front-end drives DPDK (needs dpdk-testpmd)', () => {
@@ -42,7 +49,8 @@ describe.skipIf(TESTPMD === null)('the front-end drives DPDK (needs dpdk-testpmd
         }
         await a.untilSent();
         const base = await a.stopRing(1);
-        expect(base).toBe(a.transmitQueue().next);
+        // of a packed ring DPDK answers the available half only
+        expect(base & 0xffff).toBe(a.transmitQueue().nextBase & 0xffff);
         await a.startRing(1, base);
         const last = random.bytes(100);
         await a.send(last);

@@ -1,9 +1,11 @@
 /**
  * Live migration: while the log is on, every page of guest memory that the base writes is marked: data, headers, used rings and avail
- * events. Memory is compared page by page.
+ * events; of packed rings used descriptors and the device event area. Memory is compared page by page.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { DirtyLogArea } from '../support/dirty-log.ts';
+import { asPacked } from '../support/driver-packed.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { parse } from '../support/packets.ts';
 import { FEATURE } from '../support/protocol.ts';
 import { seeded } from '../support/random.ts';
@@ -20,22 +22,23 @@ const GUESTS: Record<string, VmOptions> = {
   'single buffers': { features: LINUX_FEATURES & ~FEATURE.MRG_RXBUF },
   'small mergeable buffers': { receiveBytes: 256 },
   'buffers over several descriptors': { receiveLayout: [12, 700, 1000], receiveBytes: 3000 },
+  'rings of four pages of descriptors': { queueSize: 1024 },
   IN_ORDER: { features: LINUX_FEATURES | FEATURE.IN_ORDER },
 };
 
-describe('dirty log', () => {
-  let world: World;
-  let log: DirtyLogArea | undefined;
-  beforeAll(async () => {
-    world = await World.start();
-  });
-  afterEach(async () => {
-    await world.release();
-    log?.close();
-    log = undefined;
-  });
-  afterAll(() => world?.close());
+let world: World;
+let log: DirtyLogArea | undefined;
+beforeAll(async () => {
+  world = await World.start(BOTH_FORMATS);
+});
+afterEach(async () => {
+  await world.release();
+  log?.close();
+  log = undefined;
+});
+afterAll(() => world?.close());
 
+describe.each(FORMATS)('dirty log: $format', ({ packed }) => {
   /** QEMU's order: the log, LOG_ALL, the rings' addresses with the log flag. */
   async function begin(a: Vm): Promise<DirtyLogArea> {
     log = new DirtyLogArea(16 << 20);
@@ -49,7 +52,7 @@ describe('dirty log', () => {
         descriptors: a.memory.userAddress(queue.descriptorsAt),
         available: a.memory.userAddress(queue.availableAt),
         used: a.memory.userAddress(queue.usedAt),
-        log: BigInt(queue.usedAt),
+        log: BigInt(packed ? queue.descriptorsAt : queue.usedAt),
       });
       expect(answer).toBe(0n);
     }
@@ -67,7 +70,7 @@ describe('dirty log', () => {
     for (const queue of a.queues) {
       for (const [at, length] of [
         [queue.descriptorsAt, 16 * queue.size],
-        [queue.availableAt, 6 + 2 * queue.size],
+        [queue.availableAt, queue.ringBytes.available],
       ]) {
         for (let page = at; page < at + length; page += PAGE) own.add(page);
       }
@@ -86,14 +89,33 @@ describe('dirty log', () => {
     return pages;
   }
 
+  /** Pages with used descriptors of packed rings, which the driver writes as well; taken since the last call. */
+  function givenBack(a: Vm): () => Set<number> {
+    let pages = new Set<number>();
+    for (const queue of a.queues) {
+      if (queue.format !== 'packed') continue;
+      asPacked(queue).whenUsed = (position) => {
+        const at = queue.descriptorsAt + 16 * position;
+        pages.add(at - (at % PAGE));
+      };
+    }
+    return () => {
+      const taken = pages;
+      pages = new Set();
+      return taken;
+    };
+  }
+
   for (const [name, options] of Object.entries(GUESTS)) {
     test(`every page that was written is marked: ${name}`, async () => {
       const random = seeded();
-      const a = await world.vm('a', options);
-      const b = await world.vm('b');
+      const a = await world.vm('a', { ...options, packed });
+      const b = await world.vm('b', { packed });
       const pages = await begin(a);
-      for (let round = 0; round < 10; round++) {
+      const used = givenBack(a);
+      for (let round = 0; round < (packed ? 5 : 10); round++) {
         pages.clear();
+        used();
         const before = snapshot(a);
         for (let i = 0; i < 20; i++) {
           await b.send(udpFrame(B, A.ip, random.bytes(random.between(0, 1400))));
@@ -103,7 +125,7 @@ describe('dirty log', () => {
         }
         await a.untilSent();
         await a.frontEnd.getFeatures(); // between two turns
-        for (const address of changed(a, before)) {
+        for (const address of [...changed(a, before), ...used()]) {
           expect(pages.marked(address), `page 0x${address.toString(16)} of round ${round}`).toBe(
             true,
           );
@@ -115,8 +137,8 @@ describe('dirty log', () => {
 
   test('large datagrams over many buffers', async () => {
     const random = seeded();
-    const a = await world.vm('a');
-    const b = await world.vm('b', { transmitBytes: 4096 });
+    const a = await world.vm('a', { packed });
+    const b = await world.vm('b', { packed, transmitBytes: 4096 });
     const pages = await begin(a);
     const before = snapshot(a);
     for (let i = 0; i < 5; i++) {
@@ -136,8 +158,8 @@ describe('dirty log', () => {
   });
 
   test('the log grows: the new one is used after the answer, the old one is let go', async () => {
-    const a = await world.vm('a');
-    const b = await world.vm('b');
+    const a = await world.vm('a', { packed });
+    const b = await world.vm('b', { packed });
     const old = await begin(a);
     const bigger = new DirtyLogArea(64 << 20);
     try {
@@ -158,8 +180,8 @@ describe('dirty log', () => {
   });
 
   test('without LOG_ALL nothing is marked; the migration was cancelled', async () => {
-    const a = await world.vm('a');
-    const b = await world.vm('b');
+    const a = await world.vm('a', { packed });
+    const b = await world.vm('b', { packed });
     const pages = await begin(a);
     await a.frontEnd.setFeatures(a.features);
     for (const index of [0, 1]) await a.setAddress(index);
@@ -176,8 +198,8 @@ describe('dirty log', () => {
   });
 
   test('GET_VRING_BASE, then nothing is written and nothing is missing in the log', async () => {
-    const a = await world.vm('a');
-    const b = await world.vm('b');
+    const a = await world.vm('a', { packed });
+    const b = await world.vm('b', { packed });
     const pages = await begin(a);
     const before = snapshot(a);
     for (let i = 0; i < 30; i++) b.trySend(udpFrame(B, A.ip, Buffer.alloc(800, i)));
