@@ -5,7 +5,7 @@
  * memory: what doesn't fit is dropped and counted (`logDropped` in the status, `basewire_log_dropped_total`).
  * What a guest or front-end can cause is limited per VM and adapter besides (LogLimiter).
  */
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { constants, fstatSync, openSync } from 'node:fs';
 import pino, { type Logger } from 'pino';
 import { VERSION } from './version.ts';
 
@@ -103,15 +103,6 @@ function reopenNonBlocking(fd: number): number {
     );
   } catch {
     return -1;
-  }
-}
-
-/** Frees a descriptor that is not worth an error. */
-export function closeQuietly(fd: number): void {
-  try {
-    closeSync(fd);
-  } catch {
-    // Already closed.
   }
 }
 

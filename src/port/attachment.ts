@@ -101,10 +101,12 @@ export class Attachment {
     this.guestTso4 = this.guestCsum && has(features, FEATURE.GUEST_TSO4);
     this.guestEcn = has(features, FEATURE.GUEST_ECN);
     for (const ring of this.rings) this.applyFeatures(ring);
-    if (!has(features, FEATURE.PROTOCOL_FEATURES)) {
-      this.ringsStartEnabled = true;
-      for (const ring of this.rings) ring.enabled = true;
+    // Said anew, it may be said otherwise: then rings wait for their SET_VRING_ENABLE again, or don't.
+    const startEnabled = !has(features, FEATURE.PROTOCOL_FEATURES);
+    if (startEnabled || this.ringsStartEnabled) {
+      for (const ring of this.rings) ring.enabled = startEnabled;
     }
+    this.ringsStartEnabled = startEnabled;
     this.refresh();
   }
 

@@ -1,0 +1,46 @@
+/** Rings and the features that decide whether they start enabled (vhost-user.rst, "Ring states"). */
+import { describe, expect, test } from 'vitest';
+import { native } from '../../src/native.ts';
+import { Attachment } from '../../src/port/attachment.ts';
+import { bitsOf, FEATURE } from '../../src/virtio/features.ts';
+
+const WITH = bitsOf([FEATURE.VERSION_1, FEATURE.PROTOCOL_FEATURES]);
+const WITHOUT = bitsOf([FEATURE.VERSION_1]);
+
+const enabled = (attachment: Attachment): boolean[] => attachment.rings.map((ring) => ring.enabled);
+
+describe('rings start', () => {
+  test('disabled with PROTOCOL_FEATURES, enabled without, whether they were spoken of before or not', () => {
+    for (const [features, expected] of [
+      [WITH, false],
+      [WITHOUT, true],
+    ] as const) {
+      const attachment = new Attachment(native);
+      attachment.ring(0);
+      attachment.setFeatures(features);
+      attachment.ring(1);
+      expect(enabled(attachment)).toEqual([expected, expected]);
+    }
+  });
+
+  test('as the features say that were set last', () => {
+    const attachment = new Attachment(native);
+    attachment.setFeatures(WITHOUT);
+    attachment.ring(0);
+    attachment.setFeatures(WITH);
+    attachment.ring(1);
+    expect(enabled(attachment)).toEqual([false, false]);
+    attachment.setFeatures(WITHOUT);
+    attachment.ring(2);
+    expect(enabled(attachment)).toEqual([true, true, true]);
+  });
+
+  test('and what SET_VRING_ENABLE said stays when the same features are set again', () => {
+    const attachment = new Attachment(native);
+    attachment.setFeatures(WITH);
+    attachment.ring(1);
+    attachment.rings[0].enabled = true;
+    attachment.setFeatures({ ...WITH, low: WITH.low | (1 << FEATURE.LOG_ALL) });
+    expect(enabled(attachment)).toEqual([true, false]);
+  });
+});
