@@ -88,10 +88,10 @@ export class PackedQueue {
     this.ringAddress = ring.region.guest + ring.offset;
     this.eventAddress = device.region.guest + device.offset;
     this.usedLogged = address.logged;
-    this.armed = false;
     this.broken = '';
     this.mapped = true;
     this.everMapped = true;
+    this.beginQuiet();
     return '';
   }
 
@@ -195,6 +195,12 @@ export class PackedQueue {
     }
     const wrap = position >= this.nextAvail ? this.availWrap : this.availWrap ^ 1;
     return PackedQueue.isAvailable(Atomics.load(this.descriptors, position * 4 + 3), wrap);
+  }
+
+  /** A ring that starts is looked at without being asked: as in `SplitQueue`. */
+  private beginQuiet(): void {
+    this.armed = true;
+    this.disarm();
   }
 
   disarm(): void {

@@ -117,11 +117,11 @@ export class SplitQueue {
     this.shownUsed = this.nextUsed;
     this.usedLogged = address.logged;
     this.usedAddress = address.log;
-    this.armed = false;
     this.ready = 0;
     this.broken = '';
     this.mapped = true;
     this.everMapped = true;
+    this.beginQuiet();
     return '';
   }
 
@@ -218,6 +218,15 @@ export class SplitQueue {
       }
     }
     return Atomics.load(this.avail, IDX) !== position;
+  }
+
+  /**
+   * A ring that starts is looked at without being asked, and its driver must see that: flags are 0 (notify) to begin with, and an
+   * input ring would stay so for ever, with a system call of a DPDK driver or a trap of a guest for each refill.
+   */
+  private beginQuiet(): void {
+    this.armed = true;
+    this.disarm();
   }
 
   /** Notifications are not needed: we look by ourselves. With EVENT_IDX, leaving the event behind is enough. */

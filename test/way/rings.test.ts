@@ -65,6 +65,20 @@ describe.each(FORMATS)('rings: $format', ({ packed }) => {
     }
   });
 
+  test('an input ring with room asks for no kicks: a driver without EVENT_IDX refills it in silence', async () => {
+    const features = LINUX_FEATURES & ~FEATURE.EVENT_IDX;
+    a = await world.vm('a', { packed, features });
+    b = await world.vm('b', { packed, features });
+    await pass(0);
+    const input = b.receiveQueue();
+    const before = input.kicks;
+    for (let i = 1; i <= 300; i++) {
+      await pass(i); // whose buffer is offered again
+      b.fillReceive();
+    }
+    expect(input.kicks - before, 'refills that kicked').toBe(0);
+  });
+
   test('GET_VRING_BASE answers with the next available entry, and the ring goes on from there', async () => {
     await start();
     for (let round = 0; round < 20; round++) {
