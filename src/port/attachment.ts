@@ -115,6 +115,7 @@ export class Attachment {
     const packed = has(this.features, FEATURE.RING_PACKED);
     if (!ring.started && packed !== (ring.queue.format === 'packed')) {
       ring.queue = packed ? new PackedQueue() : new SplitQueue();
+      ring.base = ring.queue.base; // a packed ring begins with its wrap bits set (§2.8.1)
     }
     ring.queue.eventIndex = has(this.features, FEATURE.EVENT_IDX);
     ring.queue.indirect = has(this.features, FEATURE.INDIRECT_DESC);

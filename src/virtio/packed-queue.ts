@@ -39,6 +39,8 @@ export class PackedQueue {
   eventIndex = false;
   indirect = false;
   armed = false;
+  /** What it was asked then. */
+  private armedWord = 0;
   broken = '';
   mapped = false;
   stranded = false;
@@ -184,16 +186,17 @@ export class PackedQueue {
 
   /** Asks to be notified of what the driver makes available from `position` on; true when something is there already. */
   arm(position: number): boolean {
-    if (!this.armed) {
+    const wrap = position >= this.nextAvail ? this.availWrap : this.availWrap ^ 1;
+    const word = this.eventIndex
+      ? position | (wrap << 15) | (EVENT_DESCRIPTOR << 16)
+      : EVENT_ENABLE << 16;
+    // An input ring may be armed a second time without having been disarmed: then at another place.
+    if (!this.armed || this.armedWord !== word) {
       this.armed = true;
-      const wrap = position >= this.nextAvail ? this.availWrap : this.availWrap ^ 1;
-      const word = this.eventIndex
-        ? position | (wrap << 15) | (EVENT_DESCRIPTOR << 16)
-        : EVENT_ENABLE << 16;
+      this.armedWord = word;
       Atomics.store(this.deviceEvent, 0, word);
       if (this.usedLogged && this.log !== null) this.log.mark(this.eventAddress, 4);
     }
-    const wrap = position >= this.nextAvail ? this.availWrap : this.availWrap ^ 1;
     return PackedQueue.isAvailable(Atomics.load(this.descriptors, position * 4 + 3), wrap);
   }
 

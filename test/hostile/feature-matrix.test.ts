@@ -1,6 +1,7 @@
 /** Ranked case 10: every chain lie under many sets of features and ring sizes has the same result. */
 import { describe, test } from 'vitest';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { FEATURE } from '../support/protocol.ts';
 import { LONG } from '../support/random.ts';
 import { LINUX_FEATURES } from '../support/vm.ts';
@@ -17,15 +18,19 @@ const SETS: Record<string, bigint> = {
   IN_ORDER: LINUX_FEATURES | FEATURE.IN_ORDER,
 };
 const SIZES = LONG ? [64, 256, 1024] : [64, 1024];
+/** Packed ones may have any. */
+const PACKED_SIZES = LONG ? [64, 100, 256, 1024] : [100];
 
-describe('every lie under every set of features', () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
+describe.each(FORMATS)('every lie under every set of features: $format', ({ packed }) => {
   for (const [name, features] of Object.entries(SETS)) {
-    for (const queueSize of SIZES) {
+    if (packed && (features & FEATURE.VERSION_1) === 0n) continue; // which packed rings need
+    for (const queueSize of packed ? PACKED_SIZES : SIZES) {
       test(`${name}, rings of ${queueSize}`, async () => {
         const a = await fixture().attacker({
           features,
+          packed,
           queueSize,
           receiveBuffers: 16,
           memory: {

@@ -4,6 +4,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest';
 import { native } from '../../src/native.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { FEATURE } from '../support/protocol.ts';
 import { LONG, type Random, seeded } from '../support/random.ts';
 import { A, B, type Host, udpFrame } from '../support/traffic.ts';
@@ -11,7 +12,7 @@ import { pause } from '../support/until.ts';
 import { LINUX_FEATURES, type Vm, type VmOptions } from '../support/vm.ts';
 import { World } from '../support/world.ts';
 
-const ROUNDS = LONG ? 200_000 : 1500;
+const ROUNDS = LONG ? 200_000 : 1000;
 const DEADLINE = 10_000_000; // microseconds
 
 const GUESTS: Record<string, VmOptions> = {
@@ -21,14 +22,14 @@ const GUESTS: Record<string, VmOptions> = {
   'one input buffer at a time': { receiveBuffers: 1 },
 };
 
-describe('no wake-up is lost', () => {
-  let world: World;
-  beforeAll(async () => {
-    world = await World.start();
-  });
-  afterEach(() => world.release());
-  afterAll(() => world?.close());
+let world: World;
+beforeAll(async () => {
+  world = await World.start(BOTH_FORMATS);
+});
+afterEach(() => world.release());
+afterAll(() => world?.close());
 
+describe.each(FORMATS)('no wake-up is lost: $format', ({ packed }) => {
   /** Sleeps on the call descriptor as a guest sleeps on its interrupt: looks at the ring only before sleeping and after waking. */
   function sleepUntilReceived(vm: Vm, what: string): void {
     const queue = vm.receiveQueue();
@@ -59,8 +60,8 @@ describe('no wake-up is lost', () => {
   for (const [name, options] of Object.entries(GUESTS)) {
     test(`ping-pong: ${name}`, { timeout: LONG ? 600_000 : 60_000 }, async () => {
       const random = seeded();
-      const a = await world.vm('a', options);
-      const b = await world.vm('b', options);
+      const a = await world.vm('a', { ...options, packed });
+      const b = await world.vm('b', { ...options, packed });
       const shot = (from: Host, to: Host) => udpFrame(from, to.ip, Buffer.from('ping'));
       const there = shot(A, B);
       const back = shot(B, A);

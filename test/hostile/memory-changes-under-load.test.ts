@@ -1,14 +1,15 @@
 /** Ranked case 20: rings are stopped and started, regions added and removed, while datagrams flow. */
 import { describe, expect, test } from 'vitest';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { A, B, udpFrame } from '../support/traffic.ts';
 import { until } from '../support/until.ts';
 
-describe('memory and rings change under load', () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
+describe.each(FORMATS)('memory and rings change under load: $format', ({ packed }) => {
   test('GET_VRING_BASE is exact, and no access follows the answer', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     const queue = a.transmitQueue();
     let sent = 0;
     let seen = 0;
@@ -41,7 +42,7 @@ describe('memory and rings change under load', () => {
   });
 
   test('regions come and go a hundred times', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     const region = a.memory.add({ guestAddress: 0x1_0000_0000, bytes: 0x10000 });
     for (let i = 0; i < 100; i++) {
       expect(await a.frontEnd.addRegion(region)).toBe(0n);

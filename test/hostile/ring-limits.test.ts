@@ -1,6 +1,7 @@
 /** Ranked case 14: ring numbers, sizes, addresses and indices out of range. Refused; a running ring is not altered. */
 import { describe, expect, test } from 'vitest';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { ConnectionClosed } from '../support/frontend.ts';
 import { REQUEST, u64, type VringAddress, vringAddress, vringState } from '../support/protocol.ts';
 import { until } from '../support/until.ts';
@@ -8,16 +9,16 @@ import type { Vm } from '../support/vm.ts';
 
 const INDICES = [254, 255, 0x100, 0xffff, 0x10000, 0x10001, 0x7fffffff, 0xffffffff];
 
-describe('ring limits', () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
+describe.each(FORMATS)('ring limits: $format', ({ packed }) => {
   async function refused(a: Vm, request: number, payload: Buffer, name: string): Promise<void> {
     const answer = await a.frontEnd.askNumber(request, payload, { needReply: true });
     expect(answer, name).not.toBe(0n);
   }
 
   test('a ring that does not exist', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     for (const index of INDICES) {
       for (const request of [
         REQUEST.SET_VRING_NUM,
@@ -43,7 +44,7 @@ describe('ring limits', () => {
 
   test('GET_VRING_BASE of a ring that does not exist', async () => {
     for (const index of [255, 0x10000, 0xffffffff]) {
-      const a = await fixture().attacker();
+      const a = await fixture().attacker({ packed });
       try {
         // there is no way to refuse in its answer: any answer or a closed connection will do
         await a.frontEnd.ask(REQUEST.GET_VRING_BASE, vringState(index, 0));
@@ -53,13 +54,14 @@ describe('ring limits', () => {
       }
       a.close();
     }
-    await fixture().goodPasses(await fixture().attacker());
+    await fixture().goodPasses(await fixture().attacker({ packed }));
   });
 
-  test('sizes that are no power of two, 0, or above 32768', async () => {
-    const a = await fixture().attacker();
+  test(`sizes: 0, above 32768${packed ? '' : ', no power of two'}`, async () => {
+    const odd = packed ? [] : [3, 255, 257];
+    const a = await fixture().attacker({ packed });
     for (const index of [0, 1, 2]) {
-      for (const size of [0, 3, 255, 257, 32769, 65536, 0x80000000, 0xffffffff]) {
+      for (const size of [0, ...odd, 32769, 65536, 0x80000000, 0xffffffff]) {
         await refused(a, REQUEST.SET_VRING_NUM, vringState(index, size), `size ${size}`);
       }
     }
@@ -67,7 +69,7 @@ describe('ring limits', () => {
   });
 
   test('a running ring keeps its size and place', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     await fixture().goodPasses(a);
     // whether refused or not: the ring must go on as it is
     await a.frontEnd.setVringNumber(1, 64);
@@ -75,14 +77,29 @@ describe('ring limits', () => {
     for (let i = 0; i < 300; i++) await fixture().goodPasses(a);
   });
 
-  test('a base beyond 65535', async () => {
-    const a = await fixture().attacker();
-    for (const base of [65536, 0xffffffff]) {
-      const answer = await a.frontEnd.setVringBase(2, base);
-      expect(answer, `${base}`).not.toBe(0n);
-    }
-    await fixture().goodPasses(a);
-  });
+  if (packed) {
+    test('a base outside the ring: it does not start', async () => {
+      const a = await fixture().attacker({ packed });
+      await fixture().goodPasses(a);
+      const good = await a.stopRing(1);
+      for (const base of [256, 0x7fff, 0x8100, 0xffffffff]) {
+        await expect(a.startRing(1, base), `${base}`).rejects.toThrow('ring 1');
+        await fixture().daemon.untilState('a', 'broken');
+        await a.stopRing(1);
+      }
+      await a.startRing(1, good);
+      await fixture().goodPasses(a);
+    });
+  } else {
+    test('a base beyond 65535', async () => {
+      const a = await fixture().attacker({ packed });
+      for (const base of [65536, 0xffffffff]) {
+        const answer = await a.frontEnd.setVringBase(2, base);
+        expect(answer, `${base}`).not.toBe(0n);
+      }
+      await fixture().goodPasses(a);
+    });
+  }
 
   const PLACES: [string, (a: Vm, good: VringAddress) => Partial<VringAddress>][] = [
     ['descriptors not at 16', (_, good) => ({ descriptors: good.descriptors + 8n })],
@@ -96,13 +113,22 @@ describe('ring limits', () => {
       (a) => ({ descriptors: BigInt(a.transmitQueue().descriptorsAt) }),
     ],
     ['the last descriptor outside', (a) => ({ descriptors: endOf(a) - 256n * 16n + 16n })],
-    ['the last used entry outside', (a) => ({ used: endOf(a) - 256n * 8n })],
-    ['the last available entry outside', (a) => ({ available: endOf(a) - 256n * 2n })],
   ];
+  if (packed) {
+    PLACES.push(
+      ['the device event area outside', (a) => ({ used: endOf(a) })],
+      ['the driver event area outside', (a) => ({ available: endOf(a) })],
+    );
+  } else {
+    PLACES.push(
+      ['the last used entry outside', (a) => ({ used: endOf(a) - 256n * 8n })],
+      ['the last available entry outside', (a) => ({ available: endOf(a) - 256n * 2n })],
+    );
+  }
 
   for (const [name, lie] of PLACES) {
     test(`${name}: the ring does not start`, async () => {
-      const a = await fixture().attacker();
+      const a = await fixture().attacker({ packed });
       await fixture().goodPasses(a);
       const base = await a.stopRing(1);
       const queue = a.transmitQueue();
@@ -132,7 +158,7 @@ describe('ring limits', () => {
   }
 
   test('rings that lie over each other harm nobody', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     const base = await a.stopRing(1);
     const queue = a.transmitQueue();
     const place = a.memory.userAddress(queue.descriptorsAt);
@@ -153,7 +179,7 @@ describe('ring limits', () => {
   });
 
   test('log flags and addresses without LOG_ALL are of no consequence', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     const base = await a.stopRing(1);
     const queue = a.transmitQueue();
     await a.frontEnd.setVringNumber(1, queue.size);

@@ -1,14 +1,15 @@
 /** Ranked case 22: a receiver that takes nothing. What exceeds its backlog is dropped; the sender's other datagrams lose nothing. */
 import { describe, expect, test } from 'vitest';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { parse } from '../support/packets.ts';
 import { A, B, C, udpFrame } from '../support/traffic.ts';
 
-describe('a receiver stalls', () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
+describe.each(FORMATS)('a receiver stalls: $format', ({ packed }) => {
   test('b sends to a, who takes nothing, and to c, who gets everything', async () => {
-    const a = await fixture().attacker({ receiveBuffers: 8 });
+    const a = await fixture().attacker({ packed, receiveBuffers: 8 });
     const { b, c, flow, daemon } = fixture();
     const before = (await daemon.vm('b')).drops.inputFull;
     const count = 1200;
@@ -40,7 +41,7 @@ describe('a receiver stalls', () => {
   });
 
   test('a receiver without any buffers, and one that never kicks', async () => {
-    const a = await fixture().attacker({ receiveBuffers: 0 });
+    const a = await fixture().attacker({ packed, receiveBuffers: 0 });
     const { b, flow } = fixture();
     for (let i = 0; i < 800; i++) await b.send(udpFrame(B, A.ip, Buffer.alloc(1000)));
     await flow.advance();

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import {
   arp,
   BROADCAST,
@@ -18,9 +19,9 @@ import type { Vm } from '../support/vm.ts';
 
 const COUNT = 4000;
 
-describe('storms', () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
+describe('storms', () => {
   async function flood(a: Vm, frame: Buffer, count = COUNT): Promise<void> {
     for (let i = 0; i < count; ) {
       if (a.trySend(frame, { publish: i % 8 === 7 })) i++;
@@ -114,30 +115,32 @@ describe('storms', () => {
     await fixture().goodPasses(a);
   });
 
-  test('kicks without anything behind them', async () => {
-    const a = await fixture().attacker();
-    for (let i = 0; i < 50; i++) {
-      for (let k = 0; k < 400; k++) {
-        a.transmitQueue().kick();
-        a.receiveQueue().kick();
+  for (const { format, packed } of FORMATS) {
+    test(`kicks without anything behind them: ${format}`, async () => {
+      const a = await fixture().attacker({ packed });
+      for (let i = 0; i < 50; i++) {
+        for (let k = 0; k < 400; k++) {
+          a.transmitQueue().kick();
+          a.receiveQueue().kick();
+        }
+        await pause();
       }
-      await pause();
-    }
-    await fixture().goodPasses(a);
-  });
+      await fixture().goodPasses(a);
+    });
 
-  test('chains of two hundred descriptors of one byte', async () => {
-    const a = await fixture().attacker();
-    const layout = [...Array<number>(200).fill(1), 4000];
-    const frame = udpFrame(A, B.ip, Buffer.alloc(300));
-    let arrived = 0;
-    for (let i = 0; i < 300; i++) {
-      await a.send(frame, { layout });
-      if (i % 10 === 9) await fixture().flow.advance(1);
-    }
-    arrived = await beforeMarker(a);
-    expect(arrived).toBe(300);
-  });
+    test(`chains of two hundred descriptors of one byte: ${format}`, async () => {
+      const a = await fixture().attacker({ packed });
+      const layout = [...Array<number>(200).fill(1), 4000];
+      const frame = udpFrame(A, B.ip, Buffer.alloc(300));
+      let arrived = 0;
+      for (let i = 0; i < 300; i++) {
+        await a.send(frame, { layout });
+        if (i % 10 === 9) await fixture().flow.advance(1);
+      }
+      arrived = await beforeMarker(a);
+      expect(arrived).toBe(300);
+    });
+  }
 
   test('datagrams longer than the MTU without segmentation are refused, with an ICMP error', async () => {
     const a = await fixture().attacker({ transmitBytes: 4096 });

@@ -5,22 +5,24 @@
 import { describe, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { REQUEST } from '../support/protocol.ts';
 import { A, B, udpFrame } from '../support/traffic.ts';
 import { until } from '../support/until.ts';
 import { QEMU_PROTOCOL_FEATURES, type Vm } from '../support/vm.ts';
 
-const UNSEALABLE = { memory: { sealable: false } };
 const EPERM = -1;
 
-describe('guest memory is truncated', () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
-  async function closed(a: Vm, before: number): Promise<void> {
-    await a.frontEnd.untilClosed();
-    await fixture().daemon.untilCount('a', 'memoryFaults', before + 1);
-    await fixture().daemon.untilState('a', 'waiting');
-  }
+async function closed(a: Vm, before: number): Promise<void> {
+  await a.frontEnd.untilClosed();
+  await fixture().daemon.untilCount('a', 'memoryFaults', before + 1);
+  await fixture().daemon.untilState('a', 'waiting');
+}
+
+describe.each(FORMATS)('guest memory is truncated: $format', ({ packed }) => {
+  const UNSEALABLE = { memory: { sealable: false }, packed };
 
   test('to nothing, then a kick', async () => {
     const a = await fixture().attacker(UNSEALABLE);
@@ -69,7 +71,9 @@ describe('guest memory is truncated', () => {
       a.close();
     }
   });
+});
 
+describe('a file that could be truncated', () => {
   test('a sealable file has been sealed against it', async () => {
     const a = await fixture().attacker();
     // a region that only the base maps: our own mapping would have sealed it, too

@@ -4,6 +4,7 @@
  */
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { parse } from '../support/packets.ts';
 import { REQUEST } from '../support/protocol.ts';
 import { LONG } from '../support/random.ts';
@@ -39,14 +40,14 @@ interface Model {
   next: number;
 }
 
-describe('any order of steps', () => {
-  let world: World;
-  beforeAll(async () => {
-    world = await World.start();
-  });
-  afterEach(() => world.release());
-  afterAll(() => world?.close());
+let world: World;
+beforeAll(async () => {
+  world = await World.start(BOTH_FORMATS);
+});
+afterEach(() => world.release());
+afterAll(() => world?.close());
 
+describe.each(FORMATS)('any order of steps: $format', ({ packed }) => {
   function settle(model: Model): void {
     if (!model.started) return;
     if (model.enabled) model.expected.push(...model.pending);
@@ -119,6 +120,7 @@ describe('any order of steps', () => {
         async (steps) => {
           await world.daemon.untilState('a', 'waiting');
           const a = await world.connected('a', {
+            packed,
             queueSize: 64,
             memory: {
               regions: [
@@ -154,7 +156,7 @@ describe('any order of steps', () => {
           }
         },
       ),
-      { numRuns: LONG ? 3000 : 25, endOnFailure: true },
+      { numRuns: LONG ? 3000 : 15, endOnFailure: true },
     );
   });
 });
