@@ -14,6 +14,7 @@ import { type Cell, printRow, type Row, storeRow } from './lib/results.ts';
 import type { RowOptions, RowRunner } from './rows/row.ts';
 import { adapterRow } from './rows/adapter.ts';
 import { controlRow } from './rows/control.ts';
+import { fairnessRow } from './rows/fairness.ts';
 import { garbageRow } from './rows/garbage.ts';
 import { guestsRow } from './rows/guests.ts';
 import { idleRow } from './rows/idle.ts';
@@ -30,6 +31,7 @@ const ROWS: RowRunner[] = [
   controlRow,
   scaleRow,
   garbageRow,
+  fairnessRow,
 ];
 
 const RESULTS = join(PROJECT, 'bench/results.json');

@@ -2,7 +2,7 @@
  * The first stage: from the VMs' output buffers and the adapters' receive rings into base storage. Every ring has a budget, and
  * who comes first changes from turn to turn. Output buffers are given back right after the copies.
  */
-import { type Attachment, MAX_PAIRS, type Ring } from '../port/attachment.ts';
+import type { Attachment, Ring } from '../port/attachment.ts';
 import { type Budget, discardOutput, gatherOutput } from '../port/output.ts';
 import { discardPacked, gatherPacked } from '../port/packed-output.ts';
 import type { Port } from '../port/port.ts';
@@ -13,10 +13,16 @@ import { BROKEN } from '../virtio/split-queue.ts';
 import type { Attention } from './attention.ts';
 import type { TurnContext } from './context.ts';
 import type { Publish } from './publish.ts';
+import { Shares } from './shares.ts';
 
 /** Of base storage, for adapters that have something. */
 const KEPT_BYTES = 1 << 20;
 const KEPT_SLOTS = 1024;
+
+/** Which ports are meant. */
+const ALL = 0;
+const LIGHT = 1;
+const HEAVY = 2;
 
 export class Gather {
   private readonly context: TurnContext;
@@ -26,10 +32,11 @@ export class Gather {
   private readonly time: Float64Array;
   private readonly attention: Attention;
   private readonly publish: Publish;
-  /** A port's budget for each of its rings, by how many it has. */
-  private readonly budgets: Budget[];
+  private readonly shares: Shares;
   /** With whom the next gather begins, so that nobody is always last. */
   private first = 0;
+  /** Heavy ports had to wait in the last turn. */
+  private passedOver = false;
 
   constructor(context: TurnContext, attention: Attention, publish: Publish) {
     this.context = context;
@@ -39,44 +46,29 @@ export class Gather {
     this.time = context.router.time;
     this.attention = attention;
     this.publish = publish;
-    const { datagrams, descriptors, bytes } = context.budget;
-    this.budgets = Array.from({ length: MAX_PAIRS + 1 }, (_, rings) => {
-      const share = Math.max(1, rings);
-      return {
-        datagrams: Math.ceil(datagrams / share),
-        descriptors: Math.ceil(descriptors / share),
-        bytes: Math.ceil(bytes / share),
-      };
-    });
+    this.shares = new Shares(context.budget, this.cells, this.time);
   }
 
   /** Takes what is ready, within each ring's budget; how much was found. */
   run(): number {
-    const { copies, context, time } = this;
-    const { active } = this.attention;
+    const { copies, context, shares } = this;
+    const count = this.attention.active.length;
     copies.delivering = false;
-    let found = 0;
-    const count = active.length;
-    let index = count > 0 ? this.first++ % count : 0;
+    const first = count > 0 ? this.first++ % count : 0;
     // The LAN comes last, so that a neighbour's answer lets nothing overtake what waited for it; but VMs that fill base storage
     // must not keep it out.
     const lan = this.lanHasWork();
     if (lan) this.storage.keepBack(KEPT_BYTES, KEPT_SLOTS);
-    for (let left = count; left > 0; left--) {
-      const port = active[index];
-      const attachment = port.current;
-      if (attachment !== null) {
-        const taken = this.gatherPort(port, attachment);
-        if (taken > 0) {
-          port.lastWork = time[0];
-          found += taken;
-        }
-      }
-      if (++index === count) index = 0;
-    }
+    let found = 0;
+    if (shares.hurry) {
+      found = this.gatherPorts(first, LIGHT, true);
+      // What light ports brought does not wait for what heavy ones have, every other turn.
+      this.passedOver = found > 0 && !this.passedOver;
+      if (!this.passedOver) found += this.gatherPorts(first, HEAVY, true);
+    } else found = this.gatherPorts(first, ALL, false);
     if (lan) {
       this.storage.release();
-      found += this.gatherAdapters();
+      found += this.gatherAdapters(shares.lan());
     }
     if (found > 0) {
       copies.gather();
@@ -86,24 +78,47 @@ export class Gather {
     return found;
   }
 
+  /** From the active ports of a kind, beginning with the `first`th. */
+  private gatherPorts(first: number, kind: number, hurry: boolean): number {
+    const { shares, time } = this;
+    const { active } = this.attention;
+    const count = active.length;
+    let found = 0;
+    let index = first;
+    for (let left = count; left > 0; left--) {
+      const port = active[index];
+      const attachment = port.current;
+      if (attachment !== null && (kind === ALL || port.heavy === (kind === HEAVY))) {
+        const before = shares.bytes(port);
+        const taken = this.gatherPort(port, attachment, hurry);
+        if (taken > 0) {
+          port.lastWork = time[0];
+          found += taken;
+          shares.weigh(port, attachment, taken, before);
+        }
+      }
+      if (++index === count) index = 0;
+    }
+    return found;
+  }
+
   private lanHasWork(): boolean {
     for (const adapter of this.context.adapters) if (adapter.hasWork()) return true;
     return false;
   }
 
-  private gatherAdapters(): number {
-    const { adapters, budget } = this.context;
+  private gatherAdapters(budget: Budget): number {
     let found = 0;
-    for (const adapter of adapters) {
+    for (const adapter of this.context.adapters) {
       if (adapter.hasWork()) found += adapter.gather(budget.datagrams, budget.bytes);
     }
     return found;
   }
 
-  private gatherPort(port: Port, attachment: Attachment): number {
+  private gatherPort(port: Port, attachment: Attachment, hurry: boolean): number {
     const { outputs } = attachment;
     // One budget for the whole port, however many rings it has.
-    const budget = this.budgets[outputs.length];
+    const budget = this.shares.budget(port, outputs.length, hurry);
     let found = 0;
     for (let index = 0; index < outputs.length; index++) {
       const ring = outputs[index];
