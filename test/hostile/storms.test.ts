@@ -13,7 +13,7 @@ import {
   parse,
   udp,
 } from '../support/packets.ts';
-import { A, B, echoFrame, udpFrame } from '../support/traffic.ts';
+import { A, B, echoFrame, type Host, udpFrame } from '../support/traffic.ts';
 import { pause } from '../support/until.ts';
 import type { Vm } from '../support/vm.ts';
 
@@ -99,6 +99,41 @@ describe('storms', () => {
     const answers = (await fixture().daemon.vm('a')).input.datagrams - input;
     expect(answers).toBeLessThan(COUNT / 2);
     await fixture().goodPasses(a);
+  });
+
+  test('whose share is used up is the flooder’s own', async () => {
+    const a = await fixture().attacker();
+    const { b, c, flow } = fixture();
+    const arpFor = (host: Host) =>
+      ethernet(
+        { source: host.mac, destination: BROADCAST, type: ETHERTYPE.arp },
+        arp({ operation: 1, senderMac: host.mac, senderIp: host.ip, targetIp: BASE_IP }),
+      );
+    const broadcastFrom = (host: Host) => {
+      const fields = { source: host.ip, destination: '10.77.0.255' };
+      const datagram = udp({ ...fields, sourcePort: 1, destinationPort: 9 }, Buffer.alloc(20));
+      return ethernet(
+        { source: host.mac, destination: BROADCAST, type: ETHERTYPE.ipv4 },
+        ipv4({ ...fields, protocol: PROTOCOL.udp }, datagram),
+      );
+    };
+    const noRouteFrom = (host: Host) => udpFrame(host, '192.0.2.1', Buffer.alloc(30));
+
+    await flood(a, noRouteFrom(A));
+    await b.send(noRouteFrom(B));
+    expect(parse((await flow.other(b)).frame).icmp).toMatchObject({ type: 3 });
+
+    await flood(a, arpFor(A));
+    await b.send(arpFor(B));
+    expect(parse((await flow.other(b)).frame).arp).toMatchObject({ operation: 2 });
+
+    await flood(a, broadcastFrom(A));
+    await b.send(broadcastFrom(B));
+    for (;;) {
+      if (parse((await flow.other(c)).frame).ip?.source === B.ip) break;
+    }
+    await flow.advance();
+    flow.others(b).length = 0; // the flood's
   });
 
   test('source and destination the same, to itself', async () => {
