@@ -39,6 +39,8 @@ export interface AdapterContext {
   watcher: Pick<Watcher, 'watch' | 'change' | 'unwatch'>;
   /** Milliseconds of the monotonic clock whose time `tick` gets. */
   now(): Milliseconds;
+  /** A timer was set to that time: `tick` is to be called by then. */
+  due(time: Milliseconds): void;
   /** State, MAC, MTU or reason changed. */
   onChange(): void;
 }

@@ -135,6 +135,7 @@ export class LanArp {
       next = Math.min(next, Math.max(announcement.at, now + ANNOUNCE_PAUSE));
     }
     this.announceAt = this.announcements.size === 0 ? Number.POSITIVE_INFINITY : next;
+    this.context.due(this.announceAt);
     return this.announceAt;
   }
 

@@ -258,7 +258,9 @@ export class Neighbours {
 
   private until(entry: number, deadline: Milliseconds): void {
     this.table.deadlines[entry] = deadline;
-    if (deadline < this.sweepAt) this.sweepAt = deadline;
+    if (deadline >= this.sweepAt) return;
+    this.sweepAt = deadline;
+    this.context.due(deadline);
   }
 
   private forget(entry: number): void {

@@ -20,6 +20,7 @@ import { Chain } from '../virtio/chain.ts';
 import { PackedChain } from '../virtio/packed-chain.ts';
 import { dotted, keyOf } from '../wire/ipv4-address.ts';
 import { isGroup, isZero, parseMac } from '../wire/mac.ts';
+import { Deadline } from './deadline.ts';
 import { Outbox, BASE } from './outbox.ts';
 import type { BasePlan, FromWorker, ToWorker } from './plan.ts';
 import { Tracer } from './trace.ts';
@@ -41,6 +42,8 @@ const STATE_INTERVAL = 2000;
 export class Base {
   readonly watcher: Watcher;
   readonly turn: Turn;
+  /** When `tick` is to be called next. */
+  readonly deadline = new Deadline();
   readonly portControls: PortControl[];
   private readonly plan: BasePlan;
   private readonly native: Native;
@@ -110,8 +113,10 @@ export class Base {
       networks: this.networks,
       counters: this.counters,
       outbox: this.outbox,
-      control: (port, source, udpPort, payload) =>
-        this.control.receive(port.number, { key: source, udpPort }, payload),
+      control: (port, source, udpPort, payload) => {
+        this.control.receive(port.number, { key: source, udpPort }, payload);
+        this.deadline.by(clock());
+      },
     });
     this.tracer = new Tracer(storage, this.copies, this.ports, this.adapters, (id, datagrams) =>
       post({ kind: 'traced', id, datagrams }),
@@ -148,6 +153,7 @@ export class Base {
           turn: this.turn,
           post,
           now: clock,
+          due: (time) => this.deadline.by(time),
           announce: (mac) => this.announce(port, mac),
         }),
     );
@@ -201,6 +207,7 @@ export class Base {
   }
 
   receive(message: ToWorker): void {
+    this.deadline.by(this.clock());
     switch (message.kind) {
       case 'adapterOpened':
         if (this.adapters[message.adapter].attach(message)) this.control.opened(message.adapter);
@@ -250,6 +257,7 @@ export class Base {
       requestOpen: () => this.post({ kind: 'adapterOpen', adapter: index }),
       watcher: this.watcher,
       now: this.clock,
+      due: (time) => this.deadline.by(time),
       onChange: () => this.tellAdapter(index),
     });
     network.adapter = adapter;

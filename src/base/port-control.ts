@@ -23,6 +23,8 @@ export interface PortControlContext {
   turn: Turn;
   post(message: FromWorker): void;
   now(): number;
+  /** A timer was set to that time: `tick` is to be called by then. */
+  due(time: number): void;
   /** Tell the LAN where the VM is; `mac` where a request named it. */
   announce(mac: Uint8Array | null): void;
 }
@@ -33,6 +35,10 @@ const LOG_INTERVAL = 60_000; // milliseconds
 const TICK = 500;
 /** Milliseconds between two looks at a ring whose driver has no way to notify us. */
 const POLL = 1;
+/** Between two attempts to connect, in client mode, at least. */
+const CONNECT = 100;
+/** The main thread is shown a port at most so often: a front-end may change it with each message. */
+const TELL_INTERVAL = 20;
 
 export class PortControl implements SessionHost, ListenerHost {
   readonly port: Port;
@@ -42,7 +48,11 @@ export class PortControl implements SessionHost, ListenerHost {
   private logged = 0;
   private logFrom = 0;
   private suppressed = 0;
+  /** What the main thread was shown last, when it may be shown more, and whether there is more. */
   private told = '';
+  private tellAfter = Number.NEGATIVE_INFINITY;
+  private untold = false;
+  private toldMac = false;
 
   constructor(context: PortControlContext) {
     this.context = context;
@@ -61,14 +71,22 @@ export class PortControl implements SessionHost, ListenerHost {
   tick(now: number): number {
     for (const listener of this.listeners) listener.tick(now);
     for (const session of this.sessions.keys()) session.tick(now);
+    // The turn learns MACs, and tells nobody.
+    if (this.port.macKnown !== this.toldMac) this.tell();
+    if (this.untold && now >= this.tellAfter) this.show();
     if (now - this.logFrom >= LOG_INTERVAL && this.suppressed > 0)
       this.log('debug', 'log lines resume');
     if (this.unnotified) {
       this.context.turn.activate(this.port);
       return POLL;
     }
-    const connecting = this.listeners.some(({ plan }) => plan.mode === 'client');
-    return this.sessions.size === 0 ? (connecting ? 100 : Number.POSITIVE_INFINITY) : TICK;
+    const untilTold = this.untold ? this.tellAfter - now : Number.POSITIVE_INFINITY;
+    return Math.min(untilTold, this.sessions.size > 0 ? TICK : this.connectsAgain);
+  }
+
+  private get connectsAgain(): number {
+    const connects = this.listeners.some(({ plan }) => plan.mode === 'client');
+    return connects ? CONNECT : Number.POSITIVE_INFINITY;
   }
 
   /** An output ring came without a kick (vhost-user.rst: "polling should be used instead of waiting for the kick"). */
@@ -79,6 +97,7 @@ export class PortControl implements SessionHost, ListenerHost {
   close(): void {
     for (const session of this.sessions.keys()) session.close('the base ends');
     for (const listener of this.listeners) listener.close();
+    this.show();
   }
 
   /** A mapped file shrank: whoever shared it is closed. */
@@ -102,10 +121,10 @@ export class PortControl implements SessionHost, ListenerHost {
     const session = new Session(native, watcher, this, fd, offeredFeatures(network.plan.packed));
     counters.add(port.number, 'connects');
     this.sessions.set(session, listener);
-    if (port.attachments.length === 0 && port.vm.mac === null) port.forgetMac();
     port.attach(session.attachment);
     this.log('info', 'front-end connected', { ...session.peer });
     this.tell();
+    this.context.due(this.context.now() + TICK);
     return true;
   }
 
@@ -130,7 +149,9 @@ export class PortControl implements SessionHost, ListenerHost {
       port.lastWork = this.context.now();
     }
     if (before !== 'running' && port.state === 'running') this.context.announce(null);
+    this.forgetMac();
     this.tell();
+    if (this.unnotified) this.context.due(this.context.now() + POLL);
   }
 
   prefer(session: Session): void {
@@ -173,9 +194,19 @@ export class PortControl implements SessionHost, ListenerHost {
     port.detach(session.attachment);
     if (wasCurrent) turn.forget(port);
     port.lastError = reason;
+    this.forgetMac();
     this.log('info', `front-end disconnected: ${reason}`);
     this.tell();
     listener?.released();
+    this.context.due(this.context.now() + this.connectsAgain);
+  }
+
+  /** With no ring left the driver is gone, and with it a learned MAC: the next one may have another (docs/decisions/0010). */
+  private forgetMac(): void {
+    const { port } = this;
+    if (port.vm.mac !== null || !port.macKnown) return;
+    if (port.attachments.some(({ rings }) => rings.some(({ started }) => started))) return;
+    port.forgetMac();
   }
 
   /** One line per thing that happens to the port, and no more than LOG_LINES a minute whatever its peers do. */
@@ -200,9 +231,20 @@ export class PortControl implements SessionHost, ListenerHost {
     return this.context.now();
   }
 
-  /** Shows the main thread how the port stands, if that changed. */
+  /** The port may have changed: the main thread is shown how it stands, now or soon. */
   private tell(): void {
+    if (this.untold) return;
+    this.untold = true;
+    if (this.context.now() >= this.tellAfter) this.show();
+    else this.context.due(this.tellAfter);
+  }
+
+  /** Shows the main thread how the port stands, if that changed. */
+  private show(): void {
     const { port } = this.context;
+    this.untold = false;
+    this.tellAfter = this.context.now() + TELL_INTERVAL;
+    this.toldMac = port.macKnown;
     const attachment = port.current;
     let session: Session | undefined;
     for (const candidate of this.sessions.keys())

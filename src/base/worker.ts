@@ -42,12 +42,11 @@ function run(): void {
   }
   post({ kind: 'ready' });
 
-  const { turn, watcher } = base;
+  const { turn, watcher, deadline } = base;
   turn.attention.spin = plan.datapath.spinMicroseconds / 1000;
   const busyPolling = plan.datapath.poll === 'busy';
   let now = clock();
   let lastLook = now;
-  let tickAt = now;
   while (!stopping) {
     beat[BEAT.rounds]++;
     turn.time[0] = now;
@@ -56,17 +55,14 @@ function run(): void {
     turn.time[0] = now;
     if (!busyPolling) turn.attention.quieten();
     base.checkFaults();
-    if (now >= tickAt) {
-      const wait = base.tick(now);
-      tickAt = now + Math.max(wait, 1);
-    }
+    if (deadline.take(now)) deadline.by(now + Math.max(base.tick(now), 1));
     if (turn.busy || busyPolling) {
       if (now - lastLook < LOOK_INTERVAL) continue;
       watcher.wait(0);
       lastLook = now;
       continue;
     }
-    watcher.wait(Math.max(0, Math.ceil((tickAt - now) * 1000)), beat);
+    watcher.wait(deadline.left(now), beat);
     now = clock();
     lastLook = now;
   }

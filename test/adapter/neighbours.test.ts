@@ -21,6 +21,7 @@ function world() {
   const outbox = new Outbox();
   const asked: { key: number; unicast: boolean }[] = [];
   const clock = { now: 0 };
+  const dues: number[] = [];
   const context = {
     storage,
     counters,
@@ -28,6 +29,7 @@ function world() {
     port: ADAPTER,
     plan: { nextHop: '10.77.77.77' },
     now: () => clock.now,
+    due: (time: number) => dues.push(time),
   } as unknown as AdapterContext;
   const own = new Uint16Array(OWN.slice().buffer);
   const neighbours = new Neighbours(context, own, keyOf('10.77.255.255'), (key, macs) =>
@@ -39,6 +41,7 @@ function world() {
     outbox,
     asked,
     clock,
+    dues,
     storage,
     send(key: number, from = 0, size = 60): number {
       storage.clear();
@@ -111,6 +114,21 @@ describe('neighbours', () => {
     pass(1000);
     expect(send(key(9))).toBe(HELD);
     expect(asked.length).toBe(4);
+  });
+
+  it('says when it must be called again, as soon as that becomes earlier', () => {
+    const { send, dues, pass, learn, clock } = world();
+    send(key(1));
+    expect(dues).toEqual([1000]);
+    pass(300);
+    send(key(2));
+    expect(dues, 'it is called before').toEqual([1000]);
+    learn(key(1));
+    learn(key(2));
+    clock.now = 1000;
+    pass(10);
+    send(key(3));
+    expect(dues.at(-1)).toBe(2010);
   });
 
   it('learns nothing it did not ask for', () => {

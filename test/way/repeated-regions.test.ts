@@ -27,7 +27,8 @@ describe('repeated requests about memory', () => {
     const descriptors = world.daemon.descriptors().length;
     for (let pair = 0; pair < 4; pair++) expect(await a.frontEnd.addRegion(region)).toBe(0n);
     expect(world.daemon.guestMappings().length).toBe(before + 1);
-    expect(world.daemon.descriptors().length).toBe(descriptors);
+    // Not more: a connection of the admin interface may have ended meanwhile.
+    expect(world.daemon.descriptors().length).toBeLessThanOrEqual(descriptors);
     await works(a, b);
     for (let pair = 0; pair < 4; pair++) expect(await a.frontEnd.removeRegion(region)).toBe(0n);
     expect(world.daemon.guestMappings().length).toBe(before);

@@ -138,6 +138,7 @@ export class Bench {
       now: () => this.now(),
       log: (level, message) => this.log.push(`${level}: ${message}`),
       requestOpen: () => setImmediate(() => this.openSocket()),
+      due: () => {},
       onChange: () => {},
     });
     this.links = new LinkWatch(native, this.watcher, [this.adapter]);

@@ -1,0 +1,140 @@
+/**
+ * What the main thread is told of a port, by a real base in this thread with a clock of the test's: enough, in time, and never so much
+ * that a front-end could keep the main thread busy.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { Base } from '../../src/base/base.ts';
+import type { BasePlan, FromWorker, VmDetail } from '../../src/base/plan.ts';
+import { Counters } from '../../src/counters.ts';
+import { native } from '../../src/native.ts';
+import { encodeMessage, FrontEnd } from '../support/frontend.ts';
+import { FEATURE, REQUEST, u64, vringState } from '../support/protocol.ts';
+
+const MESSAGES = 2000;
+
+let folder: string;
+let path: string;
+let base: Base;
+let frontEnd: FrontEnd;
+let now: number;
+let told: VmDetail[];
+
+/** As the worker does it. */
+function round(): void {
+  base.turn.time[0] = now;
+  base.turn.run();
+  if (base.deadline.take(now)) base.deadline.by(now + Math.max(base.tick(now), 1));
+  base.watcher.wait(0);
+}
+
+function pass(milliseconds: number): void {
+  now += milliseconds;
+  round();
+}
+
+function post(message: FromWorker): void {
+  if (message.kind === 'vm') told.push(message.detail);
+}
+
+/** Sends without waiting, and has the base serve it. */
+async function say(request: number, payload: Uint8Array): Promise<void> {
+  await frontEnd.sendBytes(encodeMessage(request, payload));
+  round();
+}
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'basewire-test-'));
+  path = join(folder, 'a.sock');
+  const plan: BasePlan = {
+    networks: [
+      {
+        name: 'lan',
+        subnet: '10.77.0.0',
+        prefix: 24,
+        address: '10.77.0.1',
+        mac: '02:00:0a:4d:00:01',
+        mtu: 1500,
+        packed: false,
+      },
+    ],
+    vms: [
+      {
+        name: 'a',
+        network: 0,
+        addresses: ['10.77.0.10'],
+        prefixes: [],
+        mac: null,
+        management: false,
+        sockets: [
+          { path, mode: 'server', fd: -1, fileMode: 0o600, uid: -1, gid: -1, allowUids: [] },
+        ],
+      },
+    ],
+    adapters: [],
+    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256 },
+  };
+  now = 1000;
+  told = [];
+  // One for all tests: a thread has one arena.
+  base = new Base(native, plan, new Counters(1).buffer, post, () => now);
+  base.open();
+});
+afterAll(() => {
+  base.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+beforeEach(async () => {
+  pass(1000);
+  frontEnd = await FrontEnd.connect(path);
+  round();
+  for (let count = 0; count < 2; count++) pass(1000);
+  told = [];
+});
+afterEach(() => {
+  frontEnd.close();
+  round();
+});
+
+const enabled = (detail?: VmDetail): boolean | undefined => detail?.rings[1]?.enabled;
+
+test('a change is told at once', async () => {
+  await say(REQUEST.SET_VRING_NUM, vringState(1, 256));
+  await say(REQUEST.SET_VRING_ENABLE, vringState(1, 1));
+  expect(told.map(enabled)).toEqual([true]);
+});
+
+test('a flood of changes is told now and then, and how it ended always', async () => {
+  await say(REQUEST.SET_FEATURES, u64(FEATURE.VERSION_1 | FEATURE.PROTOCOL_FEATURES));
+  for (let ending = 0; ending < 2; ending++) {
+    for (let count = 0; count < 2; count++) pass(1000);
+    told = [];
+    const start = now;
+    for (let count = 0; count < MESSAGES; count++) {
+      await say(REQUEST.SET_VRING_ENABLE, vringState(1, (count + ending) & 1));
+      now += 0.23; // not the same state whenever something is told
+    }
+    const most = Math.ceil((now - start) / 20) + 1;
+    expect(told.length).toBeGreaterThan(1);
+    expect(told.length).toBeLessThanOrEqual(most);
+    pass(20);
+    expect(enabled(told.at(-1))).toBe(((MESSAGES - 1 + ending) & 1) === 1);
+    const { length } = told;
+    pass(1000);
+    expect(told.length, 'nothing more to tell').toBe(length);
+  }
+});
+
+test('so is a connection that ends', async () => {
+  for (let count = 0; count < 9; count++)
+    await say(REQUEST.SET_VRING_ENABLE, vringState(1, count & 1));
+  frontEnd.close();
+  round();
+  expect(told.at(-1)?.state).toBe('connected');
+  // The worker sleeps no longer than until it may be told.
+  expect(base.deadline.left(now)).toBeLessThanOrEqual(20_000);
+  pass(20);
+  expect(told.at(-1)?.state).toBe('waiting');
+});
