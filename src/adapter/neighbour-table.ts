@@ -1,7 +1,8 @@
 /**
  * Which MAC address a LAN neighbour has: entries in typed arrays, found through an open-addressed index with a seeded hash.
  *
- * Bounded; a full table evicts what was not used lately. Who may put something in, and for how long, is the resolver's
+ * Bounded; a full table evicts what was not used lately. Those that may be evicted stand in lists, so that finding one costs a few steps
+ * however many there are: guests can make us look with every datagram. Who may put something in, and for how long, is the resolver's
  * matter (`neighbours.ts`). Looking up allocates nothing.
  */
 export const NEIGHBOURS = 1024;
@@ -20,9 +21,16 @@ export const REFRESHING = 4;
 
 const INDEX_SLOTS = NEIGHBOURS * 4;
 
+/** Ends of the two lists, in the arrays behind the entries: those that failed, and those that answered; the oldest first. */
+const FAILED_LIST = NEIGHBOURS;
+const ANSWERED_LIST = NEIGHBOURS + 1;
+/** Entries that are looked at for a victim, at most. */
+const CHANCES = 16;
+
 export class NeighbourTable {
   /** Address keys by entry. */
   readonly keys = new Int32Array(NEIGHBOURS);
+  /** Changed by `become` only. */
   readonly states = new Uint8Array(NEIGHBOURS);
   /** Three little-endian halves per entry, as they lie on the wire. */
   readonly macs = new Uint16Array(NEIGHBOURS * 3);
@@ -41,11 +49,14 @@ export class NeighbourTable {
   private readonly index = new Uint16Array(INDEX_SLOTS);
   private readonly free = new Uint16Array(NEIGHBOURS);
   private readonly seed: number;
-  private hand = 0;
+  /** Neighbours in the entry's list; itself where it is in none. */
+  private readonly next = new Uint16Array(NEIGHBOURS + 2);
+  private readonly previous = new Uint16Array(NEIGHBOURS + 2);
 
   constructor(seed = (Math.random() * 0xffffffff) | 0) {
     this.seed = seed;
     for (let i = 0; i < NEIGHBOURS; i++) this.free[i] = i;
+    for (let i = 0; i < NEIGHBOURS + 2; i++) this.next[i] = this.previous[i] = i;
   }
 
   /** The entry of an address, or -1. */
@@ -70,7 +81,7 @@ export class NeighbourTable {
     while (this.index[slot] !== 0) slot = (slot + 1) & (INDEX_SLOTS - 1);
     this.index[slot] = entry + 1;
     this.keys[entry] = key;
-    this.states[entry] = INCOMPLETE;
+    this.become(entry, INCOMPLETE);
     this.tries[entry] = 0;
     this.used[entry] = 1;
     this.askers[entry] = -1;
@@ -94,26 +105,49 @@ export class NeighbourTable {
       }
     }
     index[hole] = 0;
-    this.states[entry] = FREE;
+    this.become(entry, FREE);
     this.free[--this.size] = entry;
   }
 
+  /** Gives an entry another state. */
+  become(entry: number, state: number): void {
+    this.states[entry] = state;
+    this.unlink(entry);
+    if (state === FAILED) this.append(FAILED_LIST, entry);
+    else if (state >= USABLE) this.append(ANSWERED_LIST, entry);
+  }
+
   /**
-   * An entry that may be given up for another: one that failed, or (unless `failed` only is wanted) an answered one not used since
-   * it was last looked at: a clock with one hand. -1 when there is none. INCOMPLETE entries have datagrams waiting and stay.
+   * An entry that may be given up for another: the one that failed first, or (unless `failed` only is wanted) one of the oldest that
+   * answered, rather one that was not used since its deadline was set. -1 when there is none: INCOMPLETE entries have datagrams waiting
+   * and stay.
    */
   victim(failed: boolean): number {
-    for (let step = 0; step < NEIGHBOURS * 2; step++) {
-      const entry = this.hand;
-      this.hand = (this.hand + 1) % NEIGHBOURS;
-      const state = this.states[entry];
-      if (state === FAILED) return entry;
-      if (state >= USABLE && !failed) {
-        if (this.used[entry] === 0) return entry;
-        this.used[entry] = 0;
-      }
+    const first = this.next[FAILED_LIST];
+    if (first !== FAILED_LIST) return first;
+    let entry = this.next[ANSWERED_LIST];
+    if (failed || entry === ANSWERED_LIST) return -1;
+    for (let chance = 1; chance < CHANCES && this.used[entry] !== 0; chance++) {
+      this.used[entry] = 0;
+      this.unlink(entry);
+      this.append(ANSWERED_LIST, entry);
+      entry = this.next[ANSWERED_LIST];
     }
-    return -1;
+    return entry;
+  }
+
+  private append(list: number, entry: number): void {
+    const last = this.previous[list];
+    this.next[last] = entry;
+    this.previous[entry] = last;
+    this.next[entry] = list;
+    this.previous[list] = entry;
+  }
+
+  private unlink(entry: number): void {
+    this.next[this.previous[entry]] = this.next[entry];
+    this.previous[this.next[entry]] = this.previous[entry];
+    this.next[entry] = this.previous[entry] = entry;
   }
 
   /** Multiplicative hash (Knuth, TAOCP 6.4) with a seed: the guests choose the keys. */

@@ -105,7 +105,7 @@ export class Neighbours {
     if (entry < 0) return false;
     if (!table.usable(entry)) this.answered(entry);
     this.macBytes.set(bytes.subarray(at, at + 6), entry * 6);
-    table.states[entry] = REACHABLE;
+    table.become(entry, REACHABLE);
     table.used[entry] = 0;
     this.until(entry, now + REACHABLE_MIN + Math.random() * REACHABLE_SPREAD);
     this.releaseWaiting(entry);
@@ -127,7 +127,7 @@ export class Neighbours {
     if (table.find(key) >= 0 || table.size === NEIGHBOURS) return;
     const entry = table.insert(key);
     this.macBytes.set(mac, entry * 6);
-    table.states[entry] = REFRESHING;
+    table.become(entry, REFRESHING);
     table.used[entry] = 0;
     table.tries[entry] = 0;
     this.until(entry, now);
@@ -226,7 +226,7 @@ export class Neighbours {
           this.until(entry, now + RETRY);
           this.ask(key, null, 0);
         } else {
-          table.states[entry] = FAILED;
+          table.become(entry, FAILED);
           this.until(entry, now + NEGATIVE);
           this.waiting.drop(entry, UNRESOLVED);
         }
@@ -235,7 +235,7 @@ export class Neighbours {
         if (table.used[entry] === 0) {
           this.forget(entry);
         } else {
-          table.states[entry] = REFRESHING;
+          table.become(entry, REFRESHING);
           table.tries[entry] = 1;
           this.until(entry, now + RETRY);
           // First only the neighbour itself (RFC 1122 §2.3.2.1), then everybody.

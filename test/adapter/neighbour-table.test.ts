@@ -45,16 +45,33 @@ describe('neighbour table', () => {
     for (let key = 1; key <= NEIGHBOURS; key++) table.insert(key);
     expect(table.states.every((state) => state === INCOMPLETE)).toBe(true);
     expect(table.victim(false)).toBe(-1);
-    table.states.fill(REACHABLE, 0, 10);
+    for (let entry = 0; entry < 10; entry++) table.become(entry, REACHABLE);
     table.used.fill(1);
     table.used[7] = 0;
     expect(table.victim(false)).toBe(7);
     table.used.fill(1);
-    expect(table.victim(false), 'all are used: the first one passed twice').toBeLessThan(10);
+    expect(table.victim(false), 'all are used: one all the same').toBeLessThan(10);
     expect(table.victim(true), 'none has failed').toBe(-1);
-    table.states[500] = FAILED;
-    expect(table.victim(true)).toBe(500);
-    table.used.fill(1);
-    expect([table.victim(false), table.victim(false)]).toContain(500);
+    for (const entry of [500, 400]) table.become(entry, FAILED);
+    expect([table.victim(true), table.victim(false)], 'the first that failed').toEqual([500, 500]);
+    table.become(500, REACHABLE);
+    expect(table.victim(true)).toBe(400);
+    table.remove(400);
+    expect(table.victim(true)).toBe(-1);
+  });
+
+  it('keeps what is used all the time, gives up what is not', () => {
+    const table = new NeighbourTable();
+    for (let key = 1; key <= NEIGHBOURS; key++) table.become(table.insert(key), REACHABLE);
+    table.used.fill(0);
+    for (let key = NEIGHBOURS + 1; key <= NEIGHBOURS * 3; key++) {
+      for (let used = 1; used <= 10; used++) table.used[table.find(used)] = 1;
+      table.remove(table.victim(false));
+      const entry = table.insert(key);
+      table.become(entry, REACHABLE);
+      table.used[entry] = 0;
+    }
+    for (let used = 1; used <= 10; used++) expect(table.find(used)).toBeGreaterThanOrEqual(0);
+    expect(table.find(11)).toBe(-1);
   });
 });

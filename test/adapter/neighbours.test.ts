@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { AdapterContext } from '../../src/adapter/context.ts';
-import { NEIGHBOURS } from '../../src/adapter/neighbour-table.ts';
+import { NEIGHBOURS, NeighbourTable } from '../../src/adapter/neighbour-table.ts';
 import { Neighbours } from '../../src/adapter/neighbours.ts';
 import { Outbox } from '../../src/base/outbox.ts';
 import { CELL, Counters } from '../../src/counters.ts';
@@ -15,7 +15,24 @@ const ADAPTER = PORTS;
 const OWN = Uint8Array.of(2, 0, 0, 0, 0, 1);
 const THEIRS = Uint8Array.of(2, 0, 0, 0, 0xaa, 0xbb);
 
-function world() {
+/** A table that says how often its columns were read. */
+function countingTable(): NeighbourTable & { reads: number } {
+  const table = Object.assign(new NeighbourTable(), { reads: 0 });
+  for (const [name, column] of Object.entries(table)) {
+    if (!ArrayBuffer.isView(column)) continue;
+    const counting = new Proxy(column as Uint8Array, {
+      get(target, property) {
+        table.reads++;
+        const value = Reflect.get(target, property, target);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+    Object.defineProperty(table, name, { value: counting });
+  }
+  return table;
+}
+
+function world(table = new NeighbourTable()) {
   const storage = dirtyStorage();
   const counters = new Counters(PORTS + 1);
   const outbox = new Outbox();
@@ -32,9 +49,8 @@ function world() {
     due: (time: number) => dues.push(time),
   } as unknown as AdapterContext;
   const own = new Uint16Array(OWN.slice().buffer);
-  const neighbours = new Neighbours(context, own, keyOf('10.77.255.255'), (key, macs) =>
-    asked.push({ key, unicast: macs !== null }),
-  );
+  const ask = (key: number, macs: Uint8Array | null) => asked.push({ key, unicast: macs !== null });
+  const neighbours = new Neighbours(context, own, keyOf('10.77.255.255'), ask, table);
   return {
     neighbours,
     counters,
@@ -188,6 +204,31 @@ describe('neighbours', () => {
     for (let index = 2000; index < 2200; index++) expect(send(key(index), 7)).toBe(HELD);
     expect(send(gateway, 0)).toBe(0);
     expect(neighbours.known).toBe(1);
+  });
+
+  it('takes a few steps for a datagram, however many addresses are unanswered or known', () => {
+    const table = countingTable();
+    const { send, learn, pass } = world(table);
+    const most = (first: number, count: number, result: number) => {
+      let most = 0;
+      for (let index = first; index < first + count; index++) {
+        table.reads = 0;
+        expect(send(key(index), index % PORTS)).toBe(result);
+        most = Math.max(most, table.reads);
+      }
+      return most;
+    };
+    most(1, NEIGHBOURS / 2, HELD);
+    expect(most(2000, 500, CELL.neighbourUnresolved), 'all are waited for').toBeLessThan(200);
+    pass(3000);
+    expect(most(3000, 500, HELD), 'those that failed are given up').toBeLessThan(200);
+    pass(10_000);
+    for (let index = 1; index <= NEIGHBOURS; index++) {
+      send(key(index), index % PORTS);
+      learn(key(index));
+      send(key(index), index % PORTS);
+    }
+    expect(most(4000, 256, HELD), 'all are known and used').toBeLessThan(300);
   });
 
   it('gives a place up for a new neighbour when all are taken', () => {
