@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
 import { DirtyLogArea } from '../support/dirty-log.ts';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { ConnectionClosed } from '../support/frontend.ts';
 import { FEATURE, REQUEST } from '../support/protocol.ts';
 import { until } from '../support/until.ts';
@@ -17,9 +18,9 @@ const SIZES: [string, bigint, bigint][] = [
   ['offset beyond the end of the file', 4096n, 1n << 30n],
 ];
 
-describe('the dirty log lies', () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
+describe.each(FORMATS)('the dirty log lies: $format', ({ packed }) => {
   async function share(a: Vm, descriptor: number, size: bigint, offset: bigint): Promise<bigint> {
     const payload = Buffer.alloc(16);
     payload.writeBigUInt64LE(BigInt.asUintN(64, size), 0);
@@ -52,7 +53,7 @@ describe('the dirty log lies', () => {
 
   for (const [name, size, offset] of SIZES) {
     test(name, async () => {
-      const a = await fixture().attacker();
+      const a = await fixture().attacker({ packed });
       const descriptor = native.memfd('dirty-log', 1 << 20, false);
       try {
         const mappings = fixture().daemon.residentBytes();
@@ -65,7 +66,7 @@ describe('the dirty log lies', () => {
         native.closeDescriptor(descriptor);
       }
       a.close();
-      await fixture().goodPasses(await fixture().attacker());
+      await fixture().goodPasses(await fixture().attacker({ packed }));
     });
   }
 
@@ -74,7 +75,7 @@ describe('the dirty log lies', () => {
     const descriptor = native.memfd('guest-memory', 2 ** 31, false);
     try {
       for (let i = 0; i < 3; i++) {
-        const a = await fixture().attacker();
+        const a = await fixture().attacker({ packed });
         await expect(share(a, descriptor, 1n << 31n, 0n)).rejects.toThrow(ConnectionClosed);
         a.close();
       }
@@ -84,11 +85,12 @@ describe('the dirty log lies', () => {
     await until('the mappings to be gone', () => {
       return fixture().daemon.guestMappings().length <= mappings;
     });
-    await fixture().goodPasses(await fixture().attacker());
+    await fixture().goodPasses(await fixture().attacker({ packed }));
   });
 
   test('one page of log for all of memory', async () => {
     const a = await fixture().attacker({
+      packed,
       memory: { regions: [{ guestAddress: 0x4000_0000, bytes: 8 << 20 }] },
     });
     const log = new DirtyLogArea(1);
@@ -96,7 +98,7 @@ describe('the dirty log lies', () => {
       await log.share(a.frontEnd, 4096);
       await survives(a);
       a.close();
-      await fixture().goodPasses(await fixture().attacker());
+      await fixture().goodPasses(await fixture().attacker({ packed }));
     } catch (error) {
       if (!(error instanceof ConnectionClosed)) throw error;
     } finally {
@@ -105,7 +107,7 @@ describe('the dirty log lies', () => {
   });
 
   test('truncated while it is in use', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     const descriptor = native.memfd('dirty-log', 1 << 20, false);
     try {
       const before = await fixture().daemon.count('a', 'memoryFaults');
@@ -125,6 +127,6 @@ describe('the dirty log lies', () => {
       native.closeDescriptor(descriptor);
     }
     a.close();
-    await fixture().goodPasses(await fixture().attacker());
+    await fixture().goodPasses(await fixture().attacker({ packed }));
   });
 });
