@@ -24,15 +24,30 @@ export async function interfaceCounters(vm: Vm): Promise<Record<string, number>>
   );
 }
 
+/** @returns what the base offers to a guest's network device, by QEMU's names */
+export async function deviceFeatures(vm: Vm): Promise<unknown> {
+  const path = await devicePath(vm);
+  const status = (await vm.qmp.execute('x-query-virtio-status', { path })) as {
+    'vhost-dev'?: { features: unknown; 'protocol-features': unknown };
+  };
+  const device = status['vhost-dev'];
+  if (!device) throw new Error(`${vm.name}: QEMU tells nothing of its vhost device`);
+  return { features: device.features, protocol: device['protocol-features'] };
+}
+
+async function devicePath(vm: Vm): Promise<string> {
+  const devices = (await vm.qmp.execute('x-query-virtio')) as { name: string; path: string }[];
+  const device = devices.find(({ name }) => name === 'virtio-net');
+  if (!device) throw new Error(`${vm.name} has no virtio-net device`);
+  return device.path;
+}
+
 /**
  * Where a queue of the guest's network device lies. The more obvious `x-query-virtio-queue-status`
  * must not be used: for a vhost-user device QEMU sends GET_VRING_BASE for it, which stops the ring.
  */
 async function queueStatus(vm: Vm, queue: number): Promise<QueueStatus> {
-  const devices = (await vm.qmp.execute('x-query-virtio')) as { name: string; path: string }[];
-  const device = devices.find(({ name }) => name === 'virtio-net');
-  if (!device) throw new Error(`${vm.name} has no virtio-net device`);
-  const { path } = device;
+  const path = await devicePath(vm);
   const command = 'x-query-virtio-vhost-queue-status';
   return (await vm.qmp.execute(command, { path, queue })) as QueueStatus;
 }
