@@ -126,6 +126,7 @@ function putChains(
   cells: Float64Array,
 ): number {
   const needed = headerBytes + length;
+  if (queue.headRoom.lacks(queue.nextAvail, needed)) return INPUT_TOO_SMALL;
   let firstAvail = queue.nextAvail;
   let firstUsed = queue.nextUsed;
   let chains = 0;
@@ -142,7 +143,9 @@ function putChains(
     if (queue.ready === 0 || chains === queue.size) {
       queue.fullAt = queue.nextAvail;
       rewind(queue, firstAvail, firstUsed);
-      return chains === queue.size ? INPUT_TOO_SMALL : FULL;
+      if (chains < queue.size) return FULL;
+      queue.headRoom.remember(firstAvail, chain.total);
+      return INPUT_TOO_SMALL;
     }
     const head = queue.avail[RING + (queue.nextAvail & queue.mask)];
     if (head >= queue.size) {
@@ -174,6 +177,7 @@ function putChains(
     const part = Math.min(chain.total, needed) - before;
     if (!mergeable && part < needed) {
       rewind(queue, firstAvail, firstUsed);
+      queue.headRoom.remember(firstAvail, chain.total);
       return INPUT_TOO_SMALL;
     }
     queue.giveBack(head, part);

@@ -38,6 +38,7 @@ export function putPacked(
   cells: Float64Array,
 ): number {
   const needed = headerBytes + length;
+  if (queue.headRoom.lacks(queue.nextAvail, needed)) return INPUT_TOO_SMALL;
   let position = queue.nextAvail;
   let wrap = queue.availWrap;
   let chains = 0;
@@ -55,7 +56,9 @@ export function putPacked(
     if (fault === NONE) {
       queue.fullAt = queue.nextAvail;
       queue.rewind(position, wrap);
-      return descriptors >= queue.size || chains === MAX_CHAINS ? INPUT_TOO_SMALL : FULL;
+      if (descriptors < queue.size && chains < MAX_CHAINS) return FULL;
+      queue.headRoom.remember(position, chain.total);
+      return INPUT_TOO_SMALL;
     }
     if (steps + chain.steps > MAX_STEPS) {
       queue.rewind(position, wrap);
@@ -80,6 +83,7 @@ export function putPacked(
     parts[chains] = Math.min(chain.total, needed) - before;
     if (!mergeable && parts[chains] < needed) {
       queue.rewind(position, wrap);
+      queue.headRoom.remember(position, chain.total);
       return INPUT_TOO_SMALL;
     }
     chains++;

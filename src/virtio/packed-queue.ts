@@ -10,6 +10,7 @@
 import type { Native } from '../native.ts';
 import type { DirtyLog } from './dirty-log.ts';
 import type { GuestMemory } from './guest-memory.ts';
+import { HeadRoom } from './head-room.ts';
 import { passed, type RingAddress } from './split-queue.ts';
 
 const F_WRITE = 2;
@@ -49,6 +50,8 @@ export class PackedQueue {
   usedLogged = false;
   /** Input rings: the position at which the last datagram found too few buffers. */
   fullAt = 0;
+  /** Input rings: what is known of the buffers at `nextAvail`. */
+  readonly headRoom = new HeadRoom();
   /** Guest-physical addresses of what we write, for the dirty log. */
   private ringAddress = 0;
   private eventAddress = 0;
@@ -87,6 +90,7 @@ export class PackedQueue {
     this.usedWrap = this.availWrap;
     this.shownUsed = next;
     this.hiddenAt = -1;
+    this.headRoom.forget();
     this.ringAddress = ring.region.guest + ring.offset;
     this.eventAddress = device.region.guest + device.offset;
     this.usedLogged = address.logged;

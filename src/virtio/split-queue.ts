@@ -12,6 +12,7 @@
 import type { Native } from '../native.ts';
 import type { DirtyLog } from './dirty-log.ts';
 import type { GuestMemory } from './guest-memory.ts';
+import { HeadRoom } from './head-room.ts';
 
 /** `available()` when the driver's index is impossible. */
 export const BROKEN = -1;
@@ -60,6 +61,8 @@ export class SplitQueue {
   ready = 0;
   /** Input rings: the avail index at which the last datagram found too few buffers. */
   fullAt = 0;
+  /** Input rings: what is known of the buffers at `nextAvail`. */
+  readonly headRoom = new HeadRoom();
   /** The driver has been asked to notify us of what it adds. */
   armed = false;
   /** The avail index it was asked at. */
@@ -118,6 +121,7 @@ export class SplitQueue {
     this.usedLogged = address.logged;
     this.usedAddress = address.log;
     this.ready = 0;
+    this.headRoom.forget();
     this.broken = '';
     this.mapped = true;
     this.everMapped = true;

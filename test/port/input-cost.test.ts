@@ -148,6 +148,69 @@ describe('the cost of an input buffer', () => {
     expect(chain.all()).toBeLessThan(4 * MAX_STEPS);
   });
 
+  describe('too small buffers at the head, in thousands of descriptors', () => {
+    const LONG = 4000;
+    const TOO_SMALL = CELLS.indexOf('inputTooSmall');
+    const DATAGRAMS = 256;
+
+    /** Buffers 0: LONG bytes in as many descriptors; 1: one of 2 KiB. */
+    function split(): SplitQueue {
+      const queue = ring();
+      for (let i = 0; i < LONG; i++) {
+        describeAt(queue, i, 1, (i < LONG - 1 ? NEXT : 0) | WRITE | ((i + 1) << 16));
+      }
+      describeAt(queue, LONG, 8192, WRITE);
+      queue.avail[2 + 1] = LONG;
+      queue.avail[1] = 2;
+      return queue;
+    }
+
+    /** The same in a packed ring. */
+    function packed(): PackedQueue {
+      const queue = new PackedQueue();
+      queue.size = SIZE;
+      queue.descriptors = new Int32Array(SIZE * 4);
+      queue.mapped = true;
+      for (let i = 0; i < LONG; i++)
+        describeAt(queue, i, 1, ((WRITE | AVAIL | (i < LONG - 1 ? NEXT : 0)) << 16) | 7);
+      describeAt(queue, LONG, 8192, ((WRITE | AVAIL) << 16) | 8);
+      return queue;
+    }
+
+    for (const [name, queue] of [
+      ['split', split()],
+      ['packed', packed()],
+    ] as const) {
+      test(`${name}: are not looked at for every datagram, and forgotten when one was taken`, () => {
+        const { copies, memory, storage, at, chain } = world();
+        const cells = new Float64Array(CELLS.length);
+        const packedChain = new PackedChain();
+        const put = (bytes: number): number =>
+          queue.format === 'split'
+            ? putInput(queue, 0, 12, false, memory, storage, at, bytes, copies, chain, cells)
+            : putPacked(
+                queue,
+                0,
+                12,
+                false,
+                memory,
+                storage,
+                at,
+                bytes,
+                copies,
+                chain,
+                packedChain,
+                cells,
+              );
+        for (let i = 0; i < DATAGRAMS; i++) expect(put(5000)).toBe(TOO_SMALL);
+        expect(chain.all()).toBeLessThan((LONG * DATAGRAMS) / 20);
+        // A shorter one fits there, and the next buffer is another one.
+        expect(put(LONG - 12)).toBe(0);
+        expect(put(5000)).toBe(0);
+      });
+    }
+  });
+
   test('64 KiB in 16-byte buffers are not too many', () => {
     const { copies, memory, storage, at, chain } = world();
     const queue = ring();
