@@ -11,17 +11,23 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
-import { checksumOwner, clearOffload, dataLength, writeOffload } from './offload.ts';
+import { checksumOwner, clearOffload, dataLength, MIN_GSO_SIZE, writeOffload } from './offload.ts';
 
 const IP = ethernet.HEADER_BYTES;
 const PROTOCOL_SCTP = 132;
+
+/**
+ * Most segments of one datagram. A segment may be of any size, as what was merged came so from the wire (keystrokes, say), but not of any
+ * number: 64 KiB in the smallest segments that a TCP stack makes by itself, which is far more than is ever merged.
+ */
+export const MAX_RECEIVED_SEGMENTS = Math.ceil(ipv4.MAX_TOTAL_BYTES / MIN_GSO_SIZE);
 
 /**
  * Makes the offload header of a frame from an adapter canonical. Returns 0, or the CELL index of the reason to drop the
  * datagram. To be called when flags or gso_type are not zero, on a datagram whose IPv4 header has been checked.
  *
  * DATA_VALID stays; `remainingWork` keeps it from guests that did not negotiate GUEST_CSUM. GSO_UDP_L4 stays for `segment`, as no guest is
- * offered it. Segment sizes are not bounded as a guest's are: what was merged had been on the wire in that many frames.
+ * offered it.
  */
 export function checkReceivedOffload(storage: BaseStorage, slot: number): number {
   const bytes = storage.bytes;
@@ -58,7 +64,8 @@ function checkSegmentation(storage: BaseStorage, slot: number, gsoType: number):
   );
   if (protocol !== (isTcp ? ipv4.PROTOCOL_TCP : ipv4.PROTOCOL_UDP)) return CELL.badSegmentation;
   const size = virtio.gsoSize(bytes, at - virtio.HEADER_BYTES);
-  if (size === 0 || dataLength(storage, slot, protocol) === 0) return CELL.badSegmentation;
+  const data = dataLength(storage, slot, protocol);
+  if (data === 0 || data > size * MAX_RECEIVED_SEGMENTS) return CELL.badSegmentation;
   writeOffload(storage, slot, protocol, gsoType, size);
   return 0;
 }

@@ -27,6 +27,11 @@ describe('believed', () => {
       { flags: HDR_FLAG.dataValid, checksumStart: 0, checksumOffset: 0 },
     ],
     ['small segments, as they came', offloadedTcp({ payload: pattern(40), gsoSize: 4 }), {}],
+    [
+      'the smallest segments of a full datagram',
+      offloadedTcp({ payload: pattern(65_000), gsoSize: 48 }),
+      {},
+    ],
     ['UDP segments', offloadedUdp({ payload: pattern(5000), gsoSize: 1200 }), {}],
   ])('%s', (_name, offloaded, change) => {
     expect(check(offloaded, change)).toEqual({ reason: 0, ...offloaded });
@@ -98,6 +103,8 @@ test('what no guest could be given is dropped', () => {
     check(tcp, { gsoSize: 0 }),
     check(datagram, { gsoType: GSO.tcpv4 }),
     check(offloadedTcp({ payload: pattern(0), gsoSize: 9 })),
+    check(offloadedTcp({ payload: pattern(1367), gsoSize: 1 })),
+    check(offloadedTcp({ payload: pattern(65_000), gsoSize: 47 })),
     check({ frame: tcp.frame.subarray(0, 40), header: tcp.header }),
   ];
   expect(reasons.map(({ reason }) => reason)).toEqual(reasons.map(() => CELL.badSegmentation));
