@@ -4,7 +4,6 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { DirtyLogArea } from '../support/dirty-log.ts';
-import { asPacked } from '../support/driver-packed.ts';
 import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { parse } from '../support/packets.ts';
 import { FEATURE } from '../support/protocol.ts';
@@ -13,8 +12,7 @@ import { A, B, tcpFrame, udpFrame } from '../support/traffic.ts';
 import { pause } from '../support/until.ts';
 import { LINUX_FEATURES, type Vm, type VmOptions } from '../support/vm.ts';
 import { World } from '../support/world.ts';
-
-const PAGE = 4096;
+import { beginLogging, changed, givenBack, snapshot } from '../support/written-pages.ts';
 
 const GUESTS: Record<string, VmOptions> = {
   Linux: {},
@@ -39,71 +37,10 @@ afterEach(async () => {
 afterAll(() => world?.close());
 
 describe.each(FORMATS)('dirty log: $format', ({ packed }) => {
-  /** QEMU's order: the log, LOG_ALL, the rings' addresses with the log flag. */
   async function begin(a: Vm): Promise<DirtyLogArea> {
     log = new DirtyLogArea(16 << 20);
-    await log.share(a.frontEnd);
-    expect(await a.frontEnd.setFeatures(a.features | FEATURE.LOG_ALL)).toBe(0n);
-    for (const index of [0, 1]) {
-      const queue = a.queues[index];
-      const answer = await a.frontEnd.setVringAddress({
-        index,
-        flags: 1,
-        descriptors: a.memory.userAddress(queue.descriptorsAt),
-        available: a.memory.userAddress(queue.availableAt),
-        used: a.memory.userAddress(queue.usedAt),
-        log: BigInt(packed ? queue.descriptorsAt : queue.usedAt),
-      });
-      expect(answer).toBe(0n);
-    }
+    await beginLogging(a, log);
     return log;
-  }
-
-  function snapshot(a: Vm): Buffer[] {
-    return a.memory.regions.map(({ bytes }) => Buffer.from(bytes));
-  }
-
-  /** Addresses of pages that differ from a snapshot, without those that only the driver writes. */
-  function changed(a: Vm, before: Buffer[]): number[] {
-    const pages: number[] = [];
-    const own = new Set<number>();
-    for (const queue of a.queues) {
-      for (const [at, length] of [
-        [queue.descriptorsAt, 16 * queue.size],
-        [queue.availableAt, queue.ringBytes.available],
-      ]) {
-        for (let page = at; page < at + length; page += PAGE) own.add(page);
-      }
-    }
-    const sends = a.transmitQueue();
-    a.memory.regions.forEach(({ at, bytes }, i) => {
-      for (let from = 0; from < bytes.length; from += PAGE) {
-        const address = at + from;
-        if (own.has(address)) continue;
-        if (address >= sends.slotsAt && address < sends.slotsAt + sends.size * sends.slotBytes)
-          continue;
-        if (bytes.compare(before[i], from, from + PAGE, from, from + PAGE) !== 0)
-          pages.push(address);
-      }
-    });
-    return pages;
-  }
-
-  /** Pages with used descriptors of packed rings, which the driver writes as well; taken since the last call. */
-  function givenBack(a: Vm): () => Set<number> {
-    let pages = new Set<number>();
-    for (const queue of a.queues) {
-      if (queue.format !== 'packed') continue;
-      asPacked(queue).whenUsed = (position) => {
-        const at = queue.descriptorsAt + 16 * position;
-        pages.add(at - (at % PAGE));
-      };
-    }
-    return () => {
-      const taken = pages;
-      pages = new Set();
-      return taken;
-    };
   }
 
   for (const [name, options] of Object.entries(GUESTS)) {
