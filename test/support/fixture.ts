@@ -59,7 +59,7 @@ export class Fixture {
   flow!: Flow;
   /** Between b and the LAN; null where there is none. */
   echoes: EchoFlow | null = null;
-  readonly #lan: Lan | null;
+  readonly lan: Lan | null;
   #attackers: Vm[] = [];
   #baseline!: Baseline;
   #marker = 0;
@@ -68,7 +68,7 @@ export class Fixture {
 
   private constructor(world: World, lan: Lan | null) {
     this.world = world;
-    this.#lan = lan;
+    this.lan = lan;
   }
 
   static async start(config: DaemonConfig = { vms: THREE_VMS }): Promise<Fixture> {
@@ -208,7 +208,7 @@ export class Fixture {
     try {
       await this.world.close();
     } finally {
-      await this.#lan?.close();
+      await this.lan?.close();
     }
   }
 }

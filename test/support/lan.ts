@@ -4,7 +4,9 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import type { NetHeader } from './net-header.ts';
 import { until } from './until.ts';
+import type { Order } from './wire-sender.ts';
 
 /** The daemon's interface. */
 export const LAN_INTERFACE = 'bw0';
@@ -122,6 +124,11 @@ export class Lan {
     ip('-n', this.inside, 'link', 'set', this.interface, ...words);
   }
 
+  /** `ip` where the daemon's interface is; what it printed. */
+  ipInside(...words: string[]): string {
+    return ip('-n', this.inside, ...words);
+  }
+
   /** `ip` where the host on the LAN is; what it printed. */
   ipOutside(...words: string[]): string {
     return ip('-n', this.outside, ...words);
@@ -165,5 +172,59 @@ export class Lan {
         // was never made
       }
     }
+  }
+}
+
+const SENDER = fileURLToPath(new URL('./wire-sender.ts', import.meta.url));
+
+/** A packet socket at the LAN's end of the cable: what no honest IP stack would send. */
+export class Wire {
+  readonly #child: ChildProcess;
+  #done = 0;
+  #said = '';
+  #ended = false;
+
+  private constructor(lan: Lan) {
+    const command = [process.execPath, '--import', 'tsx', SENDER, 'lan0'];
+    this.#child = spawn('ip', ['netns', 'exec', lan.outside, ...command], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    this.#child.on('exit', () => {
+      this.#ended = true;
+    });
+    for (const stream of [this.#child.stdout!, this.#child.stderr!])
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        this.#said += text;
+      });
+  }
+
+  static async open(lan: Lan): Promise<Wire> {
+    const wire = new Wire(lan);
+    await wire.#until('ready');
+    return wire;
+  }
+
+  async #until(word: string, milliseconds?: number): Promise<void> {
+    await until(
+      `the wire to be ${word}`,
+      () => {
+        if (this.#ended) throw new Error(`the wire's sender ended: ${this.#said}`);
+        return this.#said.split('\n').filter((line) => line === word).length > this.#done;
+      },
+      milliseconds,
+    );
+  }
+
+  /** Resolves when all have left. */
+  async send(frame: Buffer, header: Partial<NetHeader> = {}, times = 1): Promise<void> {
+    const order: Order = { frame: frame.toString('hex'), header, times };
+    this.#child.stdin!.write(`${JSON.stringify(order)}\n`);
+    await this.#until('done', 60_000);
+    this.#done++;
+  }
+
+  async close(): Promise<void> {
+    if (!this.#ended) this.#child.kill('SIGKILL');
+    await until('the wire to be closed', () => this.#ended);
   }
 }
