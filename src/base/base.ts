@@ -50,7 +50,7 @@ export class Base {
   private readonly post: (message: FromWorker) => void;
   private readonly clock: () => number;
   private readonly counters: Counters;
-  private readonly outbox = new Outbox();
+  private readonly outbox: Outbox;
   private readonly networks: Network[];
   private readonly ports: Port[];
   private readonly adapters: Adapter[];
@@ -75,6 +75,7 @@ export class Base {
     this.clock = clock;
     this.watcher = new Watcher(native);
     this.counters = new Counters(plan.vms.length + plan.adapters.length, counters);
+    this.outbox = new Outbox(this.counters);
     this.faultsSeen = native.faults[0];
 
     const scratchAt = TURN_BYTES;

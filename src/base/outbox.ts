@@ -1,7 +1,10 @@
 /**
  * Datagrams that don't come from a gather: control replies, ARP announcements, datagrams that waited for a neighbour.
  * The next turn takes them into base storage and delivers them like any other. Bounded in number and bytes; a full outbox refuses.
+ *
+ * What came from a port counts in its `waiting` while it is here: its books balance between turns, too.
  */
+import type { Counters } from '../counters.ts';
 import { HEADER_BYTES, type BaseStorage } from '../storage/base-storage.ts';
 
 /** `from` of what the base says by itself: it is in nobody's books. */
@@ -17,8 +20,13 @@ interface Entry {
 }
 
 export class Outbox {
+  private readonly counters: Counters;
   private entries: Entry[] = [];
   private bytes = 0;
+
+  constructor(counters: Counters) {
+    this.counters = counters;
+  }
 
   /** How many wait. */
   get length(): number {
@@ -33,6 +41,7 @@ export class Outbox {
     if (this.entries.length >= MAX_PACKETS || this.bytes + packet.length > MAX_BYTES) return false;
     this.entries.push({ from, to, packet });
     this.bytes += packet.length;
+    if (from >= 0) this.counters.add(from, 'waiting');
     return true;
   }
 
@@ -45,6 +54,7 @@ export class Outbox {
       storage.bytes.set(packet, storage.at[slot] - HEADER_BYTES);
       storage.to[slot] = to;
       this.bytes -= packet.length;
+      if (from >= 0) this.counters.add(from, 'waiting', -1);
       taken++;
     }
     this.entries.splice(0, taken);

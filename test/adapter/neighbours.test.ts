@@ -35,7 +35,7 @@ function countingTable(): NeighbourTable & { reads: number } {
 function world(table = new NeighbourTable()) {
   const storage = dirtyStorage();
   const counters = new Counters(PORTS + 1);
-  const outbox = new Outbox();
+  const outbox = new Outbox(counters);
   const asked: { key: number; unicast: boolean }[] = [];
   const clock = { now: 0 };
   const dues: number[] = [];
@@ -100,8 +100,10 @@ describe('neighbours', () => {
     const { send, learn, released, counters } = world();
     for (const [index, from] of [3, 1, 3].entries())
       expect(send(key(9), from, 60 + index)).toBe(HELD);
-    expect([counters.get(3, 'waiting'), counters.get(1, 'waiting')]).toEqual([2, 1]);
+    const waiting = () => [counters.get(3, 'waiting'), counters.get(1, 'waiting')];
+    expect(waiting()).toEqual([2, 1]);
     learn(key(9));
+    expect(waiting(), 'until the next turn takes them').toEqual([2, 1]);
     const out = released();
     expect(out.map(({ from, to, frame }) => [from, to, frame.length])).toEqual([
       [3, ADAPTER, 60],
@@ -112,7 +114,7 @@ describe('neighbours', () => {
       expect([...frame.subarray(0, 12)]).toEqual([...THEIRS, ...OWN]);
       expect(frame.subarray(12).every((byte) => byte === frame.length)).toBe(true);
     }
-    expect([counters.get(3, 'waiting'), counters.get(1, 'waiting')]).toEqual([0, 0]);
+    expect(waiting()).toEqual([0, 0]);
   });
 
   it('asks three times a second apart, then is silent for three seconds', () => {
@@ -262,7 +264,7 @@ describe('neighbours', () => {
   it('counts what the outbox has no room for', () => {
     const { send, learn, outbox, counters } = world();
     send(key(1));
-    while (outbox.add(0, 0, new Uint8Array(80)));
+    while (outbox.add(-1, 0, new Uint8Array(80)));
     learn(key(1));
     expect(counters.get(0, 'neighbourUnresolved')).toBe(1);
     expect(counters.get(0, 'waiting')).toBe(0);

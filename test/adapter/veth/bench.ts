@@ -90,7 +90,7 @@ export class Bench {
   readonly storage = new BaseStorage(arena, 8 << 20, 4096);
   readonly copies = new CopyList(native, rows);
   readonly counters = new Counters(3);
-  readonly outbox = new Outbox();
+  readonly outbox = new Outbox(this.counters);
   readonly watcher = new Watcher(native);
   readonly adapter: Adapter;
   readonly lan: Lan;
