@@ -4,6 +4,7 @@
  * These checks run on the file's raw values, also where the schema complained: one mistake must not hide another.
  * So each looks only at values that are well-formed and stays silent about the rest, which the schema has named.
  */
+import { AdapterChecks } from './adapter-checks.ts';
 import {
   contains,
   formatPrefix,
@@ -18,10 +19,10 @@ import {
 import { NAME_PATTERN, NAME_RULE } from './schema.ts';
 import { SocketChecks } from './socket-checks.ts';
 import type { Path } from './source.ts';
-import { didYouMean } from './suggest.ts';
+import { didYouMean, known } from './suggest.ts';
 import { type Complain, list, mapping } from './values.ts';
 
-interface Network {
+export interface Network {
   name: string;
   subnet: Prefix | null;
   address: number | null;
@@ -53,8 +54,11 @@ class CrossChecks {
     for (const entry of this.#entries('networks')) this.#network(entry);
     this.#subnetsApart();
     for (const entry of this.#entries('vms')) this.#vm(entry);
-    const interfaces = new Map<string, string>();
-    for (const entry of this.#entries('adapters')) this.#adapter(entry, interfaces);
+    const adapters = new AdapterChecks(this.#raw, this.#owners, this.#complain);
+    for (const [name, value] of this.#entries('adapters')) {
+      this.#mac(value.mac, ['adapters', name, 'mac'], `the MAC of adapter ${name}`);
+      adapters.check(name, value, this.#networkOf(value, ['adapters', name]));
+    }
     new SocketChecks(this.#raw, this.#entries('vms'), this.#complain).run();
   }
 
@@ -231,69 +235,4 @@ class CrossChecks {
     }
     return network ?? null;
   }
-
-  #adapter([name, value]: Entry, interfaces: Map<string, string>): void {
-    const at: Path = ['adapters', name];
-    const network = this.#networkOf(value, at);
-    if (typeof value.interface === 'string') {
-      const other = interfaces.get(value.interface);
-      if (other)
-        this.#complain(
-          [...at, 'interface'],
-          `${value.interface} is already the interface of adapter ${other}: one adapter per interface`,
-        );
-      else interfaces.set(value.interface, name);
-    }
-    this.#mac(value.mac, [...at, 'mac'], `the MAC of adapter ${name}`);
-    this.#controllers(value.controllers, [...at, 'controllers']);
-    this.#nextHop(value.nextHop, [...at, 'nextHop'], network);
-  }
-
-  #controllers(value: unknown, path: Path): void {
-    const vms = mapping(this.#raw.vms) ?? {};
-    const seen = new Set<string>();
-    list(value).forEach((controller, index) => {
-      if (typeof controller !== 'string') return;
-      const at = [...path, index];
-      if (seen.has(controller)) this.#complain(at, `${controller} is listed twice: remove one`);
-      seen.add(controller);
-      if (!Object.hasOwn(vms, controller)) {
-        this.#complain(
-          at,
-          `there is no VM "${controller}"${didYouMean(controller, Object.keys(vms)) || known(Object.keys(vms))}`,
-        );
-      } else if (mapping(vms[controller])?.management !== true) {
-        this.#complain(
-          at,
-          `VM ${controller} is no management VM: give it "management: true" or choose another`,
-        );
-      }
-    });
-  }
-
-  #nextHop(text: unknown, path: Path, network: Network | null): void {
-    const address = parseAddress(text);
-    const subnet = network?.subnet;
-    if (address === null || !subnet) return;
-    if (!contains(subnet, address)) {
-      this.#complain(
-        path,
-        `${text} is outside the subnet ${formatPrefix(subnet)} of network ${network.name}: the next hop must be a neighbour`,
-      );
-    } else if (address === subnet.first || address === subnet.last) {
-      this.#complain(
-        path,
-        `${text} is the network or broadcast address of ${formatPrefix(subnet)}: choose another`,
-      );
-    }
-    const owner = this.#owners.get(address);
-    if (owner)
-      this.#complain(path, `${text} is ${owner}: the next hop must be a router outside the base`);
-  }
-}
-
-function known(names: string[]): string {
-  return names.length
-    ? ` (known: ${names.slice(0, 10).join(', ')}${names.length > 10 ? ', …' : ''})`
-    : '';
 }

@@ -1,16 +1,9 @@
-/** What is worth a warning about a correct configuration, or lacks on this host and may appear later. */
+/** What a correct configuration lacks on this host, and may appear later. */
 import { existsSync, readFileSync } from 'node:fs';
 import type { BasePlan } from '../base/plan.ts';
 
 export function environmentWarnings(plan: BasePlan): string[] {
   const warnings: string[] = [];
-  plan.networks.forEach((network, index) => {
-    const names = plan.adapters.filter((each) => each.network === index).map(({ name }) => name);
-    if (names.length < 2) return;
-    warnings.push(
-      `network ${network.name} has the adapters ${names.join(', ')}: what is sent leaves through ${names.at(-1)} only`,
-    );
-  });
   for (const adapter of plan.adapters) {
     const folder = `/sys/class/net/${adapter.interface}`;
     if (!existsSync('/sys/class/net')) break;

@@ -40,3 +40,10 @@ export function didYouMean(word: string, known: Iterable<string>): string {
   const best = nearest(word, known);
   return best === null ? '' : ` (did you mean "${best}"?)`;
 }
+
+/** What there is to choose from, as a clause in brackets. */
+export function known(names: string[]): string {
+  return names.length
+    ? ` (known: ${names.slice(0, 10).join(', ')}${names.length > 10 ? ', …' : ''})`
+    : '';
+}

@@ -253,6 +253,18 @@ describe('one mistake gets one complaint, at its place', () => {
       { interface: 'eth1', controllers: ['controller'] },
       /is already the interface of adapter uplink/,
     ],
+    [
+      'two adapters on one network',
+      ['adapters', 'two'],
+      { interface: 'eth2', controllers: ['controller'] },
+      /^f:26:3: adapters\.two: network lan has the adapter uplink already: one adapter per network/,
+    ],
+    [
+      'two adapters on one network that is named',
+      ['adapters', 'two'],
+      { interface: 'eth2', network: 'lan', controllers: ['controller'] },
+      /adapters\.two\.network: network lan has the adapter uplink already/,
+    ],
     ['lease 0', ['adapters', 'uplink', 'lease'], 0, /whole number from 1 to 86400 seconds, not 0/],
     [
       'lease as text',

@@ -122,15 +122,17 @@ adapters: {}
   });
 });
 
-it('warns of what may be meant otherwise, or is not there yet', () => {
+it('warns of what is not there yet', () => {
   const plan = planOf(
     EXAMPLE.replace(
       'adapters:',
-      'adapters:\n  second: {interface: lo, controllers: [controller]}',
-    ).replace('eth1', 'bw-none'),
+      'adapters:\n  second: {interface: lo, network: other, controllers: [controller]}',
+    )
+      .replace('vms:', '  other: {subnet: 10.78.0.0/24, address: 10.78.0.1}\nvms:')
+      .replaceAll('    addresses', '    network: lan\n    addresses')
+      .replace('eth1', 'bw-none'),
   );
   expect(environmentWarnings(plan)).toEqual([
-    'network lan has the adapters second, uplink: what is sent leaves through uplink only',
     'adapter second: lo is no Ethernet interface: it can’t be opened',
     expect.stringMatching(/adapter uplink: there is no interface bw-none on this host now/),
   ]);

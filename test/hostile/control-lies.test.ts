@@ -1,6 +1,6 @@
 /** Ranked case 34: control requests by the wrong VM, malformed ones, floods of them. The adapter's state does not change; the manager is still served. */
 import { describe, expect, test } from 'vitest';
-import { BASE_IP } from '../support/daemon.ts';
+import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
 import { useFixture } from '../support/fixture.ts';
 import { parse } from '../support/packets.ts';
 import { A, C, type Host, THREE_VMS, udpFrame } from '../support/traffic.ts';
@@ -10,9 +10,18 @@ import type { Vm } from '../support/vm.ts';
 const CONTROL_PORT = 7356;
 
 describe('control requests lie', () => {
+  // On a network of its own: the fixture has one on the VMs'.
   const fixture = useFixture({
-    vms: { ...THREE_VMS, c: { ...THREE_VMS.c, management: true } },
-    adapters: { uplink: { interface: 'bw-none0', network: 'lan', controllers: ['c'] } },
+    networks: {
+      lan: { subnet: '10.77.0.0/24', address: BASE_IP, mac: BASE_MAC },
+      other: { subnet: '10.78.0.0/24', address: '10.78.0.1' },
+    },
+    vms: {
+      a: { ...THREE_VMS.a, network: 'lan' },
+      b: { ...THREE_VMS.b, network: 'lan' },
+      c: { ...THREE_VMS.c, network: 'lan', management: true },
+    },
+    adapters: { uplink: { interface: 'bw-none0', network: 'other', controllers: ['c'] } },
   });
 
   const request = (from: Host, text: string | Buffer) =>

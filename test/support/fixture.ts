@@ -27,9 +27,9 @@ const MOST_LINES_PER_CONNECTION = 8;
 /** Opens the adapter when the fixture starts, and leaves; the adapter stays open. */
 const OPENER: Host = { mac: '52:54:00:00:00:02', ip: '10.77.0.2' };
 
-/** The configuration with the LAN's adapter, the last of its network: the one that is used. */
+/** The configuration with the LAN's adapter on network lan, which must have none. */
 function withAdapter(config: DaemonConfig, lan: Lan): DaemonConfig {
-  const opener = { addresses: [OPENER.ip], mac: OPENER.mac, management: true };
+  const opener = { network: 'lan', addresses: [OPENER.ip], mac: OPENER.mac, management: true };
   const adapter = {
     interface: lan.interface,
     network: 'lan',
