@@ -11,7 +11,7 @@ import type { CopyList } from '../storage/copy-list.ts';
 import type { Chain } from '../virtio/chain.ts';
 import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
 import type { GuestMemory } from '../virtio/guest-memory.ts';
-import { gatherPlain } from './plain.ts';
+import type { GatherPlain } from './plain.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const OVERSIZE = CELL.oversize;
@@ -46,6 +46,7 @@ export function gatherOutput(
   budget: Budget,
   port: number,
   cells: Float64Array,
+  gatherPlain: GatherPlain,
 ): number {
   const available = queue.available();
   if (available <= 0) {
@@ -60,7 +61,7 @@ export function gatherOutput(
   let received = 0;
   while (taken < limit && descriptorsLeft > 0 && bytesLeft > 0) {
     const most = limit - taken < descriptorsLeft ? limit - taken : descriptorsLeft;
-    const plain = gatherPlain(queue, headerBytes, memory, storage, copies, port, most, bytesLeft);
+    const plain = gatherPlain(queue, headerBytes, memory, port, most, bytesLeft);
     if (plain > 0) {
       taken += plain;
       descriptorsLeft -= plain;

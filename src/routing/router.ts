@@ -21,7 +21,7 @@ import {
   longestDatagram,
   remainingWork,
 } from './offload.ts';
-import { routePlain } from './plain.ts';
+import { plainRoute, type RoutePlain } from './plain.ts';
 import { segment } from './segment.ts';
 import { CONSUMED, drop, dropCell, UNDECIDED } from './verdict.ts';
 import { CELL } from '../counters.ts';
@@ -42,6 +42,7 @@ const RECEIVER_NOT_RUNNING = drop('receiverNotRunning');
 export class Router {
   private readonly storage: BaseStorage;
   private readonly ports: Port[];
+  private readonly routePlain: RoutePlain;
   private readonly adapters: Adapter[];
   private readonly networks: Network[];
   private readonly adapterNetworks: Network[];
@@ -54,6 +55,7 @@ export class Router {
   constructor(context: ElsewhereContext) {
     this.storage = context.storage;
     this.ports = context.ports;
+    this.routePlain = plainRoute(context.storage, context.ports);
     this.adapters = context.adapters;
     this.networks = context.networks;
     this.adapterNetworks = context.adapters.map(
@@ -83,7 +85,7 @@ export class Router {
     if (port.current === null || port.current.headerBytes !== 12 || !port.macKnown) {
       return this.leave(first, end);
     }
-    return routePlain(this.storage, first, end, port, this.networks[port.network], this.ports);
+    return this.routePlain(first, end, port, this.networks[port.network]);
   }
 
   private leave(first: number, end: number): number {

@@ -9,7 +9,7 @@ import type { Attachment, Ring } from '../port/attachment.ts';
 import { Backlog } from '../port/backlog.ts';
 import { FULL, putInput } from '../port/input.ts';
 import { putPacked } from '../port/packed-input.ts';
-import { putPlain } from '../port/plain.ts';
+import { plainPut, type PutPlain } from '../port/plain.ts';
 import type { Port } from '../port/port.ts';
 import { BROADCAST, cellOf, CONSUMED, isDrop } from '../routing/verdict.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
@@ -33,6 +33,7 @@ export class Deliver {
   private readonly storage: BaseStorage;
   private readonly copies: CopyList;
   private readonly cells: Float64Array;
+  private readonly putPlain: PutPlain;
   private readonly time: Float64Array;
   private readonly ports: Port[];
   private readonly adapters: Adapter[];
@@ -45,6 +46,7 @@ export class Deliver {
     this.storage = context.storage;
     this.copies = context.copies;
     this.cells = context.counters.cells;
+    this.putPlain = plainPut(context.storage, context.copies);
     this.time = context.router.time;
     this.ports = context.ports;
     this.adapters = context.adapters;
@@ -85,7 +87,7 @@ export class Deliver {
 
   /** Puts a run of slots between the same two ports into the VM's input buffer; returns the slot behind the run. */
   private deliverRun(port: Port, first: number): number {
-    const { storage, copies, cells } = this;
+    const { storage, cells } = this;
     const { to, from, count } = storage;
     const source = from[first];
     let end = first + 1;
@@ -102,9 +104,7 @@ export class Deliver {
         const ring = attachment.inputs[0];
         const { queue } = ring;
         const put =
-          queue.format === 'split'
-            ? putPlain(queue, attachment.memory, storage, slot, end, copies)
-            : 0;
+          queue.format === 'split' ? this.putPlain(queue, attachment.memory, slot, end) : 0;
         if (put > 0) {
           this.publish.markDirty(ring);
           this.books.delivered(source, put);

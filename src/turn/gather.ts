@@ -5,6 +5,7 @@
 import type { Attachment, Ring } from '../port/attachment.ts';
 import { type Budget, discardOutput, gatherOutput } from '../port/output.ts';
 import { discardPacked, gatherPacked } from '../port/packed-output.ts';
+import { type GatherPlain, plainGather } from '../port/plain.ts';
 import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
@@ -29,6 +30,7 @@ export class Gather {
   private readonly storage: BaseStorage;
   private readonly copies: CopyList;
   private readonly cells: Float64Array;
+  private readonly gatherPlain: GatherPlain;
   private readonly time: Float64Array;
   private readonly attention: Attention;
   private readonly publish: Publish;
@@ -43,6 +45,7 @@ export class Gather {
     this.storage = context.storage;
     this.copies = context.copies;
     this.cells = context.counters.cells;
+    this.gatherPlain = plainGather(context.storage, context.copies);
     this.time = context.router.time;
     this.attention = attention;
     this.publish = publish;
@@ -139,6 +142,7 @@ export class Gather {
                 budget,
                 port.number,
                 this.cells,
+                this.gatherPlain,
               )
             : discardOutput(queue, port.record, budget, this.cells);
       queue.disarm();
