@@ -2,7 +2,7 @@
  * Ranked case 15 at length: sequences of every request and of what a driver does, right and wrong ones, in any order, against a model of
  * the specification's ring states. In process and in step, so that many are done: 300 for each kind of rings, 50,000 with BASEWIRE_LONG=1.
  *
- * BASEWIRE_SEED repeats a run. A sequence that fails is made as short as can be and kept in test/corpus/order/, and what lies
+ * BASEWIRE_SEED repeats a run, BASEWIRE_RUNS says how long it is. A sequence that fails is made as short as can be and kept in test/corpus/order/, and what lies
  * there is done again in every run.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ import { connect, type Real } from './order/ring-steps.ts';
 import { DRAWN, Step } from './order/steps.ts';
 
 const CORPUS = fileURLToPath(new URL('../corpus/order', import.meta.url));
-const RUNS = LONG ? 50_000 : 300;
+const RUNS = Number(process.env.BASEWIRE_RUNS ?? (LONG ? 50_000 : 300));
 const FORMATS = ['split', 'packed'] as const;
 
 interface Kept {
