@@ -114,10 +114,10 @@ export class Peer {
     this.#poll();
     if (this.#bytes.length < 12) return null;
     const size = this.#bytes.readUInt32LE(8);
-    if (this.#bytes.readUInt32LE(0) !== request) throw new Error('a reply to another request');
-    if (this.#bytes.readUInt32LE(4) !== (MESSAGE_FLAG.version | MESSAGE_FLAG.reply))
-      throw new Error('reply flags');
-    if (this.#bytes.length !== 12 + size) throw new Error('more than one reply');
+    const flags = this.#bytes.readUInt32LE(4);
+    if (this.#bytes.readUInt32LE(0) !== request || this.#bytes.length !== 12 + size)
+      throw new Error('not the one reply to the request');
+    if (flags !== (MESSAGE_FLAG.version | MESSAGE_FLAG.reply)) throw new Error(`flags ${flags}`);
     const body = this.#bytes.subarray(12);
     this.#bytes = Buffer.alloc(0);
     return body;
@@ -139,9 +139,7 @@ export class Peer {
   /** A request without an answer of its own: true or false as acknowledged, null when not asked for or closed. */
   order(request: number, payload: Buffer, descriptors: number[] = []): boolean | null {
     const reply = this.exchange(request, payload, descriptors, this.acknowledges);
-    if (reply === null) return null;
-    if (reply.length !== 8) throw new Error('an acknowledgement is not 8 bytes long');
-    return reply.readBigUInt64LE(0) === 0n;
+    return reply === null ? null : reply.readBigUInt64LE(0) === 0n;
   }
 
   address(index: number): Buffer {
@@ -289,7 +287,7 @@ export class OrderBench {
     return this.counters.get(0, name);
   }
 
-  /** Datagrams of VM a that were dropped, for whatever reason. */
+  /** Datagrams of VM a that were dropped. */
   drops(): number {
     const reasons = Object.keys(DROP_REASONS) as DropReason[];
     return reasons.reduce((sum, reason) => sum + this.count(reason), 0);
