@@ -19,7 +19,7 @@ describe.each(FORMATS)('memory and rings change under load: $format', ({ packed 
         seen++;
       }
     };
-    for (let round = 0; round < 40; round++) {
+    for (let round = 0; round < (packed ? 20 : 40); round++) {
       for (let i = 0; i < 30; i++) {
         if (a.trySend(udpFrame(A, B.ip, Buffer.from(`${sent}`)), { publish: i % 3 === 0 })) sent++;
       }
@@ -41,10 +41,10 @@ describe.each(FORMATS)('memory and rings change under load: $format', ({ packed 
     await a.untilSent();
   });
 
-  test('regions come and go a hundred times', async () => {
+  test('regions come and go many times', async () => {
     const a = await fixture().attacker({ packed });
     const region = a.memory.add({ guestAddress: 0x1_0000_0000, bytes: 0x10000 });
-    for (let i = 0; i < 100; i++) {
+    for (let i = 0; i < (packed ? 25 : 100); i++) {
       expect(await a.frontEnd.addRegion(region)).toBe(0n);
       await fixture().goodPasses(a);
       expect(await a.frontEnd.removeRegion(region)).toBe(0n);

@@ -43,7 +43,7 @@ describe('packed event areas lie', () => {
     test(`any place and flags: ${name}`, async () => {
       const random = seeded();
       const a = await fixture().attacker({ features, packed: true, queueSize: 32 });
-      for (let i = 0; i < 120; i++) {
+      for (let i = 0; i < 60; i++) {
         for (const queue of a.queues) {
           asPacked(queue).writeEvent(
             random.below(0x8000),
@@ -65,7 +65,7 @@ describe('packed event areas lie', () => {
   test('its own area is scribbled over: it is not read back, and written again', async () => {
     const random = seeded();
     const a = await fixture().attacker({ packed: true, queueSize: 32 });
-    for (let i = 0; i < 60; i++) {
+    for (let i = 0; i < 30; i++) {
       for (const queue of a.queues) a.memory.bytes(queue.usedAt, 4).set(random.bytes(4));
       await passes(a, `number ${i}`);
     }
