@@ -39,6 +39,7 @@ export class Stream {
     const source = [
       'i=0',
       'while [ ! -e stop ]; do',
+      'if [ -e pause ]; then sleep 0.1; continue; fi',
       `i=$((i + 1)); echo "piece $i"; ${piece}; echo $i >count.new; mv count.new count; sleep ${pause}`,
       'done',
     ].join('\n');
@@ -67,6 +68,22 @@ export class Stream {
     const script = `cd ${this.#folder}; to=$(($(cat count) + ${count})); ${wait}; cat answer`;
     const answer = await this.#vm.ok(script, limit);
     if (answer !== '') throw new Error(`the stream to ${this.#to} ended: ${answer}`);
+  }
+
+  /** Resolves when nothing more leaves the sending program: it is paused, or the receiver does not read. */
+  async stands(limit = 60): Promise<void> {
+    const look = 'last=; until [ "$(cat count)" = "$last" ]; do last=$(cat count); sleep 1; done';
+    await this.#vm.ok(`cd ${this.#folder}; ${look}`, limit);
+  }
+
+  /** Sends nothing until `resume`; resolves when that is so. */
+  async pause(): Promise<void> {
+    await this.#vm.ok(`touch ${this.#folder}/pause`);
+    await this.stands();
+  }
+
+  async resume(): Promise<void> {
+    await this.#vm.ok(`rm ${this.#folder}/pause`);
   }
 
   /** Ends it; @returns what both ends say of it */
