@@ -53,10 +53,8 @@ export function echoReply(storage: BaseStorage, slot: number, baseMac: Uint8Arra
   const l4 = ip + ipv4.headerLength(bytes, ip);
   const typeAndCode = l4 >> 1;
   const icmpChecksum = (l4 + icmp.CHECKSUM) >> 1;
-  halves[icmpChecksum] = checksum.update(
-    halves[icmpChecksum],
-    halves[typeAndCode],
-    icmp.ECHO_REPLY,
-  );
+  const updated = checksum.update(halves[icmpChecksum], halves[typeAndCode], icmp.ECHO_REPLY);
+  // Zero is right unless all else is zero, too (no payload, identifier and number 0); 0xffff is always.
+  halves[icmpChecksum] = updated === 0 ? 0xffff : updated;
   halves[typeAndCode] = icmp.ECHO_REPLY;
 }

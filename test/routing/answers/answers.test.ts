@@ -149,6 +149,7 @@ describe('echo', () => {
           expectBytes(reply.icmp?.payload ?? Buffer.alloc(0), payload);
         },
       ),
+      { examples: [[Uint8Array.of(), 0, 1, 0, 0, 0]] }, // all zero but its type
     );
   });
 
