@@ -11,6 +11,7 @@
         'native/addon.cc',
         'native/arguments.cc',
         'native/bells.cc',
+        'native/clock.cc',
         'native/copy.cc',
         'native/descriptors.cc',
         'native/memory.cc',

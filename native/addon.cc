@@ -14,6 +14,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   addWaiter(env, exports, *environment);
   addSockets(env, exports, *environment);
   addPacket(env, exports, *environment);
+  addClock(env, exports, *environment);
   addProcess(env, exports, *environment);
   return exports;
 }

@@ -31,6 +31,7 @@ struct Environment {
   Bells bells;
   Mapping arena;
   Mapping rows;
+  double clock = 0;                                   // what readClock writes
   std::vector<std::unique_ptr<WaiterState>> waiters;
 
   Environment();
@@ -49,6 +50,7 @@ void addDescriptors(Napi::Env env, Napi::Object exports, Environment& environmen
 void addWaiter(Napi::Env env, Napi::Object exports, Environment& environment);
 void addSockets(Napi::Env env, Napi::Object exports, Environment& environment);
 void addPacket(Napi::Env env, Napi::Object exports, Environment& environment);
+void addClock(Napi::Env env, Napi::Object exports, Environment& environment);
 void addProcess(Napi::Env env, Napi::Object exports, Environment& environment);
 
 }  // namespace basewire

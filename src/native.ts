@@ -94,6 +94,12 @@ export interface Native {
   /** Region handles of this thread that faulted and were not reported before; empty when none. */
   takeFaultedRegions(): number[];
 
+  // --- clock ------------------------------------------------------------------------------------
+  /** This thread's clock as `readClock` last wrote it: milliseconds of CLOCK_MONOTONIC. */
+  readonly clock: Float64Array;
+  /** Reads the clock into `clock[0]`. Returns nothing, so that a loop that always asks leaves no garbage. */
+  readClock(): void;
+
   // --- base storage and copies ---------------------------------------------------------------
   /**
    * Allocates the arena of this thread (anonymous, page-aligned, MADV_HUGEPAGE, MADV_DONTDUMP) and a copy list of `rows` rows.

@@ -4,7 +4,7 @@
  */
 export class Deadline {
   /** Milliseconds of the worker's clock. A cell and no field, as in `Turn.time`: it changes all the time. */
-  private readonly at = new Float64Array(1);
+  readonly at = new Float64Array(1);
 
   /** Timers want to be looked at by then, or earlier. */
   by(time: number): void {

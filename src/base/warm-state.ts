@@ -24,15 +24,26 @@ export function snapshot(ports: Port[], adapters: Adapter[], control: ControlSer
   return {
     version: VERSION,
     leases: control.snapshot(),
-    macs: ports.flatMap(({ vm, mac }) => (vm.mac === null && mac !== null ? [{ vm: vm.name, mac }] : [])),
+    macs: ports.flatMap(({ vm, mac }) =>
+      vm.mac === null && mac !== null ? [{ vm: vm.name, mac }] : [],
+    ),
     neighbours: adapters.flatMap(({ plan, neighbours }) =>
-      [...neighbours.entries()].map(([key, mac]) => ({ adapter: plan.name, address: dotted(key), mac })),
+      [...neighbours.entries()].map(([key, mac]) => ({
+        adapter: plan.name,
+        address: dotted(key),
+        mac,
+      })),
     ),
   };
 }
 
 /** Takes up what `snapshot` gave, as far as it fits. `from` may be anything. Never throws. */
-export function restore(from: unknown, ports: Port[], adapters: Adapter[], control: ControlService): void {
+export function restore(
+  from: unknown,
+  ports: Port[],
+  adapters: Adapter[],
+  control: ControlService,
+): void {
   if (!isObject(from) || from.version !== VERSION) return;
   for (const entry of list(from.macs)) {
     const port = ports.find(({ vm }) => vm.name === entry.vm && vm.mac === null);
@@ -44,7 +55,8 @@ export function restore(from: unknown, ports: Port[], adapters: Adapter[], contr
     const adapter = adapters.find(({ plan }) => plan.name === entry.adapter);
     const mac = unicast(entry.mac);
     const { address } = entry;
-    if (adapter && mac && typeof address === 'string' && isAddress(address)) adapter.remember(keyOf(address), mac);
+    if (adapter && mac && typeof address === 'string' && isAddress(address))
+      adapter.remember(keyOf(address), mac);
   }
   control.restore(from.leases);
 }

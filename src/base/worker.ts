@@ -3,7 +3,6 @@
  * while there is work, serves sockets between them, and sleeps in one native wait. It never returns to Node's event loop:
  * messages from the main thread are taken when the wake eventfd says so.
  */
-import { performance } from 'node:perf_hooks';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { native } from '../native.ts';
 import { Base } from './base.ts';
@@ -15,7 +14,11 @@ const LOOK_INTERVAL = 0.1; // milliseconds
 
 const start = workerData as WorkerStart;
 const post = (message: FromWorker): void => parentPort!.postMessage(message);
-const clock = (): number => performance.now();
+const time = native.clock;
+const clock = (): number => {
+  native.readClock();
+  return time[0];
+};
 
 function run(): void {
   const { plan } = start;
@@ -45,26 +48,32 @@ function run(): void {
   const { turn, watcher, deadline } = base;
   turn.attention.spin = plan.datapath.spinMicroseconds / 1000;
   const busyPolling = plan.datapath.poll === 'busy';
-  let now = clock();
-  let lastLook = now;
+  // Times stand in cells: V8 makes an object of each fraction that lives in a variable from one round to the next.
+  const lastLook = new Float64Array(1);
+  const readClock = (): void => {
+    native.readClock();
+    turn.time[0] = time[0];
+  };
+  readClock();
   while (!stopping) {
     beat[BEAT.rounds]++;
-    turn.time[0] = now;
     turn.run();
-    now = performance.now();
-    turn.time[0] = now;
+    readClock();
     if (!busyPolling) turn.attention.quieten();
     base.checkFaults();
-    if (deadline.take(now)) deadline.by(now + Math.max(base.tick(now), 1));
+    if (time[0] >= deadline.at[0]) {
+      const now = time[0];
+      if (deadline.take(now)) deadline.by(now + Math.max(base.tick(now), 1));
+    }
     if (turn.busy || busyPolling) {
-      if (now - lastLook < LOOK_INTERVAL) continue;
+      if (time[0] - lastLook[0] < LOOK_INTERVAL) continue;
       watcher.wait(0);
-      lastLook = now;
+      lastLook[0] = time[0];
       continue;
     }
-    watcher.wait(deadline.left(now), beat);
-    now = clock();
-    lastLook = now;
+    watcher.wait(deadline.left(time[0]), beat);
+    readClock();
+    lastLook[0] = time[0];
   }
   base.tellState();
   base.close();

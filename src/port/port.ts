@@ -4,7 +4,7 @@
  */
 import type { VmPlan } from '../base/plan.ts';
 import { RECORD_CELLS, type VmState } from '../counters.ts';
-import type { Attachment } from './attachment.ts';
+import type { Attachment, Ring } from './attachment.ts';
 import type { Backlog } from './backlog.ts';
 
 export class Port {
@@ -19,6 +19,8 @@ export class Port {
   current: Attachment | null = null;
   /** Made when something has to wait for the first time. */
   backlog: Backlog | null = null;
+  /** The input ring that the oldest datagram of the backlog waits for. */
+  fullRing: Ring | null = null;
 
   /** In the turn's list of ports that are looked at without being asked. */
   active = false;

@@ -1,7 +1,7 @@
 /**
- * The address list: which port owns which IPv4 address of a network. Open addressing in typed arrays, never more than half
- * full, keyed by the address as it is read from the wire; the hash is seeded, as guests choose the keys that are looked
- * up. Changed between turns only, by the control plane.
+ * The address list: which port owns which IPv4 address of a network. Open addressing in typed arrays, never more than a quarter
+ * full, so that nearly all are found at the first places, keyed by the address as it is read from the wire; the hash is seeded, as
+ * guests choose the keys that are looked up. Changed between turns only, by the control plane.
  */
 export const NOBODY = -1;
 
@@ -17,7 +17,7 @@ export class AddressList {
 
   constructor(capacity = 8, seed = (Math.random() * 0xffffffff) | 0) {
     let slots = 16;
-    while (slots < capacity * 2) slots *= 2;
+    while (slots < capacity * 4) slots *= 2;
     this.keys = new Int32Array(slots);
     this.owners = new Int32Array(slots).fill(EMPTY);
     this.mask = slots - 1;
@@ -37,7 +37,7 @@ export class AddressList {
 
   /** Gives an address to a port (>= 0), or to another one. */
   set(key: number, owner: number): void {
-    if ((this.size + 1) * 2 > this.keys.length) this.grow();
+    if ((this.size + 1) * 4 > this.keys.length) this.grow();
     let slot = hash(key, this.seed) & this.mask;
     while (this.owners[slot] !== EMPTY && this.keys[slot] !== key) slot = (slot + 1) & this.mask;
     if (this.owners[slot] === EMPTY) this.size++;

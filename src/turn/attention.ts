@@ -52,12 +52,13 @@ export class Attention {
     for (const ring of attachment.outputs) {
       if (ring.queue.arm(ring.queue.nextAvail)) work = true;
     }
-    if (port.backlog !== null && port.backlog.count > 0) {
-      for (const ring of attachment.inputs) {
-        if (ring.queue.arm(ring.queue.fullAt)) {
-          ring.queue.disarm();
-          work = true;
-        }
+    // Only the ring that is waited for: another one has buffers that help nobody, and would be found to have work for ever.
+    const { fullRing, backlog } = port;
+    if (fullRing?.usable && backlog !== null && backlog.count > 0) {
+      const { queue } = fullRing;
+      if (queue.arm(queue.fullAt)) {
+        queue.disarm();
+        work = true;
       }
     }
     return work;

@@ -191,6 +191,7 @@ export class Deliver {
       this.context.ringBroke(port, ring);
       return RECEIVER_NOT_RUNNING;
     }
+    if (outcome === FULL) port.fullRing = ring;
     if (outcome === 0) {
       this.cells[port.record + SENT_DATAGRAMS]++;
       this.cells[port.record + SENT_BYTES] += length;

@@ -49,7 +49,7 @@ export class Gather {
     this.time = context.router.time;
     this.attention = attention;
     this.publish = publish;
-    this.shares = new Shares(context.budget, this.cells, this.time);
+    this.shares = new Shares(context.budget, this.time);
   }
 
   /** Takes what is ready, within each ring's budget; how much was found. */
@@ -92,12 +92,12 @@ export class Gather {
       const port = active[index];
       const attachment = port.current;
       if (attachment !== null && (kind === ALL || port.heavy === (kind === HEAVY))) {
-        const before = shares.bytes(port);
+        const before = this.storage.fill;
         const taken = this.gatherPort(port, attachment, hurry);
         if (taken > 0) {
           port.lastWork = time[0];
           found += taken;
-          shares.weigh(port, attachment, taken, before);
+          shares.weigh(port, attachment, taken, this.storage.fill - before);
         }
       }
       if (++index === count) index = 0;

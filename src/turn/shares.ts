@@ -3,12 +3,9 @@
  * under way and for its own, so while some VM sends little at a time (it is light), those that bring much (they are heavy) bring less
  * per turn, and have to let it pass every other turn (gather.ts). Nothing is dropped by this: it waits in its ring.
  */
-import { CELL } from '../counters.ts';
 import { type Attachment, MAX_PAIRS } from '../port/attachment.ts';
 import type { Budget } from '../port/output.ts';
 import type { Port } from '../port/port.ts';
-
-const RECEIVED_BYTES = CELL.receivedBytes;
 
 /** What a heavy port may bring while a light one is about: some microseconds of work. */
 const SHORT: Budget = { datagrams: 8, descriptors: 64, bytes: 32 << 10 };
@@ -28,12 +25,11 @@ export class Shares {
   private readonly full: Budget[];
   private readonly short: Budget[];
   private readonly whole: Budget;
-  private readonly cells: Float64Array;
   private readonly time: Float64Array;
   /** When a light port last sent something. */
   private readonly lightAt = new Float64Array([Number.NEGATIVE_INFINITY]);
 
-  constructor(budget: Budget, cells: Float64Array, time: Float64Array) {
+  constructor(budget: Budget, time: Float64Array) {
     this.whole = budget;
     this.full = perRing(budget);
     this.short = perRing({
@@ -41,7 +37,6 @@ export class Shares {
       descriptors: Math.min(SHORT.descriptors, budget.descriptors),
       bytes: Math.min(SHORT.bytes, budget.bytes),
     });
-    this.cells = cells;
     this.time = time;
   }
 
@@ -60,18 +55,9 @@ export class Shares {
     return this.hurry ? SHORT_LAN : this.whole;
   }
 
-  /** Bytes received from a port so far; `weigh` takes what they were before. */
-  bytes(port: Port): number {
-    return this.cells[port.record + RECEIVED_BYTES];
-  }
-
-  /** What a port brought decides what it may bring next. */
-  weigh(port: Port, attachment: Attachment, taken: number, bytesBefore: number): void {
-    if (
-      taken >= HEAVY_DATAGRAMS ||
-      this.bytes(port) - bytesBefore >= HEAVY_BYTES ||
-      hasMore(attachment)
-    ) {
+  /** What a port brought decides what it may bring next: `taken` chains, `bytes` of base storage. */
+  weigh(port: Port, attachment: Attachment, taken: number, bytes: number): void {
+    if (taken >= HEAVY_DATAGRAMS || bytes >= HEAVY_BYTES || hasMore(attachment)) {
       port.heavy = true;
       port.lightTimes = 0;
       return;

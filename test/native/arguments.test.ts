@@ -38,13 +38,14 @@ test('the addon has every function of its contract', () => {
       'deliverCopies eventfd signal signalAll drain createWaiter unixListen unixConnect unixAccept',
       'unixPair peerCredentials receive send closeDescriptor duplicate setNonBlocking packetOpen',
       'packetSocket packetBind packetSend packetStatistics packetClose interfaceInfo netlinkOpen',
-      'memfd truncate executeWithout setDumpable',
+      'memfd truncate executeWithout setDumpable readClock',
     ]
       .join(' ')
       .split(' ')
       .sort(),
   );
   expect(native.faults).toBeInstanceOf(Int32Array);
+  expect(native.clock).toBeInstanceOf(Float64Array);
 });
 
 test.each(functions.filter(([name]) => !makers.has(name)))(
