@@ -1,6 +1,6 @@
 /**
  * Fuzzer of the rings: random chains, tables, heads, indices, headers and frames through the real turn, split and packed, with
- * subsets of the features; the rules are in `oracle.ts`. About two seconds; ten minutes with BASEWIRE_LONG=1.
+ * subsets of the features; the rules are in `oracle.ts`. About two seconds; ten minutes with BASEWIRE_LONG=1, or BASEWIRE_SECONDS.
  *
  * BASEWIRE_SEED repeats one case. A case that fails is written to test/corpus/ring/, and whatever lies there is done again
  * in every run.
@@ -9,14 +9,14 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { LONG } from '../support/random.ts';
+import { duration } from '../support/random.ts';
 import { fuzzCase } from './case.ts';
 import { Lab, type Op } from './lab.ts';
 
 const CORPUS = fileURLToPath(new URL('../corpus/ring', import.meta.url));
 /** Cases of every run: seeds 1 to this. */
 const ALWAYS = 20;
-const MILLISECONDS = LONG ? 600_000 : 2000;
+const MILLISECONDS = duration(2000);
 
 interface Kept {
   what: string;

@@ -78,3 +78,10 @@ export function seeded(): Random {
 
 /** True when the long forms of tests were asked for. */
 export const LONG = process.env.BASEWIRE_LONG === '1';
+
+/** Milliseconds that a random test lasts: `short`, ten minutes in the long form, or BASEWIRE_SECONDS. */
+export function duration(short: number): number {
+  const given = process.env.BASEWIRE_SECONDS;
+  if (given !== undefined) return Number(given) * 1000;
+  return LONG ? 600_000 : short;
+}
