@@ -97,11 +97,10 @@ export class EchoFlow {
     });
   }
 
-  /** Forgets what is on its way: datagrams may be lost from here to the next start. */
+  /** Begins to count anew, after a `finish`: what is sent from there to the next start may be lost. */
   restart(): void {
     this.stop();
-    this.vm.pollReceived();
-    this.vm.received.length = 0;
+    this.#poll();
     this.sent = 0;
     this.arrived = 0;
   }
