@@ -200,7 +200,7 @@ export class Wire {
 
   static async open(lan: Lan): Promise<Wire> {
     const wire = new Wire(lan);
-    await wire.#until('ready');
+    await wire.#until('ready', 60_000);
     return wire;
   }
 
