@@ -11,6 +11,7 @@ import { ENDLESS, NONE, type PackedChain } from '../virtio/packed-chain.ts';
 import { PackedQueue } from '../virtio/packed-queue.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
 import type { Budget } from './output.ts';
+import type { GatherPlainPacked } from './plain-packed.ts';
 
 const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
 const RECEIVED_BYTES = CELL.receivedBytes;
@@ -35,6 +36,7 @@ export function gatherPacked(
   budget: Budget,
   port: number,
   cells: Float64Array,
+  gatherPlainPacked: GatherPlainPacked,
 ): number {
   const { descriptors } = queue;
   let taken = 0;
@@ -42,6 +44,18 @@ export function gatherPacked(
   let bytesLeft = budget.bytes;
   let received = 0;
   while (taken < budget.datagrams && descriptorsLeft > 0 && bytesLeft > 0) {
+    const left = budget.datagrams - taken;
+    const most = left < descriptorsLeft ? left : descriptorsLeft;
+    const plain = gatherPlainPacked(queue, headerBytes, memory, port, most, bytesLeft);
+    if (plain > 0) {
+      taken += plain;
+      descriptorsLeft -= plain;
+      bytesLeft -= queue.movedBytes;
+      received += queue.movedBytes;
+      cells[record + RECEIVED_DATAGRAMS] += plain;
+      continue;
+    }
+    // Several buffers, nothing more, or something wrong: the careful way, for one chain.
     const position = queue.nextAvail;
     const wrap = queue.availWrap;
     const word = position * 4;

@@ -10,11 +10,12 @@ import { Backlog } from '../port/backlog.ts';
 import { FULL, putInput } from '../port/input.ts';
 import { putPacked } from '../port/packed-input.ts';
 import { plainPut, type PutPlain } from '../port/plain.ts';
+import { plainPutPacked, type PutPlainPacked } from '../port/plain-packed.ts';
 import type { Port } from '../port/port.ts';
 import { BROADCAST, cellOf, CONSUMED, isDrop } from '../routing/verdict.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
-import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
+import { BROKEN } from '../virtio/split-queue.ts';
 import type { Attention } from './attention.ts';
 import type { Books } from './books.ts';
 import type { TurnContext } from './context.ts';
@@ -34,6 +35,7 @@ export class Deliver {
   private readonly copies: CopyList;
   private readonly cells: Float64Array;
   private readonly putPlain: PutPlain;
+  private readonly putPlainPacked: PutPlainPacked;
   private readonly time: Float64Array;
   private readonly ports: Port[];
   private readonly adapters: Adapter[];
@@ -47,6 +49,7 @@ export class Deliver {
     this.copies = context.copies;
     this.cells = context.counters.cells;
     this.putPlain = plainPut(context.storage, context.copies);
+    this.putPlainPacked = plainPutPacked(context.storage, context.copies);
     this.time = context.router.time;
     this.ports = context.ports;
     this.adapters = context.adapters;
@@ -104,12 +107,14 @@ export class Deliver {
         const ring = attachment.inputs[0];
         const { queue } = ring;
         const put =
-          queue.format === 'split' ? this.putPlain(queue, attachment.memory, slot, end) : 0;
+          queue.format === 'split'
+            ? this.putPlain(queue, attachment.memory, slot, end)
+            : this.putPlainPacked(queue, attachment.memory, slot, end);
         if (put > 0) {
           this.publish.markDirty(ring);
           this.books.delivered(source, put);
           cells[port.record + SENT_DATAGRAMS] += put;
-          cells[port.record + SENT_BYTES] += (queue as SplitQueue).movedBytes;
+          cells[port.record + SENT_BYTES] += queue.movedBytes;
           slot += put;
           continue;
         }

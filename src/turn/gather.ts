@@ -6,6 +6,7 @@ import type { Attachment, Ring } from '../port/attachment.ts';
 import { type Budget, discardOutput, gatherOutput } from '../port/output.ts';
 import { discardPacked, gatherPacked } from '../port/packed-output.ts';
 import { type GatherPlain, plainGather } from '../port/plain.ts';
+import { type GatherPlainPacked, plainGatherPacked } from '../port/plain-packed.ts';
 import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
@@ -31,6 +32,7 @@ export class Gather {
   private readonly copies: CopyList;
   private readonly cells: Float64Array;
   private readonly gatherPlain: GatherPlain;
+  private readonly gatherPlainPacked: GatherPlainPacked;
   private readonly time: Float64Array;
   private readonly attention: Attention;
   private readonly publish: Publish;
@@ -46,6 +48,7 @@ export class Gather {
     this.copies = context.copies;
     this.cells = context.counters.cells;
     this.gatherPlain = plainGather(context.storage, context.copies);
+    this.gatherPlainPacked = plainGatherPacked(context.storage, context.copies);
     this.time = context.router.time;
     this.attention = attention;
     this.publish = publish;
@@ -180,6 +183,7 @@ export class Gather {
       budget,
       port.number,
       this.cells,
+      this.gatherPlainPacked,
     );
   }
 }

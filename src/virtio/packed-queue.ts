@@ -14,8 +14,9 @@ import { HeadRoom } from './head-room.ts';
 import { passed, type RingAddress } from './split-queue.ts';
 
 const F_WRITE = 2;
-const F_AVAIL = 1 << 7;
-const F_USED = 1 << 15;
+/** Flags of a descriptor: made available and given back, as the wrap bits of driver and device were then (§2.8.1). */
+export const DESC_F_AVAIL = 1 << 7;
+export const DESC_F_USED = 1 << 15;
 
 const EVENT_ENABLE = 0;
 const EVENT_DISABLE = 1;
@@ -31,8 +32,8 @@ export class PackedQueue {
   nextUsed = 0;
   usedWrap = 1;
   /** What is given back and not shown yet: where it begins, and the word that shows it. */
-  private hiddenAt = -1;
-  private hiddenWord = 0;
+  hiddenAt = -1;
+  hiddenWord = 0;
   private shownUsed = 0;
   descriptors = new Int32Array(0);
   private driverEvent = new Int32Array(0);
@@ -48,6 +49,8 @@ export class PackedQueue {
   everMapped = false;
   log: DirtyLog | null = null;
   usedLogged = false;
+  /** Frame bytes that the last `gatherPlainPacked` or `putPlainPacked` moved. */
+  movedBytes = 0;
   /** Input rings: the position at which the last datagram found too few buffers. */
   fullAt = 0;
   /** Input rings: what is known of the buffers at `nextAvail`. */
@@ -134,11 +137,30 @@ export class PackedQueue {
   /** True when the descriptor at `position` is available, seen with the wrap bit `wrap`; `word`: its last word, read once. */
   static isAvailable(word: number, wrap: number): boolean {
     const flags = word >>> 16;
-    return ((flags & F_AVAIL) !== 0) === (wrap === 1) && ((flags & F_USED) !== 0) !== (wrap === 1);
+    return (
+      ((flags & DESC_F_AVAIL) !== 0) === (wrap === 1) &&
+      ((flags & DESC_F_USED) !== 0) !== (wrap === 1)
+    );
   }
 
   mayHaveWork(): boolean {
     return PackedQueue.isAvailable(this.descriptors[this.nextAvail * 4 + 3], this.availWrap);
+  }
+
+  /** Everything that was taken has been given back, as it is between datagrams. */
+  get inStep(): boolean {
+    return this.nextUsed === this.nextAvail && this.usedWrap === this.availWrap;
+  }
+
+  /** Moves on, with what is taken and with what is given back, to a position up to the end of the ring. */
+  stepTo(position: number): void {
+    this.nextAvail = position;
+    if (position === this.size) {
+      this.nextAvail = 0;
+      this.availWrap ^= 1;
+    }
+    this.nextUsed = this.nextAvail;
+    this.usedWrap = this.availWrap;
   }
 
   /** Moves on past a chain of `count` descriptors. */
@@ -153,7 +175,8 @@ export class PackedQueue {
   /** Gives back the buffer `id`, whose chain had `count` descriptors, with `length` bytes written; not yet shown. */
   giveBack(id: number, count: number, length: number): void {
     const word = this.nextUsed * 4;
-    const flags = (this.usedWrap === 1 ? F_AVAIL | F_USED : 0) | (length > 0 ? F_WRITE : 0);
+    const flags =
+      (this.usedWrap === 1 ? DESC_F_AVAIL | DESC_F_USED : 0) | (length > 0 ? F_WRITE : 0);
     this.descriptors[word + 2] = length;
     const last = id | (flags << 16);
     if (this.hiddenAt < 0) {
