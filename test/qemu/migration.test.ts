@@ -132,14 +132,14 @@ function migration(title: string, needs: Need[], qemu: Qemu | undefined): void {
         return status === 'active' && (ram?.remaining ?? LAST_PART) < LAST_PART;
       });
       await setSpeed(CRAWL, NO_DOWNTIME);
-      await web.ok('pkill -STOP sha256sum');
+      await web.ok('killall -STOP sha256sum');
       const before = (await site.daemon.vm('web')).input.bytes;
       await into.resume();
       await into.stands();
       expect((await site.daemon.vm('web')).input.bytes - before).toBeGreaterThan(UNREAD);
       await setSpeed(FAST);
       await completed();
-      await target.vm.ok('pkill -CONT sha256sum');
+      await target.vm.ok('killall -CONT sha256sum');
       out.moved(target.vm);
       await out.resume();
       await moved(target.vm);
