@@ -150,8 +150,8 @@ export class Oracle {
       }
       if ((entry.readUInt16LE(offset + (packed ? 14 : 12)) & WRITE) !== 0)
         this.#allowBuffer(guest, entry, offset);
-      // The table may lie in a buffer that is written in this turn.
-      if (place + 16 > TABLES.end) this.#aliased.add(guest);
+      // The table may lie in a buffer, or in a ring, that is written in this turn.
+      if (place < TABLES.start || place + 16 > TABLES.end) this.#aliased.add(guest);
     }
   }
 
