@@ -1,6 +1,6 @@
 /**
  * Row "adapter": datagrams per second from a VM out to the LAN, and from the LAN in to the VM, against DPDK's net_vhost joined to
- * net_af_packet. The LAN's host drops what it gets without a thought (it is sent to an address that is not its own).
+ * net_af_packet. The LAN's host drops what it gets as it arrives.
  */
 import { join } from 'node:path';
 import { type BaseOptions, startBase } from '../lib/candidates.ts';
@@ -204,6 +204,7 @@ export const adapterRow: RowRunner = {
       [
         ...DPDK,
         ...NETWORK,
+        { what: 'nft', package: 'nftables' },
         {
           what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_pcap.so',
           package: 'librte-net-pcap23',
@@ -219,6 +220,7 @@ export const adapterRow: RowRunner = {
     const sizes = options.sizes ?? (lab.timing.quick ? [64] : [64, 1500]);
     const readings = new Map<string, Reading[]>();
     const wire = new Wire(lab);
+    wire.dropAtFarEnd();
     for (let round = 0; round < lab.timing.rounds; round++) {
       for (const name of names) {
         const forwarder = await STARTERS[name](lab, wire);

@@ -12,6 +12,7 @@ import { CELL } from '../counters.ts';
 import type { Native } from '../native.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
+import { HDR_LEN } from '../wire/virtio-net-header.ts';
 import {
   EAGAIN,
   ENETDOWN,
@@ -26,6 +27,12 @@ import {
 
 /** Frames that one `publish` gives up at most before it leaves the rest to the next turn. */
 const REFUSALS_A_KICK = 8;
+
+/**
+ * Frames up to this length are to lie in the kernel's buffer as a whole. What it does not copy there it refers to, page by page, and
+ * whoever looks at a header behind the Ethernet header has to pull it out of the page again: a third of the time of a short frame.
+ */
+const LINEAR_BYTES = 2048;
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const ADAPTER_FULL = CELL.adapterFull;
@@ -98,7 +105,11 @@ export class TransmitRing {
     }
     words[(frame + PACKET.nextOffset) >> 2] = 0;
     words[(frame + PACKET.length) >> 2] = length;
-    const at = this.storage.at[slot];
+    const { at: ats, halves } = this.storage;
+    const at = ats[slot];
+    // hdr_len says how much the kernel copies (tpacket_snd); a datagram to be segmented has its headers' length there already.
+    const hint = (at - HEADER_BYTES + HDR_LEN) >> 1;
+    if (halves[hint] === 0) halves[hint] = Math.min(this.storage.length[slot], LINEAR_BYTES);
     const data = frame + PACKET.headerBytes;
     if (this.copies.count + 2 > this.copies.rows) this.copies.deliver();
     if (this.headerBytes === HEADER_BYTES) {

@@ -101,6 +101,7 @@ function world(headerBytes: 10 | 12 = 12) {
     kernel,
     ring,
     storage,
+    copies,
     /** Puts a frame that begins with a number of its own; the number, or the refusal as a text. */
     put(length = 60): number | string {
       storage.clear();
@@ -123,6 +124,18 @@ describe('transmit ring', () => {
     const frame = kernel.bytes.subarray(data + headerBytes, data + headerBytes + 100);
     expect(frame.every((byte) => byte === 0)).toBe(true);
     expect(kernel.sent).toEqual([0]);
+  });
+
+  it('has the kernel copy a short frame as a whole, and of one to be segmented its headers', () => {
+    const { kernel, ring, storage, copies } = world();
+    const hints = [{}, { headerLength: 54, gsoSize: 100 }].map((header, index) => {
+      storage.clear();
+      expect(ring.put(putFrame(storage, new Uint8Array(150), header))).toBe(0);
+      copies.deliver();
+      const data = START + index * FRAME_BYTES + PACKET.headerBytes;
+      return kernel.bytes[data + 2] | (kernel.bytes[data + 3] << 8);
+    });
+    expect(hints).toEqual([150, 54]);
   });
 
   it('refuses what is longer than a ring frame, and what finds no place', () => {
