@@ -6,7 +6,7 @@ import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { attachment } from '../../qemu/attachment.ts';
 import { paths } from '../../qemu/paths.ts';
-import { type Qemu, systemQemu } from '../../qemu/qemu.ts';
+import { newerQemu, type Qemu, systemQemu } from '../../qemu/qemu.ts';
 import { Vm } from '../../qemu/vm.ts';
 import { startBase } from '../lib/candidates.ts';
 import { BASE_MAC, PORTS } from '../lib/generator.ts';
@@ -241,7 +241,8 @@ export const guestsRow: RowRunner = {
     const lacking = provide([...GUESTS, ...NETWORK], options.install);
     if (lacking !== null) throw new Error(lacking);
     if (!lab.root) throw new Error('needs root: taps and network namespaces');
-    const qemu = systemQemu();
+    // Debian 12's can't do MSI-X with vhost-user under TCG, and its guests would pay for that in every interrupt (docs/configuration.md).
+    const qemu = newerQemu() ?? systemQemu();
     if (!qemu) throw new Error('there is no qemu-system-x86_64');
     if (!existsSync(paths.kernel) || !existsSync(paths.initrd))
       throw new Error('the guests are not built: npm run setup');
@@ -266,6 +267,7 @@ export const guestsRow: RowRunner = {
     ];
     const cells = cellNames.map((cell) => toCell(lab, cell, names, readings));
     cells[0]?.notes.push(
+      `QEMU ${qemu.version.join('.')}`,
       existsSync('/dev/kvm')
         ? 'guests run under TCG'
         : 'no KVM here: the guests run under TCG and are themselves the limit',
