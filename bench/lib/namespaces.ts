@@ -73,6 +73,11 @@ add rule netdev far arrived ip protocol udp drop
     });
   }
 
+  /** As with a network card that can't: the kernel cuts coupled UDP datagrams before they leave, so that the far end counts each. */
+  cutUdpAtNearEnd(): void {
+    inside(this.near, `ethtool -K ${this.nearInterface} tx-udp-segmentation off`);
+  }
+
   /** Datagrams that have arrived at the far end so far. */
   farReceived(): number {
     const line = readFileSync(`/proc/${this.keeper.pid}/net/dev`, 'utf8')

@@ -15,26 +15,34 @@ export interface DatagramFields {
 const mac = (text: string) => Buffer.from(text.replaceAll(':', ''), 'hex');
 const address = (text: string) => Buffer.from(text.split('.').map(Number));
 
-/** One frame; UDP without checksum, as testpmd's own. */
+/** One frame; UDP with its checksum and "don't fragment", as Linux sends it. */
 export function udpFrame(fields: DatagramFields): Buffer {
   const frame = Buffer.alloc(fields.bytes);
   mac(fields.destinationMac).copy(frame, 0);
   mac(fields.sourceMac).copy(frame, 6);
   frame.writeUInt16BE(0x0800, 12);
   frame[14] = 0x45;
+  frame[20] = 0x40;
   frame.writeUInt16BE(fields.bytes - 14, 16);
   frame[22] = 64;
   frame[23] = 17;
   address(fields.source).copy(frame, 26);
   address(fields.destination).copy(frame, 30);
-  let sum = 0;
-  for (let at = 14; at < 34; at += 2) sum += frame.readUInt16BE(at);
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
-  frame.writeUInt16BE(~sum & 0xffff, 24);
+  frame.writeUInt16BE(checksum(frame.subarray(14, 34), 0), 24);
   frame.writeUInt16BE(fields.sourcePort ?? 9, 34);
   frame.writeUInt16BE(fields.destinationPort ?? 9, 36);
   frame.writeUInt16BE(fields.bytes - 34, 38);
+  // The pseudo-header: addresses, and besides protocol and length.
+  frame.writeUInt16BE(checksum(frame.subarray(26), 17 + fields.bytes - 34) || 0xffff, 40);
   return frame;
+}
+
+/** RFC 1071, `start` added. */
+function checksum(bytes: Buffer, start: number): number {
+  let sum = start;
+  for (let at = 0; at < bytes.length; at++) sum += bytes[at]! << (at % 2 === 0 ? 8 : 0);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return ~sum & 0xffff;
 }
 
 export function writePcap(path: string, frames: Buffer[]): void {

@@ -8,6 +8,7 @@ import { parseMac } from '../wire/mac.ts';
 import type { AdapterContext } from './context.ts';
 import { ReceiveRing } from './receive-ring.ts';
 import { TransmitRing } from './transmit-ring.ts';
+import { UdpTrain } from './udp-train.ts';
 
 export type Opened = Extract<ToWorker, { kind: 'adapterOpened' }>;
 
@@ -22,12 +23,13 @@ export class AttachedSocket {
   /** The wait ends when the socket has room to send. */
   private watchesRoom = false;
   private refusedBefore = 0;
+  private trainsRefused = false;
   private readonly scratch = new Uint8Array(1);
   private readonly noFds = new Int32Array(2);
 
   /** Maps the rings; throws when that is not possible, and then the descriptor is still the caller's. `onError`: see `ready`. */
   constructor(context: AdapterContext, opened: Opened, onError: () => void) {
-    const { native, storage, copies, counters, port } = context;
+    const { native, storage, copies, counters, port, plan } = context;
     const { fd, receive, transmit, headerBytes, mapBytes } = opened;
     this.context = context;
     this.onError = onError;
@@ -46,6 +48,7 @@ export class AttachedSocket {
       headerBytes,
       storage,
       copies,
+      plan.coupleUdp ? new UdpTrain(storage) : null,
     );
     context.watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
   }
@@ -65,10 +68,14 @@ export class AttachedSocket {
 
   /** Adds up what only the kernel knows, since the last call. */
   readStatistics(): void {
-    const { counters, native, port } = this.context;
+    const { counters, native, port, log } = this.context;
     const [, drops] = native.packetStatistics(this.fd);
     if (drops > 0) counters.add(port, 'receiveOverruns', drops);
-    const { refused } = this.transmit;
+    const { refused, trainRefused } = this.transmit;
+    if (trainRefused && !this.trainsRefused) {
+      this.trainsRefused = true;
+      log('warn', 'the kernel does not cut UDP datagrams (Linux has since 6.2): coupleUdp is off');
+    }
     if (refused > this.refusedBefore) {
       counters.add(port, 'transmitRefused', refused - this.refusedBefore);
       this.refusedBefore = refused;

@@ -7,11 +7,15 @@
  * The kernel stops at the first frame that it can't send and never steps over it: TP_STATUS_WRONG_FORMAT, or TP_STATUS_SEND_REQUEST
  * again when the queueing discipline or the driver threw it away (ENOBUFS). Such a frame is taken out by moving the last one of the ring
  * into its place, so that one bad frame never holds up the others. Nothing is allocated here.
+ *
+ * A frame carries one datagram, or a train of them (`udp-train.ts`).
  */
 import { CELL } from '../counters.ts';
 import type { Native } from '../native.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as ipv4 from '../wire/ipv4.ts';
 import { HDR_LEN } from '../wire/virtio-net-header.ts';
 import {
   EAGAIN,
@@ -24,6 +28,7 @@ import {
   TP_STATUS_TRANSMIT,
   TP_STATUS_WRONG_FORMAT,
 } from './packet-layout.ts';
+import { TRAIN_HEADERS, type UdpTrain, writeTrainHeaders } from './udp-train.ts';
 
 /** Frames that one `publish` gives up at most before it leaves the rest to the next turn. */
 const REFUSALS_A_KICK = 8;
@@ -40,6 +45,7 @@ const TOO_BIG = CELL.tooBig;
 
 export class TransmitRing {
   private readonly words: Int32Array;
+  private readonly halves: Uint16Array;
   private readonly bytes: Uint8Array;
   private readonly native: Native;
   private readonly fd: number;
@@ -50,6 +56,7 @@ export class TransmitRing {
   private readonly headerBytes: number;
   private readonly storage: BaseStorage;
   private readonly copies: CopyList;
+  private train: UdpTrain | null;
 
   /** The frame that the kernel looks at next. */
   private head = 0;
@@ -57,10 +64,19 @@ export class TransmitRing {
   private pending = 0;
   /** Frames behind those that were put in this turn. */
   private reserved = 0;
-  /** Frames that the kernel, the queueing discipline or the driver refused, since the start. */
+  /** Datagrams in each frame, and the data bytes of each where that is more than one. */
+  private readonly datagrams: Uint8Array;
+  private readonly sizes: Uint16Array;
+  /** Longest content of a frame, behind the ring's own header. */
+  private readonly room: number;
+  /** Datagrams that the kernel, the queueing discipline or the driver refused, since the start. */
   refused = 0;
+  /** The kernel refused a train: it does not know UDP segmentation (Linux has since 6.2), and gets no more of them. */
+  trainRefused = false;
 
-  /** `ring` is the whole mapping; frames start at byte `start` of it. */
+  /**
+   * `ring` is the whole mapping; frames start at byte `start` of it. `train`: where datagrams of one UDP flow are to be coupled.
+   */
   constructor(
     native: Native,
     fd: number,
@@ -71,8 +87,10 @@ export class TransmitRing {
     headerBytes: number,
     storage: BaseStorage,
     copies: CopyList,
+    train: UdpTrain | null = null,
   ) {
     this.words = new Int32Array(ring);
+    this.halves = new Uint16Array(ring);
     this.bytes = new Uint8Array(ring);
     this.native = native;
     this.fd = fd;
@@ -83,6 +101,11 @@ export class TransmitRing {
     this.headerBytes = headerBytes;
     this.storage = storage;
     this.copies = copies;
+    this.train = train;
+    this.datagrams = new Uint8Array(shape.frames);
+    this.sizes = new Uint16Array(shape.frames);
+    const longest = headerBytes + ethernet.HEADER_BYTES + ipv4.MAX_TOTAL_BYTES;
+    this.room = Math.min(shape.frameBytes - PACKET.headerBytes, longest);
   }
 
   /** True while frames are marked that the kernel has not taken: `publish` again soon. */
@@ -92,8 +115,9 @@ export class TransmitRing {
 
   /** Reserves a frame for the datagram and adds its copy; 0, or the drop cell (adapterFull, tooBig). */
   put(slot: number): number {
+    if (this.train !== null && this.couple(slot)) return 0;
     const length = this.storage.length[slot] + this.headerBytes;
-    if (length > this.frameBytes - PACKET.headerBytes) return TOO_BIG;
+    if (length > this.room) return TOO_BIG;
     const used = this.pending + this.reserved;
     if (used === this.frames) return ADAPTER_FULL;
     let index = this.head + used;
@@ -118,8 +142,28 @@ export class TransmitRing {
       this.copies.add(this.region, data, at - HEADER_BYTES, this.headerBytes);
       this.copies.add(this.region, data + this.headerBytes, at, length - this.headerBytes);
     }
+    this.datagrams[index] = 1;
     this.reserved++;
+    if (this.train !== null) this.train.begin(slot);
     return 0;
+  }
+
+  /** Adds the data of a datagram to the frame that was reserved last, if it belongs there. */
+  private couple(slot: number): boolean {
+    const train = this.train!;
+    if (this.reserved === 0) return false;
+    const index = (this.head + this.pending + this.reserved - 1) % this.frames;
+    const frame = this.start + index * this.frameBytes;
+    const length = this.words[(frame + PACKET.length) >> 2];
+    const data = this.storage.length[slot] - TRAIN_HEADERS;
+    if (length + data > this.room || !train.couple(slot)) return false;
+    if (this.copies.count === this.copies.rows) this.copies.deliver();
+    const at = this.storage.at[slot] + TRAIN_HEADERS;
+    this.copies.add(this.region, frame + PACKET.headerBytes + length, at, data);
+    this.words[(frame + PACKET.length) >> 2] = length + data;
+    this.datagrams[index]++;
+    this.sizes[index] = train.size;
+    return true;
   }
 
   /**
@@ -127,11 +171,14 @@ export class TransmitRing {
    * away (ENXIO, ENODEV). What the kernel has no room for now stays (`needsKick`).
    */
   publish(): number {
-    for (let index = this.head + this.pending; this.reserved > 0; this.reserved--, index++) {
-      const frame = this.start + (index % this.frames) * this.frameBytes;
+    for (; this.reserved > 0; this.reserved--, this.pending++) {
+      const index = (this.head + this.pending) % this.frames;
+      const frame = this.start + index * this.frameBytes;
+      // Only now: before, the first datagram's own headers were still to be copied there.
+      if (this.datagrams[index] > 1) this.finishTrain(index, frame);
       this.words[(frame + PACKET.status) >> 2] = TP_STATUS_SEND_REQUEST;
-      this.pending++;
     }
+    this.train?.end();
     if (this.pending === 0) return 0;
     for (let refusals = 0; refusals < REFUSALS_A_KICK; refusals++) {
       const result = this.native.packetSend(this.fd);
@@ -144,15 +191,22 @@ export class TransmitRing {
     return 0;
   }
 
-  /** Takes back every frame that the kernel has not taken (the interface is down); how many. */
+  /** Takes back every frame that the kernel has not taken (the interface is down); how many datagrams. */
   rewind(): number {
-    const taken = this.pending;
+    let taken = 0;
     for (let index = this.head; this.pending > 0; this.pending--, index++) {
       const frame = this.start + (index % this.frames) * this.frameBytes;
       this.words[(frame + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
+      taken += this.datagrams[index % this.frames];
     }
     this.refused += taken;
     return taken;
+  }
+
+  private finishTrain(index: number, frame: number): void {
+    const header = frame + PACKET.headerBytes;
+    const length = this.words[(frame + PACKET.length) >> 2] - this.headerBytes;
+    writeTrainHeaders(this.halves, header, header + this.headerBytes, length, this.sizes[index]);
   }
 
   /** Steps over the frames that the kernel took. */
@@ -168,9 +222,13 @@ export class TransmitRing {
 
   /** Takes the frame at the head out; the last pending one takes its place. */
   private discardHead(): void {
-    this.refused++;
-    const words = this.words;
+    const { words, datagrams } = this;
     const head = this.start + this.head * this.frameBytes;
+    this.refused += datagrams[this.head];
+    if (datagrams[this.head] > 1 && words[(head + PACKET.status) >> 2] & TP_STATUS_WRONG_FORMAT) {
+      this.trainRefused = true;
+      this.train = null;
+    }
     const index = (this.head + this.pending - 1) % this.frames;
     const last = this.start + index * this.frameBytes;
     this.pending--;
@@ -180,6 +238,7 @@ export class TransmitRing {
       this.bytes.copyWithin(head + PACKET.headerBytes, data, data + length);
       words[(head + PACKET.length) >> 2] = length;
       words[(head + PACKET.status) >> 2] = TP_STATUS_SEND_REQUEST;
+      datagrams[this.head] = datagrams[index];
     }
     words[(last + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
   }

@@ -58,6 +58,8 @@ export interface AdapterPlan {
   mac: string | null;
   leaseSeconds: number;
   onControllerLoss: 'keep' | 'close';
+  /** Couple datagrams of one UDP flow that leave in a row (`adapter/udp-train.ts`). */
+  coupleUdp: boolean;
 }
 
 export interface BasePlan {

@@ -90,7 +90,7 @@ export class Tracer {
   delivered(rows: number): void {
     for (const [slot, traced] of this.open) {
       const to = this.storage.to[slot];
-      if (to >= 0) traced.to = this.place(to, 'input', this.rowTo(this.storage.at[slot], rows));
+      if (to >= 0) traced.to = this.place(to, 'input', this.rowFrom(slot, rows));
       const from = this.storage.from[slot];
       for (const wish of this.wishes) {
         if (wish.left > 0 && (wish.vm === from || wish.vm === to)) {
@@ -107,6 +107,17 @@ export class Tracer {
     for (let row = 0; row < rows; row++) {
       const arena = this.copies.cells[row * 6 + 3];
       if (arena === at - 12 || arena === at - 10) return row;
+    }
+    return -1;
+  }
+
+  /** The first copy row that takes something of this slot, -1 when it was carried out earlier: what is coupled goes without headers. */
+  private rowFrom(slot: number, rows: number): number {
+    const start = this.storage.at[slot] - 12;
+    const end = this.storage.at[slot] + this.storage.length[slot];
+    for (let row = 0; row < rows; row++) {
+      const arena = this.copies.cells[row * 6 + 3];
+      if (arena >= start && arena < end) return row;
     }
     return -1;
   }

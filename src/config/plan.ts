@@ -48,6 +48,7 @@ export function buildPlan(config: Config): BasePlan {
       mac: adapter.mac?.toLowerCase() ?? null,
       leaseSeconds: adapter.lease,
       onControllerLoss: adapter.onControllerLoss,
+      coupleUdp: adapter.coupleUdp,
     }),
   );
 

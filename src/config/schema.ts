@@ -131,6 +131,12 @@ const adapter = z
       .enum(['keep', 'close'])
       .describe('What happens to an open adapter when no controller is left.')
       .default('keep'),
+    coupleUdp: z
+      .boolean()
+      .describe(
+        'Hands datagrams of one UDP flow that leave in a row to the kernel as one, to be cut again by it or by the interface. Faster; programs on the host that read the interface see what is not cut yet.',
+      )
+      .default(false),
   })
   .describe('One way out of the host.');
 

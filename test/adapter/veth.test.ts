@@ -45,6 +45,7 @@ const NAMES = [
   'goes on in the middle of a block',
   'speaks with a MAC of its own where one is configured',
   'talks to a host’s own stack',
+  'couples datagrams of one UDP flow, and a host gets each',
   'says why it could not be opened, and opens later',
   'sends broadcasts and multicasts without asking',
   'leaves no descriptor and no mapping behind',

@@ -84,6 +84,7 @@ it('is what the configuration says, with indices for names', () => {
         mac: null,
         leaseSeconds: 10,
         onControllerLoss: 'keep',
+        coupleUdp: false,
       },
     ],
     datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256 },

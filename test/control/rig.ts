@@ -32,6 +32,7 @@ export function uplink(changes: Partial<AdapterPlan> = {}): AdapterPlan {
     mac: null,
     leaseSeconds: 10,
     onControllerLoss: 'keep',
+    coupleUdp: false,
     ...changes,
   };
 }

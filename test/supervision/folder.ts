@@ -55,6 +55,7 @@ export function testPlan(folder: string, interfaceName = 'bw-none'): BasePlan {
         mac: null,
         leaseSeconds: 10,
         onControllerLoss: 'keep',
+        coupleUdp: false,
       },
     ],
     datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256 },

@@ -49,6 +49,7 @@ export interface Frame {
 
 export interface BenchOptions {
   mac?: string;
+  coupleUdp?: boolean;
   rings?: Partial<typeof RINGS>;
 }
 
@@ -121,6 +122,7 @@ export class Bench {
         mac: options.mac ?? null,
         leaseSeconds: 10,
         onControllerLoss: 'keep',
+        coupleUdp: options.coupleUdp ?? false,
       },
       network: {
         name: 'lan',

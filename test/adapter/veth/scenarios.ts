@@ -3,6 +3,7 @@
  * them all and prints a line of JSON for each.
  */
 import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
 import { readdirSync, readFileSync } from 'node:fs';
 import { CELL } from '../../../src/counters.ts';
 import { native } from '../../../src/native.ts';
@@ -534,6 +535,44 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       assert.equal(parsed.ip!.destination, VM);
       assert.equal(parsed.destination, macText(bench.adapter.mac));
       assert.equal(parsed.icmp!.payload.toString(), 'are you there?');
+    },
+  },
+
+  'couples datagrams of one UDP flow, and a host gets each': {
+    options: { coupleUdp: true },
+    async run(bench) {
+      const host = '10.77.0.254';
+      ip('addr', 'add', `${host}/24`, 'dev', 'bw1');
+      const socket = createSocket('udp4');
+      const got: Buffer[] = [];
+      socket.on('message', (message) => got.push(message));
+      await new Promise<void>((resolve) => socket.bind(2000, host, resolve));
+      try {
+        await bench.open();
+        assert.deepEqual(bench.send([datagram(9, VM, host)], host), [HELD]);
+        await bench.until('the first', () => got.length === 1);
+        bench.lan.poll();
+        bench.lan.seen.length = 0;
+        const sizes = [...Array<number>(40).fill(200), 50, 200, 200];
+        const frames = sizes.map((size) => datagram(size, VM, host));
+        const before = bench.counters.get(ADAPTER_PORT, 'sentDatagrams');
+        assert.deepEqual(new Set(bench.send(frames, host)), new Set([0]));
+        assert.equal(bench.counters.get(ADAPTER_PORT, 'sentDatagrams') - before, frames.length);
+        await bench.until('all of them', () => got.length === 1 + sizes.length);
+        const payloads = frames.map((frame) => frame.subarray(42));
+        assert.deepEqual(got.slice(1), payloads);
+        const trains = () => bench.lan.seen.filter(({ header }) => header.gsoType !== GSO.none);
+        await bench.lan.until('what came over the cable', () => trains().length === 2);
+        assert.deepEqual(
+          trains().map(({ header, bytes }) => [header.gsoType, bytes.length]),
+          [
+            [GSO.udpL4, 42 + 40 * 200 + 50],
+            [GSO.udpL4, 42 + 2 * 200],
+          ],
+        );
+      } finally {
+        socket.close();
+      }
     },
   },
 
