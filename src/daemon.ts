@@ -287,6 +287,10 @@ export class Daemon {
         'SIGHUP ignored: the configuration is read at the start only, restart to apply a new one',
       );
     };
+    // Left to Node, SIGUSR1 opens a debugger's port to all users of this host; left to the system, SIGUSR2 ends us without a farewell.
+    const unused = (signal: NodeJS.Signals) => {
+      this.#log.logger.warn(`${signal} ignored: it has no meaning here`);
+    };
     const stray = (error: unknown) => {
       this.#log.logger.error(
         { error: (error as Error)?.stack ?? String(error) },
@@ -294,9 +298,11 @@ export class Daemon {
       );
     };
     process.on('SIGTERM', end).on('SIGINT', end).on('SIGHUP', hangUp);
+    process.on('SIGUSR1', unused).on('SIGUSR2', unused);
     process.on('uncaughtException', stray).on('unhandledRejection', stray);
     return () => {
       process.off('SIGTERM', end).off('SIGINT', end).off('SIGHUP', hangUp);
+      process.off('SIGUSR1', unused).off('SIGUSR2', unused);
       process.off('uncaughtException', stray).off('unhandledRejection', stray);
     };
   }

@@ -86,6 +86,8 @@ export class Log {
       this.#output.end();
     });
     this.#gone = true;
+    // What could not be written (a full disk) it would go on trying to write, and nothing would end us.
+    this.#output.destroy();
   }
 }
 

@@ -96,11 +96,19 @@ export class LanArp {
     this.send(packet);
   }
 
-  /** Announces one address (a VM attached): now and once again. */
+  /**
+   * Announces one address (a VM attached): now and once again. One that was announced just now has to wait: a front-end that comes and
+   * goes all the time must not flood the LAN.
+   */
   announce(key: number, now: Milliseconds): void {
-    this.announcements.set(key, { at: now, left: ANNOUNCEMENTS });
-    this.announceAt = now;
+    this.announceAfter(this.announcements.get(key)?.at ?? now, key, now);
+  }
+
+  private announceAfter(at: Milliseconds, key: number, now: Milliseconds): void {
+    this.announcements.set(key, { at, left: ANNOUNCEMENTS });
+    this.announceAt = Math.min(this.announceAt, at);
     this.tick(now);
+    this.context.due(this.announceAt);
   }
 
   /** Announces every listed address and the base's own. */
@@ -152,7 +160,7 @@ export class LanArp {
   private defend(key: number, senderMac: number, now: Milliseconds): void {
     if (now - this.defendedAt < DEFEND_INTERVAL) return;
     this.defendedAt = now;
-    this.announce(key, now);
+    this.announceAfter(now, key, now);
     this.context.log('warn', `somebody else on the LAN claims ${dotted(key)}`, {
       mac: macText(this.context.storage.bytes, senderMac),
     });

@@ -9,7 +9,7 @@ import { CELL } from '../counters.ts';
 import { HELD } from '../routing/verdict.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import { BROADCAST_KEY, isMulticast, keyOf } from '../wire/ipv4-address.ts';
-import { macText } from '../wire/mac.ts';
+import { macText, putGroup } from '../wire/mac.ts';
 import type { AdapterContext, Milliseconds } from './context.ts';
 import {
   FAILED,
@@ -157,14 +157,11 @@ export class Neighbours {
     this.sweepAt = Number.POSITIVE_INFINITY;
   }
 
-  /** Broadcast, or multicast by RFC 1112 §6.4: 01:00:5e and the lower 23 bits of the group. */
   private group(slot: number, key: number): number {
     const half = this.storage.at[slot] >> 1;
-    if (isMulticast(key)) {
-      this.write(half, 0x0001, 0x005e | (key & 0x7f00), key >>> 16);
-    } else {
-      this.write(half, 0xffff, 0xffff, 0xffff);
-    }
+    const { halves } = this.storage;
+    putGroup(halves, half, key);
+    this.write(half, halves[half], halves[half + 1], halves[half + 2]);
     return 0;
   }
 

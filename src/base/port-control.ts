@@ -53,6 +53,8 @@ export class PortControl implements SessionHost, ListenerHost {
   private tellAfter = Number.NEGATIVE_INFINITY;
   private untold = false;
   private toldMac = false;
+  /** Datagrams flowed when a front-end was last heard. */
+  private running = false;
 
   constructor(context: PortControlContext) {
     this.context = context;
@@ -141,14 +143,15 @@ export class PortControl implements SessionHost, ListenerHost {
 
   changed(session: Session): void {
     const { port, turn } = this.context;
-    const before = port.state;
     if (session.attachment === port.current) {
       // What waits was made for what was negotiated before.
       if (!session.attachment.receives) turn.forget(port);
       turn.activate(port);
       port.lastWork = this.context.now();
     }
-    if (before !== 'running' && port.state === 'running') this.context.announce(null);
+    const { running } = this;
+    this.running = port.state === 'running';
+    if (this.running && !running) this.context.announce(null);
     this.forgetMac();
     this.tell();
     if (this.unnotified) this.context.due(this.context.now() + POLL);
@@ -193,6 +196,7 @@ export class PortControl implements SessionHost, ListenerHost {
     const wasCurrent = port.current === session.attachment;
     port.detach(session.attachment);
     if (wasCurrent) turn.forget(port);
+    this.running = port.state === 'running';
     port.lastError = reason;
     this.forgetMac();
     this.log('info', `front-end disconnected: ${reason}`);

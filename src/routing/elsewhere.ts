@@ -21,7 +21,7 @@ import { ARP, notRouted } from './ether-types.ts';
 import { IcmpErrors } from './icmp-errors.ts';
 import { isMartian } from './martian.ts';
 import type { Network } from './network.ts';
-import { needsSegmentation } from './offload.ts';
+import { needsChecksum, needsSegmentation } from './offload.ts';
 import { Pieces, WHOLE } from './pieces.ts';
 import type { Router } from './router.ts';
 import { BROADCAST, CONSUMED, drop, dropCell } from './verdict.ts';
@@ -242,11 +242,19 @@ export class Elsewhere {
     const length = storage.length[slot] - IP - header;
     if (protocol === ipv4.PROTOCOL_UDP && udp.check(bytes, ip + header, length)) {
       if (udp.destinationPort(bytes, ip + header) === CONTROL_PORT) {
+        const { words } = storage;
+        const from = words[(ip + ipv4.SOURCE) >> 2];
+        // A damaged request must not be obeyed; what its sender leaves to the device was not damaged yet (RFC 1122 §4.1.3.4).
+        if (
+          !needsChecksum(storage, slot) &&
+          !udp.checksumOk(bytes, ip + header, from, network.address)
+        )
+          return CONSUMED;
         const start = ip + header + udp.HEADER_BYTES;
         const end = ip + header + udp.length(bytes, ip + header);
         this.context.control(
           port,
-          storage.words[(ip + ipv4.SOURCE) >> 2],
+          from,
           udp.sourcePort(bytes, ip + header),
           bytes.subarray(start, end),
         );

@@ -16,10 +16,14 @@ import { BROADCAST, cellOf, CONSUMED, isDrop } from '../routing/verdict.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
+import { putGroup } from '../wire/mac.ts';
 import type { Attention } from './attention.ts';
 import type { Books } from './books.ts';
 import type { TurnContext } from './context.ts';
 import type { Publish } from './publish.ts';
+
+/** Of a frame, where its IP destination is. */
+const IP_DESTINATION = 14 + 16;
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const BROADCASTS = CELL.broadcasts;
@@ -256,7 +260,7 @@ export class Deliver {
     const network = this.context.networks[this.ports[from].network];
     const length = storage.length[slot];
     const at = storage.at[slot];
-    storage.bytes.fill(0xff, at, at + 6);
+    putGroup(storage.halves, at >> 1, storage.words[(at + IP_DESTINATION) >> 2]);
     for (const port of network.ports) {
       if (port.number === from || port.current === null || !port.current.receives) continue;
       const copy = storage.take(BASE, length);

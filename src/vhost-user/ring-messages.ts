@@ -125,22 +125,29 @@ function isEventfd(fd: number): boolean {
   }
 }
 
-/** Starts the ring. What is in it already is found without a kick: the port is looked at in the next turn. */
+/**
+ * Starts the ring. What is in it already is found without a kick: the port is looked at in the next turn. One that can't be mapped as it
+ * stands is refused and stays as it was.
+ */
 export function setKick(session: Session, payload: DataView, descriptors: number[]): undefined {
   const [ring, fd] = eventOf(session, payload, descriptors);
+  const { attachment } = session;
+  if (!ring.started) attachment.applyFeatures(ring);
+  const fault = ring.queue.mapped ? '' : mapRing(session, ring);
+  if (fault !== '') {
+    if (fd >= 0) session.native.closeDescriptor(fd);
+    if (!ring.started) ring.queue.stop();
+    throw new Refused(`ring ${ring.index} can't start: ${fault}`);
+  }
   session.dropDescriptor(ring, 'kickFd');
   ring.kickFd = fd;
   if (fd >= 0) session.watchKick(ring);
   if (!ring.started) {
     ring.started = true;
-    ring.queue.broken = '';
-    session.attachment.applyFeatures(ring);
     session.host.prefer(session);
   }
-  const fault = ring.queue.mapped ? '' : mapRing(session, ring);
-  session.attachment.refresh();
+  attachment.refresh();
   session.host.changed(session);
-  if (fault !== '') throw new Refused(`ring ${ring.index} can't start: ${fault}`);
 }
 
 export function setCall(session: Session, payload: DataView, descriptors: number[]): undefined {

@@ -1,4 +1,5 @@
 /** MAC addresses as text and as six bytes. */
+import { isMulticast } from './ipv4-address.ts';
 
 export const MAC_BYTES = 6;
 export const BROADCAST_MAC: Uint8Array = new Uint8Array(MAC_BYTES).fill(0xff);
@@ -46,6 +47,17 @@ export function same(bytes: Uint8Array, at: number, other: Uint8Array, otherAt: 
     bytes[at + 1] === other[otherAt + 1] &&
     bytes[at] === other[otherAt]
   );
+}
+
+/**
+ * Writes the group address that goes with an IPv4 broadcast or multicast destination (its key) at `halves[half]`: everybody's, or by RFC 1112
+ * §6.4 01:00:5e and the lower 23 bits of the group.
+ */
+export function putGroup(halves: Uint16Array, half: number, key: number): void {
+  const multicast = isMulticast(key);
+  halves[half] = multicast ? 0x0001 : 0xffff;
+  halves[half + 1] = multicast ? 0x005e | (key & 0x7f00) : 0xffff;
+  halves[half + 2] = multicast ? key >>> 16 : 0xffff;
 }
 
 /** Copies six bytes; the ranges may be in one array but must not overlap. */

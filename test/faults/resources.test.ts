@@ -1,9 +1,10 @@
 /** Ranked case 38: no descriptors left, nobody reads the log, no room for the state file. Datagrams go on, and all is well again afterwards. */
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import { COMMAND } from '../support/daemon.ts';
 import { THREE_VMS } from '../support/traffic.ts';
 import { pause, until } from '../support/until.ts';
 import { Vm } from '../support/vm.ts';
@@ -79,6 +80,43 @@ describe('resources run out', { timeout: 60_000 }, () => {
     const status = (await daemon.status()) as unknown as { logDropped: number };
     expect(status.logDropped).toBeGreaterThan(0);
     await world.balance();
+  });
+
+  test('the disk of its log is full: it serves, and SIGTERM ends it', async () => {
+    world = await World.start({ vms: THREE_VMS });
+    const { daemon } = world;
+    world = undefined;
+    await daemon.die();
+    const child = spawn(process.execPath, [COMMAND, 'run', '--config', daemon.configPath], {
+      stdio: ['ignore', openSync('/dev/full', 'w'), 'ignore'],
+    });
+    try {
+      const ended = new Promise((resolve) => child.once('exit', (...how) => resolve(how)));
+      await until('it to serve', () =>
+        daemon.status().then(
+          () => true,
+          () => false,
+        ),
+      );
+      child.kill('SIGTERM');
+      expect(await ended).toEqual([0, null]);
+    } finally {
+      child.kill('SIGKILL');
+      await daemon.kill();
+    }
+  });
+
+  test('signals without a meaning: no debugger, no end', async () => {
+    world = await World.start({ vms: THREE_VMS });
+    const { daemon } = world;
+    for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGHUP'] as const) {
+      process.kill(daemon.pid, signal);
+      await until(`${signal} in the log`, () =>
+        daemon.lines.some((line) => line.includes(`${signal} ignored`)),
+      );
+    }
+    expect(daemon.lines.filter((line) => /debugger/i.test(line))).toEqual([]);
+    expect(daemon.running).toBe(true);
   });
 
   const root = process.getuid!() === 0;

@@ -84,8 +84,7 @@ describe.each(FORMATS)('ring limits: $format', ({ packed }) => {
       const good = await a.stopRing(1);
       for (const base of [256, 0x7fff, 0x8100, 0xffffffff]) {
         await expect(a.startRing(1, base), `${base}`).rejects.toThrow('ring 1');
-        await fixture().daemon.untilState('a', 'broken');
-        await a.stopRing(1);
+        await fixture().daemon.untilState('a', 'connected');
       }
       await a.startRing(1, good);
       await fixture().goodPasses(a);
@@ -156,6 +155,20 @@ describe.each(FORMATS)('ring limits: $format', ({ packed }) => {
       await fixture().goodPasses(a);
     });
   }
+
+  test('a start before size and addresses: refused, and the ring is as it was', async () => {
+    const a = await fixture().attacker({ packed });
+    const kick = a.transmitQueue().kickDescriptor;
+    const start = () => a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_KICK, 3, kick);
+    expect(await start()).not.toBe(0n);
+    const size = (entries: number) =>
+      a.frontEnd.askNumber(REQUEST.SET_VRING_NUM, vringState(3, entries), { needReply: true });
+    expect(await size(64)).toBe(0n);
+    expect(await start()).not.toBe(0n);
+    expect(await size(256), 'a started ring can not change its size').toBe(0n);
+    expect((await fixture().daemon.status()).vms.a.state).toBe('running');
+    await fixture().goodPasses(a);
+  });
 
   test('rings that lie over each other harm nobody', async () => {
     const a = await fixture().attacker({ packed });

@@ -19,7 +19,7 @@ import { fileURLToPath } from 'node:url';
 import { until } from './until.ts';
 
 /** BASEWIRE_CLI names another build, such as one with sanitizers. */
-const COMMAND =
+export const COMMAND =
   process.env.BASEWIRE_CLI ?? fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
 /** True when `npm run build` has been done. */

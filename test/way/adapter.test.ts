@@ -131,6 +131,14 @@ describe.skipIf(NO_LAN !== '')(`the adapter${NO_LAN && ` (${NO_LAN})`}`, () => {
     expect(await uplink()).toMatchObject({ state: 'open', openedBy: 'b' });
   });
 
+  test('is not closed by a request that was damaged on its way', async () => {
+    const close = Buffer.from(JSON.stringify({ id: ++id, op: 'close', adapter: 'uplink' }));
+    await b.send(udpFrame(B, BASE_IP, close, { ports: [4444, 7356], checksum: 0x1234 }));
+    // Requests are answered in order: the next answer is the next request's.
+    expect(await control(b, B, 'renew')).toMatchObject({ id, ok: true });
+    expect(await uplink()).toMatchObject({ state: 'open', openedBy: 'b' });
+  });
+
   test('carries datagrams both ways, byte by byte', async () => {
     await open();
     for (const size of [0, 1, 100, 1472]) {

@@ -8,7 +8,7 @@ import { BASE_IP } from '../support/daemon.ts';
 import { LAN_INTERFACE, Lan, NO_LAN } from '../support/lan.ts';
 import { parse } from '../support/packets.ts';
 import { REQUEST, u64 } from '../support/protocol.ts';
-import { A, B, THREE_VMS, udpFrame } from '../support/traffic.ts';
+import { A, B, C, THREE_VMS, udpFrame } from '../support/traffic.ts';
 import { until } from '../support/until.ts';
 import type { Vm } from '../support/vm.ts';
 import { World } from '../support/world.ts';
@@ -77,6 +77,20 @@ describe.skipIf(NO_LAN !== '')(`SEND_RARP${NO_LAN && ` (${NO_LAN})`}`, () => {
     }
     await until('the second announcements', async () => (await sent()) === before + 2 * TWICE);
     expect(neighbour(B.ip)).toBe('');
+  });
+
+  test('a VM that attaches is announced, and one that comes and goes not each time', async () => {
+    const mac = await open();
+    const { ip } = C;
+    expect(neighbour(ip)).toBe('');
+    const c = await world.vm('c');
+    await until(`${ip} to be known`, () => neighbour(ip).includes(`lladdr ${mac}`));
+    const before = await sent();
+    for (let round = 0; round < 200; round++) {
+      await c.frontEnd.setVringEnable(0, round % 2 === 1);
+    }
+    expect((await sent()) - before, 'announcements').toBeLessThan(100);
+    c.close();
   });
 
   test('a closed adapter says nothing', async () => {

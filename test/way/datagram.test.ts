@@ -4,6 +4,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
+import { parse } from '../support/packets.ts';
 import { FEATURE, PROTOCOL_FEATURE } from '../support/protocol.ts';
 import { seeded } from '../support/random.ts';
 import { A, B, forwarded, udpFrame } from '../support/traffic.ts';
@@ -70,6 +71,25 @@ describe.each(FORMATS)('a datagram in, the same datagram out: $format', ({ packe
       await world.balance();
     });
   }
+
+  test('a multicast reaches the other VMs under the MAC of its group, a broadcast under everybody’s', async () => {
+    const a = await world.vm('a', { packed });
+    const b = await world.vm('b', { packed });
+    for (const [to, mac] of [
+      ['224.0.0.251', '01:00:5e:00:00:fb'],
+      ['239.255.171.205', '01:00:5e:7f:ab:cd'],
+      ['10.77.0.255', 'ff:ff:ff:ff:ff:ff'],
+      ['255.255.255.255', 'ff:ff:ff:ff:ff:ff'],
+    ]) {
+      const sent = udpFrame(A, to, Buffer.from('to whom it may concern'));
+      await a.send(sent);
+      const { frame } = await b.receive();
+      const { destination, problems } = parse(frame);
+      expect([destination, problems]).toEqual([mac, []]);
+      expect(frame.subarray(14).equals(sent.subarray(14))).toBe(true);
+    }
+    await world.balance();
+  });
 
   test('many in flight arrive in order', async () => {
     const a = await world.vm('a', { packed });

@@ -92,8 +92,10 @@ export function ringSteps(index: number): Record<string, Take> {
       fds,
       (model, ring) => ring.mapped || model.mappable(ring),
       (model, ring) => {
+        // Refused, it stays as it was.
+        if (!ring.mapped && !model.mappable(ring)) return;
         ring.started = true;
-        ring.mapped ||= model.mappable(ring);
+        ring.mapped = true;
       },
     );
   return {
