@@ -61,6 +61,7 @@ function onePortConfig(options: BackendOptions) {
   const address = options.address.split('/')[0]!;
   const subnet = formatPrefix(prefix);
   const path = options.socketPath;
+  if (path === '') throw new CommandError('--socket-path is empty', EXIT.usage);
   const raw = {
     networks: { net: { subnet, address: options.gateway ?? firstHost(prefix.first) } },
     vms: {
@@ -75,11 +76,14 @@ function onePortConfig(options: BackendOptions) {
     }),
   };
   const wrong: string[] = [];
+  // People gave an option, and know of no configuration.
+  const named = (where: PropertyKey[]) =>
+    where[2] === 'socket' ? `--socket-path ${path}` : formatPath(where);
   const result = configSchema.safeParse(raw);
   for (const issue of result.error?.issues ?? [])
-    wrong.push(`${formatPath(issue.path)}: ${issue.message}`);
+    wrong.push(`${named(issue.path)}: ${issue.message}`);
   crossCheck(raw, (where, text) => {
-    if (path !== undefined || where[2] !== 'socket') wrong.push(`${formatPath(where)}: ${text}`);
+    if (path !== undefined || where[2] !== 'socket') wrong.push(`${named([...where])}: ${text}`);
   });
   if (wrong.length > 0 || !result.success) throw new CommandError(wrong.join('\n'), EXIT.usage);
   return result.data;

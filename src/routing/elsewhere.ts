@@ -52,8 +52,10 @@ const ADAPTER_GONE = drop('adapterGone');
 
 /** Answers a second and in a row that one port can make the base give. */
 export const ECHO_REPLIES = { rate: 100_000, burst: 10_000 };
-const ARP_REPLIES = { rate: 1000, burst: 200 };
-const BROADCASTS = { rate: 500, burst: 200 };
+/** A scan of a /22 in one go stays below. */
+const ARP_REPLIES = { rate: 1000, burst: 1024 };
+/** Multicasts, too: ten megabits a second of them. Each is copied to every VM of the network. */
+const BROADCASTS = { rate: 1000, burst: 500 };
 /** Milliseconds between two questions for a VM's MAC. */
 const MAC_ASK_INTERVAL = 200;
 

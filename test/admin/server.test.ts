@@ -177,8 +177,13 @@ it('hostile clients: garbage, endless headers, endless bodies, too many, silent 
     until('the connection to be closed', () => socket.destroyed || socket.readableEnded);
 
   const garbage = client();
-  garbage.resume().write(Buffer.from([0, 1, 2, 3, 255, 10, 13, 10]));
+  let answer = '';
+  garbage.on('data', (chunk) => {
+    answer += chunk;
+  });
+  garbage.write(Buffer.from([0, 1, 2, 3, 255, 10, 13, 10]));
   await closed(garbage);
+  expect(answer).toMatch(/^HTTP\/1\.1 400 /);
 
   const endless = client();
   endless.resume().write('GET /metrics HTTP/1.1\r\n');

@@ -118,6 +118,8 @@ describe.skipIf(!BUILT)(
       [['run', '--daemonize', '--config', 'x'], /unknown option '--daemonize'/],
       [['qemu-args', '--config', 'x'], /missing required argument 'vm'/],
       [['--socket-path=/x', '--fd=3'], /not both/],
+      [['--socket-path='], /--socket-path is empty/],
+      [['--socket-path=/no/such/folder/x'], /^(?!.*vms\.).*--socket-path \/no\/such/],
       [['--fd=1'], /3 or more/],
       [
         ['--socket-path=/tmp/x.sock', '--address', '10.0.0.1/24'],
