@@ -4,7 +4,7 @@
  */
 import type { Counters } from '../counters.ts';
 import type { Native } from '../native.ts';
-import type { Ring } from '../port/attachment.ts';
+import type { Attachment, Ring } from '../port/attachment.ts';
 import type { Port } from '../port/port.ts';
 import type { Network } from '../routing/network.ts';
 import type { Turn } from '../turn.ts';
@@ -27,6 +27,8 @@ export interface PortControlContext {
   due(time: number): void;
   /** Tell the LAN where the VM is; `mac` where a request named it. */
   announce(mac: Uint8Array | null): void;
+  /** The VM's rings went on where they were: its guest has forgotten its neighbours. */
+  remind(): void;
 }
 
 /** Log lines that one port's peers can cause, per interval. */
@@ -53,6 +55,8 @@ export class PortControl implements SessionHost, ListenerHost {
   private tellAfter = Number.NEGATIVE_INFINITY;
   private untold = false;
   private toldMac = false;
+  /** The attachment through which datagrams flow, if they do. */
+  private running: Attachment | null = null;
 
   constructor(context: PortControlContext) {
     this.context = context;
@@ -141,14 +145,13 @@ export class PortControl implements SessionHost, ListenerHost {
 
   changed(session: Session): void {
     const { port, turn } = this.context;
-    const before = port.state;
     if (session.attachment === port.current) {
       // What waits was made for what was negotiated before.
       if (!session.attachment.receives) turn.forget(port);
       turn.activate(port);
       port.lastWork = this.context.now();
     }
-    if (before !== 'running' && port.state === 'running') this.context.announce(null);
+    this.noteRunning();
     this.forgetMac();
     this.tell();
     if (this.unnotified) this.context.due(this.context.now() + POLL);
@@ -181,6 +184,7 @@ export class PortControl implements SessionHost, ListenerHost {
     counters.add(port.number, 'ringsBroken');
     if (ring.errFd >= 0) native.signal(ring.errFd);
     for (const attachment of port.attachments) attachment.refresh();
+    this.noteRunning();
     this.log('warn', `ring ${ring.index} is broken: ${ring.queue.broken}`);
     this.tell();
   }
@@ -194,11 +198,23 @@ export class PortControl implements SessionHost, ListenerHost {
     port.detach(session.attachment);
     if (wasCurrent) turn.forget(port);
     port.lastError = reason;
+    this.noteRunning();
     this.forgetMac();
     this.log('info', `front-end disconnected: ${reason}`);
     this.tell();
     listener?.released();
     this.context.due(this.context.now() + this.connectsAgain);
+  }
+
+  /** Datagrams flow from now on: the LAN learns where the VM is, and a guest that was cut off where the others are. */
+  private noteRunning(): void {
+    const { port, context } = this;
+    const running = port.state === 'running' ? port.current : null;
+    if (running === this.running) return;
+    this.running = running;
+    if (running === null) return;
+    context.announce(null);
+    if (running.rings.some(({ wentOn }) => wentOn)) context.remind();
   }
 
   /** With no ring left the driver is gone, and with it a learned MAC: the next one may have another (docs/decisions/0010). */

@@ -88,6 +88,8 @@ export class Vm {
   /** Ring 2n receives, ring 2n+1 transmits. */
   queues: DriverQueue[] = [];
   received: Received[] = [];
+  /** ARP announcements of the base, which an IP stack takes without a word to anybody. */
+  announcements: Received[] = [];
   sent = 0;
   #closed = false;
 
@@ -141,6 +143,7 @@ export class Vm {
     });
     vm.queues = this.queues;
     vm.received = this.received;
+    vm.announcements = this.announcements;
     this.#closed = true;
     return vm;
   }
@@ -323,12 +326,18 @@ export class Vm {
   pollReceived(refill = true): number {
     let count = 0;
     for (let pair = 0; pair < this.queues.length / 2; pair++) {
+      let taken = 0;
       const queue = this.receiveQueue(pair);
       for (let one = this.#takeReceived(pair); one !== null; one = this.#takeReceived(pair)) {
+        taken++;
+        if (isAnnouncement(one.frame)) {
+          this.announcements.push(one);
+          continue;
+        }
         this.received.push(one);
         count++;
       }
-      if (count > 0 && refill) this.fillReceive(pair);
+      if (taken > 0 && refill) this.fillReceive(pair);
       queue.wantInterrupt();
     }
     return count;
@@ -372,6 +381,16 @@ export class Vm {
     for (const queue of this.queues) queue.close();
     this.memory.close();
   }
+}
+
+/** An ARP request in which sender and target are the same address (RFC 5227 §3). */
+function isAnnouncement(frame: Buffer): boolean {
+  return (
+    frame.length >= 42 &&
+    frame.readUInt16BE(12) === 0x0806 &&
+    frame.readUInt16BE(20) === 1 &&
+    frame.readUInt32BE(28) === frame.readUInt32BE(38)
+  );
 }
 
 /** Cuts bytes into pieces of the given lengths; the last piece takes what is left. */
