@@ -159,7 +159,10 @@ export class Base {
           now: clock,
           due: (time) => this.deadline.by(time),
           announce: (mac) => this.announce(port, mac),
-          remind: () => this.reminders.begin(port, clock()),
+          remind: (wanted) => {
+            if (wanted) this.reminders.begin(port, clock());
+            else this.reminders.end(port);
+          },
         }),
     );
   }

@@ -27,8 +27,8 @@ export interface PortControlContext {
   due(time: number): void;
   /** Tell the LAN where the VM is; `mac` where a request named it. */
   announce(mac: Uint8Array | null): void;
-  /** The VM's rings went on where they were: its guest has forgotten its neighbours. */
-  remind(): void;
+  /** The VM's rings went on where they were: its guest has forgotten its neighbours. False: they do no longer. */
+  remind(wanted: boolean): void;
 }
 
 /** Log lines that one port's peers can cause, per interval. */
@@ -212,9 +212,8 @@ export class PortControl implements SessionHost, ListenerHost {
     const running = port.state === 'running' ? port.current : null;
     if (running === this.running) return;
     this.running = running;
-    if (running === null) return;
-    context.announce(null);
-    if (running.rings.some(({ wentOn }) => wentOn)) context.remind();
+    if (running !== null) context.announce(null);
+    context.remind(running?.wentOn ?? false);
   }
 
   /** With no ring left the driver is gone, and with it a learned MAC: the next one may have another (docs/decisions/0010). */

@@ -58,6 +58,11 @@ export class Reminders {
     }
   }
 
+  /** Its rings stopped, or it is another guest's now. */
+  end(port: Port): void {
+    this.reminders.delete(port);
+  }
+
   /** Says what is due; when it wants to be called again. */
   tick(now: Milliseconds): Milliseconds {
     if (this.reminders.size === 0) return Number.POSITIVE_INFINITY;

@@ -43,7 +43,7 @@ export class Ring {
     return this.index % 2 === 0;
   }
 
-  /** Started, and not from its beginning: the driver used it before this connection. */
+  /** Started, and not from its beginning. */
   get wentOn(): boolean {
     return this.started && this.base !== (this.queue.format === 'packed' ? FRESH_PACKED : 0);
   }
@@ -139,6 +139,12 @@ export class Attachment {
 
   get runs(): boolean {
     return this.receives && this.outputs.some((ring) => ring.enabled);
+  }
+
+  /** The VM's rings were in use, both ways, before this connection, or before they were stopped. */
+  get wentOn(): boolean {
+    const gone = this.rings.filter(({ wentOn }) => wentOn);
+    return gone.some(({ isInput }) => isInput) && gone.some(({ isInput }) => !isInput);
   }
 
   get brokenRing(): Ring | undefined {

@@ -81,6 +81,16 @@ describe('reminders', () => {
     expect(said().size).toBe(0);
   });
 
+  it('end with the rings', () => {
+    const { reminders, ports, said } = world(2);
+    reminders.begin(ports[0], 0);
+    const again = reminders.tick(0);
+    expect(said().get(0)).toHaveLength(2);
+    reminders.end(ports[0]);
+    expect(reminders.tick(again)).toBe(Number.POSITIVE_INFINITY);
+    expect(said().size).toBe(0);
+  });
+
   it('go to all VMs soon, however many they are, and leave room in the outbox', () => {
     const { reminders, ports, outbox, said } = world(40, 8);
     for (const port of ports) reminders.begin(port, 0);

@@ -8,6 +8,7 @@ import { SplitQueue } from './driver-split.ts';
 import { FrontEnd } from './frontend.ts';
 import { GuestMemory, type MemoryOptions } from './memory.ts';
 import { decodeNetHeader, encodeNetHeader, type NetHeader } from './net-header.ts';
+import { isAnnouncement } from './packets.ts';
 import { FEATURE, PROTOCOL_FEATURE, REQUEST, u64 } from './protocol.ts';
 import { until } from './until.ts';
 
@@ -136,8 +137,34 @@ export class Vm {
   /** The same guest on a new connection, with its memory and rings as they are (the back-end or the socket died). */
   async reconnect(path: string): Promise<Vm> {
     this.frontEnd.close();
+    return this.#move(await FrontEnd.connect(path));
+  }
+
+  /** A running VM over a connection; `guest`: this one goes on, its rings behind what was given back, as QEMU restores them. */
+  static async over(frontEnd: FrontEnd, guest?: Vm): Promise<Vm> {
+    const vm = guest ? guest.#move(frontEnd) : new Vm(frontEnd, new GuestMemory(), {});
+    try {
+      await vm.negotiate();
+      if (!guest) await vm.run();
+      else {
+        await vm.applyFeatures();
+        await vm.shareMemory();
+        for (let index = 0; index < vm.queues.length; index++) {
+          await vm.startRing(index, vm.queues[index].usedBase);
+          await vm.enable(index, true);
+        }
+      }
+      return vm;
+    } catch (error) {
+      vm.close();
+      throw error;
+    }
+  }
+
+  #move(frontEnd: FrontEnd): Vm {
+    this.frontEnd.close();
     const { memory, receiveLayout } = this;
-    const vm = new Vm(await FrontEnd.connect(path), memory, {
+    const vm = new Vm(frontEnd, memory, {
       ...this.options,
       ...(receiveLayout ? { receiveLayout } : {}),
     });
@@ -381,16 +408,6 @@ export class Vm {
     for (const queue of this.queues) queue.close();
     this.memory.close();
   }
-}
-
-/** An ARP request in which sender and target are the same address (RFC 5227 §3). */
-function isAnnouncement(frame: Buffer): boolean {
-  return (
-    frame.length >= 42 &&
-    frame.readUInt16BE(12) === 0x0806 &&
-    frame.readUInt16BE(20) === 1 &&
-    frame.readUInt32BE(28) === frame.readUInt32BE(38)
-  );
 }
 
 /** Cuts bytes into pieces of the given lengths; the last piece takes what is left. */

@@ -266,6 +266,8 @@ describe.each(FORMATS)('rings: $format', ({ packed }) => {
   test('after a lost connection the rings go on behind what was given back', async () => {
     await start();
     for (let i = 0; i < 5; i++) await pass(i);
+    await b.send(udpFrame(B, A.ip, Buffer.from('there')));
+    expect(parse((await a.receive()).frame).udp?.payload.toString()).toBe('there');
     await a.untilSent();
     const old = a;
     a.frontEnd.close();
