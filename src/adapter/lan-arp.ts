@@ -24,6 +24,9 @@ const REPLIES = { rate: 1000, burst: 1000 };
 /** RFC 5227 §2.3: each announcement twice, two seconds apart. */
 const ANNOUNCEMENTS = 2;
 const ANNOUNCE_INTERVAL: Milliseconds = 2000;
+/** The same address again: not sooner than this. */
+const ANNOUNCE_AGAIN: Milliseconds = 200;
+const NEVER: Milliseconds = Number.NEGATIVE_INFINITY;
 /** At most so many announcements at once, the rest a moment later: a long list must not fill the outbox. */
 const ANNOUNCE_BATCH = 64;
 const ANNOUNCE_PAUSE: Milliseconds = 20;
@@ -37,8 +40,11 @@ export class LanArp {
   private readonly baseKey: number;
   private readonly mask: number;
   private readonly replies = new TokenBuckets(1, REPLIES.rate, REPLIES.burst);
-  /** Addresses to announce: when next, and how often still. */
-  private readonly announcements = new Map<number, { at: Milliseconds; left: number }>();
+  /** Addresses to announce: when next, how often still, and when last. */
+  private readonly announcements = new Map<
+    number,
+    { at: Milliseconds; left: number; said: Milliseconds }
+  >();
   private announceAt: Milliseconds = Number.POSITIVE_INFINITY;
   private defendedAt: Milliseconds = Number.NEGATIVE_INFINITY;
 
@@ -96,24 +102,19 @@ export class LanArp {
     this.send(packet);
   }
 
-  /**
-   * Announces one address (a VM attached): now and once again. One that was announced just now has to wait: a front-end that comes and
-   * goes all the time must not flood the LAN.
-   */
+  /** Announces one address (a VM attached): now and once again. A front-end that makes us do so all the time is slowed down. */
   announce(key: number, now: Milliseconds): void {
-    this.announceAfter(this.announcements.get(key)?.at ?? now, key, now);
-  }
-
-  private announceAfter(at: Milliseconds, key: number, now: Milliseconds): void {
-    this.announcements.set(key, { at, left: ANNOUNCEMENTS });
+    const said = this.announcements.get(key)?.said ?? NEVER;
+    const at = Math.max(now, said + ANNOUNCE_AGAIN);
+    this.announcements.set(key, { at, left: ANNOUNCEMENTS, said });
     this.announceAt = Math.min(this.announceAt, at);
-    this.tick(now);
     this.context.due(this.announceAt);
+    this.tick(now);
   }
 
   /** Announces every listed address and the base's own. */
   announceAll(now: Milliseconds): void {
-    const announcement = { at: now, left: ANNOUNCEMENTS };
+    const announcement = { at: now, left: ANNOUNCEMENTS, said: NEVER };
     this.announcements.set(this.baseKey, { ...announcement });
     for (const key of this.context.addresses.ownedKeys()) {
       this.announcements.set(key, { ...announcement });
@@ -137,6 +138,7 @@ export class LanArp {
       if (announcement.at <= now && sent < ANNOUNCE_BATCH) {
         sent++;
         this.send(gratuitousArp(this.mac, key));
+        announcement.said = now;
         announcement.at = now + ANNOUNCE_INTERVAL;
         if (--announcement.left === 0) this.announcements.delete(key);
       }
@@ -160,7 +162,7 @@ export class LanArp {
   private defend(key: number, senderMac: number, now: Milliseconds): void {
     if (now - this.defendedAt < DEFEND_INTERVAL) return;
     this.defendedAt = now;
-    this.announceAfter(now, key, now);
+    this.announce(key, now);
     this.context.log('warn', `somebody else on the LAN claims ${dotted(key)}`, {
       mac: macText(this.context.storage.bytes, senderMac),
     });

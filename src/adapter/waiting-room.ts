@@ -5,8 +5,10 @@
  * nobody else. Each waiting datagram is counted in `waiting` of the port it came from.
  */
 import { CELL, type Counters } from '../counters.ts';
+import { MAX_SEGMENTS } from '../routing/offload.ts';
 
-export const PER_NEIGHBOUR = 16;
+/** All pieces of one datagram (routing/pieces.ts), so that the first one to a neighbour arrives, too. */
+export const PER_NEIGHBOUR = MAX_SEGMENTS;
 /** At least one datagram of full size may always wait. */
 const BYTES = 256 << 10;
 const BYTES_A_PORT = 128 << 10;

@@ -25,6 +25,7 @@ import { Outbox, BASE } from './outbox.ts';
 import type { BasePlan, FromWorker, ToWorker } from './plan.ts';
 import { Tracer } from './trace.ts';
 import { PortControl } from './port-control.ts';
+import { Reminders } from './reminders.ts';
 import { restore, snapshot, type WarmState } from './warm-state.ts';
 import { Watcher } from './watcher.ts';
 
@@ -58,6 +59,7 @@ export class Base {
   private readonly control: ControlService;
   private readonly copies: CopyList;
   private readonly tracer: Tracer;
+  private readonly reminders: Reminders;
   private faultsSeen: number;
   private stateAt = 0;
   private remembered = '';
@@ -86,6 +88,7 @@ export class Base {
     const chain = new Chain(this.copies, arena, scratchAt);
 
     this.networks = plan.networks.map((network) => new Network(network));
+    this.reminders = new Reminders(this.outbox, this.networks, (time) => this.deadline.by(time));
     this.ports = plan.vms.map((vm, number) => {
       const port = new Port(number, vm, vm.addresses.length > 0 ? keyOf(vm.addresses[0]) : 0);
       if (vm.mac !== null) port.setMac(parseMac(vm.mac), 0);
@@ -156,6 +159,10 @@ export class Base {
           now: clock,
           due: (time) => this.deadline.by(time),
           announce: (mac) => this.announce(port, mac),
+          remind: (wanted) => {
+            if (wanted) this.reminders.begin(port, clock());
+            else this.reminders.end(port);
+          },
         }),
     );
   }
@@ -194,6 +201,7 @@ export class Base {
     }
     for (const control of this.portControls) next = Math.min(next, control.tick(now));
     for (const adapter of this.adapters) next = Math.min(next, adapter.tick(now));
+    next = Math.min(next, this.reminders.tick(now) - now);
     return Math.max(0, Math.min(next, this.control.tick(now)));
   }
 

@@ -4,7 +4,7 @@
  */
 import type { Counters } from '../counters.ts';
 import type { Native } from '../native.ts';
-import type { Ring } from '../port/attachment.ts';
+import type { Attachment, Ring } from '../port/attachment.ts';
 import type { Port } from '../port/port.ts';
 import type { Network } from '../routing/network.ts';
 import type { Turn } from '../turn.ts';
@@ -27,6 +27,8 @@ export interface PortControlContext {
   due(time: number): void;
   /** Tell the LAN where the VM is; `mac` where a request named it. */
   announce(mac: Uint8Array | null): void;
+  /** The VM's rings went on where they were: its guest has forgotten its neighbours. False: they do no longer. */
+  remind(wanted: boolean): void;
 }
 
 /** Log lines that one port's peers can cause, per interval. */
@@ -53,8 +55,8 @@ export class PortControl implements SessionHost, ListenerHost {
   private tellAfter = Number.NEGATIVE_INFINITY;
   private untold = false;
   private toldMac = false;
-  /** Datagrams flowed when a front-end was last heard. */
-  private running = false;
+  /** The attachment through which datagrams flow, if they do. */
+  private running: Attachment | null = null;
 
   constructor(context: PortControlContext) {
     this.context = context;
@@ -149,9 +151,7 @@ export class PortControl implements SessionHost, ListenerHost {
       turn.activate(port);
       port.lastWork = this.context.now();
     }
-    const { running } = this;
-    this.running = port.state === 'running';
-    if (this.running && !running) this.context.announce(null);
+    this.noteRunning();
     this.forgetMac();
     this.tell();
     if (this.unnotified) this.context.due(this.context.now() + POLL);
@@ -184,6 +184,7 @@ export class PortControl implements SessionHost, ListenerHost {
     counters.add(port.number, 'ringsBroken');
     if (ring.errFd >= 0) native.signal(ring.errFd);
     for (const attachment of port.attachments) attachment.refresh();
+    this.noteRunning();
     this.log('warn', `ring ${ring.index} is broken: ${ring.queue.broken}`);
     this.tell();
   }
@@ -196,13 +197,23 @@ export class PortControl implements SessionHost, ListenerHost {
     const wasCurrent = port.current === session.attachment;
     port.detach(session.attachment);
     if (wasCurrent) turn.forget(port);
-    this.running = port.state === 'running';
     port.lastError = reason;
+    this.noteRunning();
     this.forgetMac();
     this.log('info', `front-end disconnected: ${reason}`);
     this.tell();
     listener?.released();
     this.context.due(this.context.now() + this.connectsAgain);
+  }
+
+  /** Datagrams flow from now on: the LAN learns where the VM is, and a guest that was cut off where the others are. */
+  private noteRunning(): void {
+    const { port, context } = this;
+    const running = port.state === 'running' ? port.current : null;
+    if (running === this.running) return;
+    this.running = running;
+    if (running !== null) context.announce(null);
+    context.remind(running?.wentOn ?? false);
   }
 
   /** With no ring left the driver is gone, and with it a learned MAC: the next one may have another (docs/decisions/0010). */

@@ -15,6 +15,8 @@ import { type RingAddress, SplitQueue } from '../virtio/split-queue.ts';
 
 /** Queue pairs a port can have. */
 export const MAX_PAIRS = 8;
+/** Base of a packed ring that was never used: both wrap bits (virtio 1.3 §2.8.1). */
+const FRESH_PACKED = 0x80008000;
 
 /** What the front-end said about one ring, kept as it said it until the ring starts. */
 export class Ring {
@@ -39,6 +41,11 @@ export class Ring {
 
   get isInput(): boolean {
     return this.index % 2 === 0;
+  }
+
+  /** Started, and not from its beginning. */
+  get wentOn(): boolean {
+    return this.started && this.base !== (this.queue.format === 'packed' ? FRESH_PACKED : 0);
   }
 
   /** Mapped, started and not broken: the ring may be touched. */
@@ -132,6 +139,12 @@ export class Attachment {
 
   get runs(): boolean {
     return this.receives && this.outputs.some((ring) => ring.enabled);
+  }
+
+  /** The VM's rings were in use, both ways, before this connection, or before they were stopped. */
+  get wentOn(): boolean {
+    const gone = this.rings.filter(({ wentOn }) => wentOn);
+    return gone.some(({ isInput }) => isInput) && gone.some(({ isInput }) => !isInput);
   }
 
   get brokenRing(): Ring | undefined {

@@ -174,7 +174,7 @@ export class Elsewhere {
       if (behind === port.number) return MARTIAN;
       if (behind >= 0) {
         if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1)
-          return this.errors.expired(slot, network.address, network.mac);
+          return this.errors.expired(slot, network.address, network.mac, network.mtu);
         return this.toVm(slot, this.context.ports[behind], network, true);
       }
     }
@@ -201,13 +201,13 @@ export class Elsewhere {
       if (network.nextHop === 0)
         return this.unreachable(slot, network, icmp.NET_UNREACHABLE, NO_ROUTE);
       if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1)
-        return this.errors.expired(slot, network.address, network.mac);
+        return this.errors.expired(slot, network.address, network.mac, network.mtu);
       nextHop = network.nextHop;
     }
     if (this.router.longest(slot) > adapter.mtu) {
       const pieces = this.pieces.cut(slot, adapter.mtu);
       if (pieces !== WHOLE) return this.pieces.toAdapter(pieces, adapter, nextHop, !inside);
-      return this.errors.tooBig(slot, network.address, network.mac, adapter.mtu);
+      return this.errors.tooBig(slot, network.address, network.mac, network.mtu, adapter.mtu);
     }
     if (!inside) ipv4.decrementTimeToLive(bytes, at + IP);
     const outcome = adapter.resolve(slot, nextHop);
@@ -221,7 +221,7 @@ export class Elsewhere {
     if (this.router.longest(slot) > network.mtu) {
       const pieces = this.pieces.cut(slot, network.mtu);
       if (pieces !== WHOLE) return this.pieces.toVm(pieces, target, network, hop);
-      return this.errors.tooBig(slot, network.address, network.mac, network.mtu);
+      return this.errors.tooBig(slot, network.address, network.mac, network.mtu, network.mtu);
     }
     if (hop) ipv4.decrementTimeToLive(bytes, at[slot] + IP);
     return this.router.toVm(slot, target, network);
@@ -267,7 +267,7 @@ export class Elsewhere {
       protocol === ipv4.PROTOCOL_UDP || protocol === ipv4.PROTOCOL_TCP
         ? PORT_UNREACHABLE
         : PROTOCOL_UNREACHABLE;
-    this.errors.say(slot, network.address, network.mac, icmp.UNREACHABLE, code, 0);
+    this.sayUnreachable(slot, network, code);
     return CONSUMED;
   }
 
@@ -284,8 +284,13 @@ export class Elsewhere {
     return CONSUMED;
   }
 
+  private sayUnreachable(slot: number, network: Network, code: number): void {
+    const { address, mac, mtu } = network;
+    this.errors.say(slot, address, mac, mtu, icmp.UNREACHABLE, code, 0);
+  }
+
   private unreachable(slot: number, network: Network, code: number, verdict: number): number {
-    this.errors.say(slot, network.address, network.mac, icmp.UNREACHABLE, code, 0);
+    this.sayUnreachable(slot, network, code);
     return verdict;
   }
 }

@@ -84,7 +84,7 @@ export class FromAdapter {
     const behind = network.behind(destination);
     if (behind < 0) return this.toBase(slot, index, adapter, network);
     if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1)
-      return this.errors.expired(slot, network.address, adapter.mac);
+      return this.errors.expired(slot, network.address, adapter.mac, adapter.mtu);
     return this.toVm(slot, adapter, this.context.ports[behind], network, true);
   }
 
@@ -100,7 +100,7 @@ export class FromAdapter {
     if (this.router.longest(slot) > network.mtu) {
       const pieces = this.pieces.cut(slot, network.mtu);
       if (pieces !== WHOLE) return this.pieces.toVm(pieces, target, network, hop);
-      return this.errors.tooBig(slot, network.address, adapter.mac, network.mtu);
+      return this.errors.tooBig(slot, network.address, adapter.mac, adapter.mtu, network.mtu);
     }
     if (hop) ipv4.decrementTimeToLive(bytes, at[slot] + IP);
     return this.router.toVm(slot, target, network);

@@ -31,33 +31,35 @@ export class IcmpErrors {
 
   /**
    * Says an error about the datagram in `slot`, unchanged since it was received, back through the port it came from, where the base is
-   * `address` at `mac`. `rest`: second word of the ICMP header. Nothing where no error may be said, or too many were.
+   * `address` at `mac`, and which takes `back` bytes. `rest`: second word of the ICMP header. Nothing where no error may be said, or
+   * too many were.
    */
   say(
     slot: number,
     address: number,
     mac: Uint8Array,
+    back: number,
     type: number,
     code: number,
     rest: number,
   ): void {
     const port = this.storage.from[slot];
     if (!this.buckets.take(port, this.router.now)) return;
-    const error = icmpError(this.storage, slot, type, code, rest, address, mac);
+    const error = icmpError(this.storage, slot, type, code, rest, address, mac, back);
     if (error < 0) return;
     this.storage.from[error] = BASE;
     this.storage.to[error] = port;
   }
 
   /** Says that the time to live ran out; the verdict. */
-  expired(slot: number, address: number, mac: Uint8Array): number {
-    this.say(slot, address, mac, icmp.TIME_EXCEEDED, icmp.TTL_EXCEEDED, 0);
+  expired(slot: number, address: number, mac: Uint8Array, back: number): number {
+    this.say(slot, address, mac, back, icmp.TIME_EXCEEDED, icmp.TTL_EXCEEDED, 0);
     return TTL_EXPIRED;
   }
 
   /** RFC 1191: says that no more than `mtu` bytes fit; the verdict. */
-  tooBig(slot: number, address: number, mac: Uint8Array, mtu: number): number {
-    this.say(slot, address, mac, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu);
+  tooBig(slot: number, address: number, mac: Uint8Array, back: number, mtu: number): number {
+    this.say(slot, address, mac, back, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu);
     return TOO_BIG;
   }
 }

@@ -32,10 +32,14 @@ describe('connection cycles', () => {
   fixtureOf = (a) => fixture().goodPasses(a);
 
   test('closed after every step of the way', async () => {
+    const { daemon } = fixture();
+    const before = await daemon.count('a', 'disconnects');
     for (let last = 0; last <= STEPS.length; last++) {
       const a = await fixture().connectedAttacker(SMALL);
       for (const step of STEPS.slice(0, last)) await step(a);
       a.close();
+      // One that comes before the base has seen the other go is turned away, and the status is told of neither.
+      await daemon.untilCount('a', 'disconnects', before + last + 1);
     }
     await fixture().goodPasses(await fixture().attacker());
   });

@@ -1,5 +1,6 @@
 /** A front-end acknowledges what was never offered: refused or closed, never acted upon. */
 import { describe, expect, test } from 'vitest';
+import { native } from '../../src/native.ts';
 import { useFixture } from '../support/fixture.ts';
 import { ConnectionClosed } from '../support/frontend.ts';
 import { FEATURE, PROTOCOL_FEATURE, REQUEST, u64 } from '../support/protocol.ts';
@@ -61,6 +62,33 @@ describe('features that were not offered', () => {
     ]) {
       const answer = await a.frontEnd.ask(request, Buffer.alloc(24), { needReply: true });
       expect(answer.payload.readBigUInt64LE(), `request ${request}`).not.toBe(0n);
+    }
+    await fixture().goodPasses(a);
+  });
+
+  // No datagram is in flight between two turns, so there is nothing to record: docs/decisions/0006.
+  test('the in-flight record: refused, and its file is closed', async () => {
+    const a = await fixture().attacker();
+    const front = a.frontEnd;
+    const file = native.memfd('inflight', 4096, true);
+    try {
+      expect(a.offeredProtocol & PROTOCOL_FEATURE.INFLIGHT_SHMFD).toBe(0n);
+      const before = fixture().daemon.descriptors().length;
+      const record = Buffer.alloc(24); // u64 size, u64 offset, u16 queues, u16 queue size, and padding
+      record.writeBigUInt64LE(4096n, 0);
+      record.writeUInt16LE(2, 16);
+      record.writeUInt16LE(256, 18);
+      for (let round = 0; round < 50; round++) {
+        const options = { needReply: true, descriptors: [file] };
+        const set = await front.ask(REQUEST.SET_INFLIGHT_FD, record, options);
+        expect(set.payload.readBigUInt64LE()).not.toBe(0n);
+        const got = await front.ask(REQUEST.GET_INFLIGHT_FD, record, { needReply: true });
+        expect(got.payload.readBigUInt64LE()).not.toBe(0n);
+        expect(got.descriptors).toEqual([]);
+      }
+      expect(fixture().daemon.descriptors().length).toBe(before);
+    } finally {
+      native.closeDescriptor(file);
     }
     await fixture().goodPasses(a);
   });

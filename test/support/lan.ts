@@ -60,12 +60,23 @@ export class Lan {
       ip('netns', 'add', lan.outside);
       ip('-n', lan.inside, 'link', 'set', 'lo', 'up');
       lan.plug();
+      await lan.#carries();
       await lan.#runHost();
     } catch (error) {
       await lan.close();
       throw error;
     }
     return lan;
+  }
+
+  /** A busy kernel lays the cable a moment later (linkwatch): until then it drops what is sent, without a word. */
+  async #carries(): Promise<void> {
+    const isUp = (namespace: string, name: string): boolean =>
+      / UP /.test(ip('-n', namespace, '-br', 'link', 'show', name));
+    await until(
+      'the cable to carry',
+      () => isUp(this.inside, this.interface) && isUp(this.outside, 'lan0'),
+    );
   }
 
   async #runHost(): Promise<void> {

@@ -277,6 +277,16 @@ export interface Parsed {
   problems: string[];
 }
 
+/** An ARP request in which sender and target are the same address (RFC 5227 §3): an IP stack takes it without a word to anybody. */
+export function isAnnouncement(frame: Buffer): boolean {
+  return (
+    frame.length >= 42 &&
+    frame.readUInt16BE(12) === 0x0806 &&
+    frame.readUInt16BE(20) === 1 &&
+    frame.readUInt32BE(28) === frame.readUInt32BE(38)
+  );
+}
+
 /** Takes a frame apart and checks lengths and checksums. */
 export function parse(bytes: Uint8Array): Parsed {
   const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

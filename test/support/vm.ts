@@ -8,6 +8,7 @@ import { SplitQueue } from './driver-split.ts';
 import { FrontEnd } from './frontend.ts';
 import { GuestMemory, type MemoryOptions } from './memory.ts';
 import { decodeNetHeader, encodeNetHeader, type NetHeader } from './net-header.ts';
+import { isAnnouncement } from './packets.ts';
 import { FEATURE, PROTOCOL_FEATURE, REQUEST, u64 } from './protocol.ts';
 import { until } from './until.ts';
 
@@ -88,6 +89,8 @@ export class Vm {
   /** Ring 2n receives, ring 2n+1 transmits. */
   queues: DriverQueue[] = [];
   received: Received[] = [];
+  /** ARP announcements of the base, which an IP stack takes without a word to anybody. */
+  announcements: Received[] = [];
   sent = 0;
   #closed = false;
 
@@ -134,13 +137,40 @@ export class Vm {
   /** The same guest on a new connection, with its memory and rings as they are (the back-end or the socket died). */
   async reconnect(path: string): Promise<Vm> {
     this.frontEnd.close();
+    return this.#move(await FrontEnd.connect(path));
+  }
+
+  /** A running VM over a connection; `guest`: this one goes on, its rings behind what was given back, as QEMU restores them. */
+  static async over(frontEnd: FrontEnd, guest?: Vm): Promise<Vm> {
+    const vm = guest ? guest.#move(frontEnd) : new Vm(frontEnd, new GuestMemory(), {});
+    try {
+      await vm.negotiate();
+      if (!guest) await vm.run();
+      else {
+        await vm.applyFeatures();
+        await vm.shareMemory();
+        for (let index = 0; index < vm.queues.length; index++) {
+          await vm.startRing(index, vm.queues[index].usedBase);
+          await vm.enable(index, true);
+        }
+      }
+      return vm;
+    } catch (error) {
+      vm.close();
+      throw error;
+    }
+  }
+
+  #move(frontEnd: FrontEnd): Vm {
+    this.frontEnd.close();
     const { memory, receiveLayout } = this;
-    const vm = new Vm(await FrontEnd.connect(path), memory, {
+    const vm = new Vm(frontEnd, memory, {
       ...this.options,
       ...(receiveLayout ? { receiveLayout } : {}),
     });
     vm.queues = this.queues;
     vm.received = this.received;
+    vm.announcements = this.announcements;
     this.#closed = true;
     return vm;
   }
@@ -323,12 +353,18 @@ export class Vm {
   pollReceived(refill = true): number {
     let count = 0;
     for (let pair = 0; pair < this.queues.length / 2; pair++) {
+      let taken = 0;
       const queue = this.receiveQueue(pair);
       for (let one = this.#takeReceived(pair); one !== null; one = this.#takeReceived(pair)) {
+        taken++;
+        if (isAnnouncement(one.frame)) {
+          this.announcements.push(one);
+          continue;
+        }
         this.received.push(one);
         count++;
       }
-      if (count > 0 && refill) this.fillReceive(pair);
+      if (taken > 0 && refill) this.fillReceive(pair);
       queue.wantInterrupt();
     }
     return count;

@@ -5,6 +5,7 @@
  * A packed ring is in no certain state when its device is killed (which is why it is only offered where the configuration asks for it):
  * its driver starts it afresh. After SIGTERM it goes on where it was.
  */
+import { existsSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Daemon } from '../support/daemon.ts';
 import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
@@ -83,6 +84,7 @@ describe.each(FORMATS)('the base restarts: $format', ({ packed }) => {
       }
       await daemon!.die();
       take();
+      for (const name of ['a', 'b']) expect(existsSync(daemon!.socket(name)), 'stale').toBe(true);
       await daemon!.restart(); // takes its own stale sockets over at once
       a = await reattach(a, daemon!.socket('a'), packed);
       b = await reattach(b, daemon!.socket('b'), packed);

@@ -1,10 +1,11 @@
 /** The life of rings: stopped and started, enabled and disabled, reconnected, found without a kick (vhost-user "ring states"). */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
+import { BASE_IP } from '../support/daemon.ts';
 import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { parse } from '../support/packets.ts';
 import { FEATURE, REQUEST, u64 } from '../support/protocol.ts';
-import { A, B, udpFrame } from '../support/traffic.ts';
+import { A, B, C, udpFrame } from '../support/traffic.ts';
 import { pause, until } from '../support/until.ts';
 import { LINUX_FEATURES, type Vm } from '../support/vm.ts';
 import { World } from '../support/world.ts';
@@ -265,6 +266,8 @@ describe.each(FORMATS)('rings: $format', ({ packed }) => {
   test('after a lost connection the rings go on behind what was given back', async () => {
     await start();
     for (let i = 0; i < 5; i++) await pass(i);
+    await b.send(udpFrame(B, A.ip, Buffer.from('there')));
+    expect(parse((await a.receive()).frame).udp?.payload.toString()).toBe('there');
     await a.untilSent();
     const old = a;
     a.frontEnd.close();
@@ -285,5 +288,15 @@ describe.each(FORMATS)('rings: $format', ({ packed }) => {
     expect(parse((await a.receive()).frame).udp?.payload.toString()).toBe('back');
     expect(a.receiveQueue().kicks).toBeGreaterThanOrEqual(kicks);
     for (let i = 10; i < 300; i++) await pass(i);
+
+    // Its kernel has forgotten its neighbours with the link: it is told of each, twice, and of its own address never.
+    const expected = [BASE_IP, B.ip, C.ip].flatMap((address) => [address, address]).sort();
+    await until('what it is told', () => {
+      a.pollReceived();
+      return a.announcements.length >= expected.length;
+    });
+    const told = a.announcements.map(({ frame }) => parse(frame).arp?.targetIp);
+    expect(told.sort()).toEqual(expected);
+    expect(b.announcements).toEqual([]);
   });
 });

@@ -122,7 +122,9 @@ describe('the smallest MTU', () => {
       const { fragments } = await receiveWhole(b);
       expect(fragments.length).toBe(160);
       await a.send(udpFrame(A, B.ip, pattern(most + 1), { ip: MAY_CUT }));
-      expect(parse((await a.receive()).frame).icmp).toMatchObject({ type: 3, code: 4, rest: 68 });
+      const { ip, icmp } = parse((await a.receive()).frame);
+      expect(icmp).toMatchObject({ type: 3, code: 4, rest: 68 });
+      expect(ip?.totalLength).toBe(68);
       await world.daemon.untilCount('a', 'tooBig', 1);
       expect((await world.daemon.vm('a')).output.datagrams - before).toBe(162);
       await world.balance();
@@ -251,5 +253,25 @@ describe.skipIf(NO_LAN !== '')(`beside a LAN${NO_LAN && ` (${NO_LAN})`}`, () => 
     await a.send(udpFrame(A, LAN_IP, Buffer.from(text), { ports }));
     const { icmp } = parse((await a.receive()).frame);
     expect(icmp).toMatchObject({ type: 3, code: 4, rest: 600 });
+  });
+
+  test('to the LAN, many pieces for a neighbour whose address is not known yet: all of them wait', async () => {
+    const stranger = '10.77.0.201';
+    lan.ipOutside('addr', 'add', `${stranger}/24`, 'dev', 'lan0');
+    const before = [lan.sunk.length, (await world.daemon.vm('a')).drops.neighbourUnresolved];
+    const text = 'x'.repeat(60_000);
+    const ports: [number, number] = [1234, LAN_SINK_PORT];
+    await a.send(udpFrame(A, stranger, Buffer.from(text), { ports, ip: MAY_CUT }));
+    await until('the first datagram', () => lan.sunk.length > before[0]);
+    expect(text.startsWith(lan.sunk[before[0]].text)).toBe(true);
+    expect((await world.daemon.vm('a')).drops.neighbourUnresolved).toBe(before[1]);
+  });
+
+  test('to the LAN, an error about a datagram from it is no longer than its MTU', async () => {
+    setLanMtu(300);
+    await until('the adapter’s MTU', async () => (await uplink()).mtu === 300);
+    const before = lan.icmpReceived(11);
+    lan.send(BEHIND_B, 5000, 'z'.repeat(250), 1);
+    await until('its kernel to hear', () => lan.icmpReceived(11) === before + 1);
   });
 });

@@ -17,9 +17,11 @@ import * as mac from '../../wire/mac.ts';
 import * as virtio from '../../wire/virtio-net-header.ts';
 import { UNDECIDED } from '../verdict.ts';
 
-/** As much of the original as fits, but no error longer than this (RFC 1812 §4.3.2.3). */
+/** As much of the original as fits, but no error longer than this (RFC 1812 §4.3.2.3), nor than the way back takes. */
 const MAX_ERROR_BYTES = 576;
-const MAX_QUOTE_BYTES = MAX_ERROR_BYTES - ipv4.MIN_HEADER_BYTES - icmp.HEADER_BYTES;
+/** Every wire takes this much (RFC 791); an interface may claim otherwise. */
+const LEAST_MTU = 68;
+const HEADERS_BYTES = ipv4.MIN_HEADER_BYTES + icmp.HEADER_BYTES;
 /** Precedence 6, internetwork control (RFC 1812 §4.3.2.5). */
 const INTERNETWORK_CONTROL = 0xc0;
 
@@ -52,7 +54,7 @@ export function mayReport(storage: BaseStorage, slot: number): boolean {
 
 /**
  * Appends an ICMP error about the datagram in `slot`, from `source` (a key) at `baseMac` to its sender; `rest` is the second
- * word of the ICMP header. To be called before the datagram is changed, as it quotes it as received. Returns the new slot,
+ * word of the ICMP header, `mtu` what the way to the sender takes. To be called before the datagram is changed, as it quotes it as received. Returns the new slot,
  * `to` undecided, or -1: no error may be sent about this one, or storage is full.
  */
 export function icmpError(
@@ -63,13 +65,15 @@ export function icmpError(
   rest: number,
   source: number,
   baseMac: Uint8Array,
+  mtu: number,
 ): number {
   if (!mayReport(storage, slot)) return -1;
   const bytes = storage.bytes;
   const original = storage.at[slot];
   const originalIp = original + ethernet.HEADER_BYTES;
-  const quoted = Math.min(ipv4.totalLength(bytes, originalIp), MAX_QUOTE_BYTES);
-  const total = ipv4.MIN_HEADER_BYTES + icmp.HEADER_BYTES + quoted;
+  const most = Math.min(MAX_ERROR_BYTES, Math.max(mtu, LEAST_MTU)) - HEADERS_BYTES;
+  const quoted = Math.min(ipv4.totalLength(bytes, originalIp), most);
+  const total = HEADERS_BYTES + quoted;
   const error = storage.take(BASE, ethernet.HEADER_BYTES + total);
   if (error < 0) return -1;
   storage.to[error] = UNDECIDED;

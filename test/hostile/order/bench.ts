@@ -14,6 +14,7 @@ import { PackedQueue } from '../../support/driver-packed.ts';
 import { SplitQueue } from '../../support/driver-split.ts';
 import { encodeMessage } from '../../support/frontend.ts';
 import { GuestMemory } from '../../support/memory.ts';
+import { isAnnouncement } from '../../support/packets.ts';
 import {
   FEATURE,
   MESSAGE_FLAG,
@@ -168,14 +169,14 @@ export class Peer {
     return true;
   }
 
-  /** Frames received; their buffers are offered again. */
+  /** Frames received, without what a guest is told when its rings go on; their buffers are offered again. */
   received(): Buffer[] {
     const [ring] = this.rings;
     const frames: Buffer[] = [];
     for (let used = ring.take(); used !== null; used = ring.take())
       frames.push(Buffer.from(ring.written(used).subarray(HEADER)));
     if (frames.length > 0) this.fill();
-    return frames;
+    return frames.filter((frame) => !isAnnouncement(frame));
   }
 
   /** As QEMU does it, for the VM that only plays along. */

@@ -232,6 +232,8 @@ export class Step implements Command<Model, Real> {
 
   #take(model: Model, real: Real): void {
     const { a, bench } = real;
+    // Announcements since the last look, whose buffers the driver offers again.
+    same('unasked', a.received().length, 0);
     const driver = this.name === 'the driver sends';
     const idle = model.idle;
     if (driver) STEPS[this.name](model, real);

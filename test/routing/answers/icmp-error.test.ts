@@ -34,11 +34,11 @@ function datagram({ ip, source, destination, payload }: Told = {}): Buffer {
   );
 }
 
-function report(frame: Buffer, type = 11, code = 0, rest = 0) {
+function report(frame: Buffer, type = 11, code = 0, rest = 0, mtu = 1500) {
   const storage = dirtyStorage(1 << 17, 4);
   const slot = putFrame(storage, frame, { flags: 1, checksumStart: 34, checksumOffset: 6 });
   const key = keyOf(BASE.ip);
-  const error = icmpError(storage, slot, type, code, rest, key, parseMac(BASE.mac));
+  const error = icmpError(storage, slot, type, code, rest, key, parseMac(BASE.mac), mtu);
   return { storage, slot, error };
 }
 
@@ -91,6 +91,22 @@ describe('the error', () => {
     );
   });
 
+  test.each([
+    [0, 68],
+    [68, 68],
+    [575, 575],
+    [576, 576],
+    [577, 576],
+    [65_521, 576],
+  ])('is no longer than a way back of %i bytes takes', (mtu, length) => {
+    const frame = datagram({ payload: pattern(1480) });
+    const { storage, error } = report(frame, 3, 4, mtu, mtu);
+    const parsed = packets.parse(frameOf(storage, error));
+    expect(parsed.problems).toEqual([]);
+    expect(parsed.ip?.totalLength).toBe(length);
+    expectBytes(parsed.icmp?.payload ?? Buffer.alloc(0), frame.subarray(14, 14 + length - 28));
+  });
+
   test('about a datagram of 64 KiB that was still to be segmented', () => {
     const { frame } = offloadedTcp({ payload: pattern(65_000), gsoSize: 1460 });
     const { storage, error } = report(frame, 3, 4, 1400);
@@ -100,7 +116,7 @@ describe('the error', () => {
   test('storage full', () => {
     const storage = dirtyStorage(256, 9);
     const slot = putFrame(storage, datagram());
-    const tell = () => icmpError(storage, slot, 11, 0, 0, keyOf(BASE.ip), parseMac(BASE.mac));
+    const tell = () => icmpError(storage, slot, 11, 0, 0, keyOf(BASE.ip), parseMac(BASE.mac), 1500);
     expect(tell()).toBe(1);
     expect(tell()).toBe(-1);
     expect(storage.count).toBe(2);
