@@ -65,6 +65,11 @@ export class Turn {
     this.attention.activate(port);
   }
 
+  /** Between two turns: tells a VM that nobody on the LAN answered for where its `packet` should go. */
+  unreached(from: number, packet: Uint8Array): void {
+    this.context.router.unreached(from, packet);
+  }
+
   /** Drops what waits for a port whose front-end went or changed its mind about offloads. */
   forget(port: Port): void {
     this.deliver.forget(port);

@@ -33,6 +33,8 @@ export interface AdapterContext {
     message: string,
     fields?: Record<string, unknown>,
   ): void;
+  /** The neighbour that `packet` (virtio-net header and frame) of port `from` waited for did not answer. Called between turns. */
+  unreached(from: number, packet: Uint8Array): void;
   /** Asks the main thread for the packet socket; it answers with adapterOpened or adapterRefused. */
   requestOpen(): void;
   /** The worker's wait. */

@@ -96,6 +96,12 @@ export class Neighbours {
     return this.hold(slot, nextHop, entry);
   }
 
+  /** True while an address counts as one that nobody has: it was asked for in vain. */
+  failed(key: number): boolean {
+    const entry = this.table.find(key);
+    return entry >= 0 && this.table.states[entry] === FAILED;
+  }
+
   /**
    * A neighbour said that `key` is at the MAC `bytes[at..]`. Believed only when that neighbour is in the table; true then.
    */
@@ -225,7 +231,7 @@ export class Neighbours {
         } else {
           table.become(entry, FAILED);
           this.until(entry, now + NEGATIVE);
-          this.waiting.drop(entry, UNRESOLVED);
+          this.giveUp(entry);
         }
         break;
       case REACHABLE:
@@ -264,6 +270,13 @@ export class Neighbours {
     if (!this.table.usable(entry)) this.answered(entry);
     this.waiting.drop(entry, UNRESOLVED);
     this.table.remove(entry);
+  }
+
+  /** What waited is dropped, and the sender of the first told why. */
+  private giveUp(entry: number): void {
+    const told = this.waiting.first(entry);
+    this.waiting.drop(entry, UNRESOLVED);
+    if (told !== undefined && told.from >= 0) this.context.unreached(told.from, told.packet);
   }
 
   /** The entry is no longer one of those its asker waits for. */

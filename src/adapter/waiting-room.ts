@@ -53,6 +53,11 @@ export class WaitingRoom {
     if (from >= 0) this.counters.add(from, 'waiting');
   }
 
+  /** What has waited longest for the neighbour; it stays. */
+  first(entry: number): Waiting | undefined {
+    return this.lists.get(entry)?.[0];
+  }
+
   /** Takes out all that waits for the neighbour, in order of arrival, and out of `waiting`. */
   take(entry: number): Waiting[] {
     const list = this.lists.get(entry);

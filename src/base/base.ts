@@ -263,6 +263,7 @@ export class Base {
       },
       log: (level, message, fields) =>
         this.post({ kind: 'log', level, adapter: plan.name, message, ...(fields && { fields }) }),
+      unreached: (from, packet) => this.turn.unreached(from, packet),
       requestOpen: () => this.post({ kind: 'adapterOpen', adapter: index }),
       watcher: this.watcher,
       now: this.clock,

@@ -7,7 +7,7 @@ import { BASE, type Outbox } from '../base/outbox.ts';
 import type { Counters } from '../counters.ts';
 import { CELL } from '../counters.ts';
 import type { Port } from '../port/port.ts';
-import type { BaseStorage } from '../storage/base-storage.ts';
+import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import * as arp from '../wire/arp.ts';
 import * as icmp from '../wire/icmp.ts';
 import * as ipv4 from '../wire/ipv4.ts';
@@ -212,7 +212,30 @@ export class Elsewhere {
     if (!inside) ipv4.decrementTimeToLive(bytes, at + IP);
     const outcome = adapter.resolve(slot, nextHop);
     if (outcome === 0) return adapter.port;
-    return outcome < 0 ? outcome : dropCell(outcome);
+    if (outcome < 0) return outcome;
+    if (adapter.neighbours.failed(nextHop))
+      return this.unreachable(slot, network, icmp.HOST_UNREACHABLE, dropCell(outcome));
+    return dropCell(outcome);
+  }
+
+  /**
+   * Tells a VM that the LAN neighbour for whom its `packet` (virtio-net header and frame) waited did not answer (RFC 1812 §5.2.7.1).
+   * Between turns only: base storage is empty then, and is so again.
+   */
+  unreached(from: number, packet: Uint8Array): void {
+    const { storage } = this;
+    const network = this.context.networks[this.context.ports[from].network];
+    storage.clear();
+    const slot = storage.take(from, packet.length - HEADER_BYTES);
+    storage.bytes.set(packet, storage.at[slot] - HEADER_BYTES);
+    this.unreachable(slot, network, icmp.HOST_UNREACHABLE, 0);
+    const error = slot + 1;
+    if (storage.count > error) {
+      const start = storage.at[error] - HEADER_BYTES;
+      const end = storage.at[error] + storage.length[error];
+      this.context.outbox.add(BASE, from, storage.bytes.slice(start, end));
+    }
+    storage.clear();
   }
 
   /** To a VM, in pieces where it is too large for the network and may be cut; `hop`: with a lower time to live. */

@@ -112,6 +112,11 @@ export class Router {
     }
   }
 
+  /** See `Elsewhere.unreached`. */
+  unreached(from: number, packet: Uint8Array): void {
+    this.elsewhere.unreached(from, packet);
+  }
+
   /** For rate limits. */
   get now(): number {
     return this.time[0];

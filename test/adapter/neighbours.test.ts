@@ -39,6 +39,7 @@ function world(table = new NeighbourTable()) {
   const asked: { key: number; unicast: boolean }[] = [];
   const clock = { now: 0 };
   const dues: number[] = [];
+  const unreached: { from: number; packet: Uint8Array }[] = [];
   const context = {
     storage,
     counters,
@@ -47,6 +48,7 @@ function world(table = new NeighbourTable()) {
     plan: { nextHop: '10.77.77.77' },
     now: () => clock.now,
     due: (time: number) => dues.push(time),
+    unreached: (from: number, packet: Uint8Array) => unreached.push({ from, packet }),
   } as unknown as AdapterContext;
   const own = new Uint16Array(OWN.slice().buffer);
   const ask = (key: number, macs: Uint8Array | null) => asked.push({ key, unicast: macs !== null });
@@ -58,6 +60,7 @@ function world(table = new NeighbourTable()) {
     asked,
     clock,
     dues,
+    unreached,
     storage,
     send(key: number, from = 0, size = 60): number {
       storage.clear();
@@ -118,8 +121,9 @@ describe('neighbours', () => {
   });
 
   it('asks three times a second apart, then is silent for three seconds', () => {
-    const { send, pass, asked, counters } = world();
-    expect(send(key(9))).toBe(HELD);
+    const { send, pass, asked, counters, neighbours, unreached } = world();
+    expect(send(key(9), 0, 77)).toBe(HELD);
+    expect(send(key(9), 0, 78)).toBe(HELD);
     const counts = [];
     for (let second = 0; second < 5; second++) {
       pass(999);
@@ -127,9 +131,13 @@ describe('neighbours', () => {
       pass(1);
     }
     expect(counts).toEqual([1, 2, 3, 3, 3]);
-    expect(counters.get(0, 'neighbourUnresolved')).toBe(1);
+    expect(counters.get(0, 'neighbourUnresolved')).toBe(2);
+    // The sender of the first that waited is to be told.
+    expect(unreached.map(({ from, packet }) => [from, packet.length])).toEqual([[0, 77 + 12]]);
+    expect(neighbours.failed(key(9))).toBe(true);
     expect(send(key(9))).toBe(CELL.neighbourUnresolved);
     pass(1000);
+    expect(neighbours.failed(key(9))).toBe(false);
     expect(send(key(9))).toBe(HELD);
     expect(asked.length).toBe(4);
   });

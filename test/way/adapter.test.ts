@@ -152,6 +152,21 @@ describe.skipIf(NO_LAN !== '')(`the adapter${NO_LAN && ` (${NO_LAN})`}`, () => {
     await world.balance();
   });
 
+  test('tells who sends to an address that nobody has', async () => {
+    await open();
+    const payloads = ['is anybody there?', 'really nobody?'];
+    const drops = (await world.daemon.vm('a')).drops.neighbourUnresolved;
+    for (const payload of payloads) {
+      const frame = udpFrame(A, '10.77.0.99', Buffer.from(payload));
+      await a.send(frame);
+      const { icmp, ip } = await take(a, 'an ICMP error', ({ icmp }) => icmp !== undefined);
+      expect([ip!.source, icmp!.type, icmp!.code]).toEqual([BASE_IP, 3, 1]);
+      expect(icmp!.payload.equals(frame.subarray(14)), payload).toBe(true);
+    }
+    expect((await world.daemon.vm('a')).drops.neighbourUnresolved - drops).toBe(payloads.length);
+    await world.balance();
+  });
+
   test('lets the LAN speak first', async () => {
     await open();
     lan.send(A.ip, 5000, 'hello from outside');

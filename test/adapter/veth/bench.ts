@@ -100,6 +100,8 @@ export class Bench {
   /** Added to the clock: time passes as tests want it to. */
   skew = 0;
   refusals: string[] = [];
+  /** What waited for a neighbour in vain and is to be reported. */
+  readonly unreached: { from: number; packet: Uint8Array }[] = [];
   private readonly options: BenchOptions;
   private readonly links: LinkWatch;
 
@@ -139,6 +141,7 @@ export class Bench {
       },
       now: () => this.now(),
       log: (level, message) => this.log.push(`${level}: ${message}`),
+      unreached: (from, packet) => this.unreached.push({ from, packet }),
       requestOpen: () => setImmediate(() => this.openSocket()),
       due: () => {},
       onChange: () => {},
