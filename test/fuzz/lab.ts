@@ -273,7 +273,7 @@ function slotAt(storage: BaseStorage, arena: number): number {
   return -1;
 }
 
-/** MAC and IPv4 destination are the receiver's own, or everybody's; the source is the base's. */
+/** MAC and IPv4 destination are the receiver's own, everybody's or a group's; the source is the base's. */
 function checkAddressed(storage: BaseStorage, slot: number, owner: number): void {
   const { bytes, halves, words } = storage;
   const at = storage.at[slot];
@@ -281,11 +281,18 @@ function checkAddressed(storage: BaseStorage, slot: number, owner: number): void
   const all = halves[at >> 1] === 0xffff && words[(at + 2) >> 2] === -1;
   const fromBase =
     words[(at + 6) >> 2] === BASE_MACS.word && halves[(at + 10) >> 1] === BASE_MACS.half;
-  if ((!own && !all) || !fromBase)
-    throw new Violation(`VM ${owner} got ${frameText(storage, slot)}`);
-  if (bytes[at + 12] !== 8 || bytes[at + 13] !== 0) return;
   const key = words[(at + 30) >> 2];
-  if ((key & 0xf0) === 0xe0) return; // multicast goes to everybody
+  const isIp = bytes[at + 12] === 8 && bytes[at + 13] === 0;
+  const isMulticast = isIp && (key & 0xf0) === 0xe0;
+  // RFC 1112 §6.4: 01:00:5e and the lower 23 bits of the group.
+  const group =
+    bytes.subarray(at, at + 3).every((byte, index) => byte === [1, 0, 0x5e][index]) &&
+    bytes[at + 3] === (bytes[at + 31] & 0x7f) &&
+    bytes[at + 4] === bytes[at + 32] &&
+    bytes[at + 5] === bytes[at + 33];
+  if (!(isMulticast ? group : own || all) || !fromBase)
+    throw new Violation(`VM ${owner} got ${frameText(storage, slot)}`);
+  if (!isIp || isMulticast) return;
   if (key !== KEYS[owner] && key !== SUBNET_BROADCAST && key !== -1)
     throw new Violation(`VM ${owner} got ${frameText(storage, slot)}`);
 }
