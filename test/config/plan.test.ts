@@ -42,6 +42,7 @@ it('is what the configuration says, with indices for names', () => {
         prefixes: [],
         mac: '52:54:00:00:00:11',
         management: false,
+        worker: 0,
         sockets: [
           {
             path: '/run/basewire/web.sock',
@@ -61,6 +62,7 @@ it('is what the configuration says, with indices for names', () => {
         prefixes: [],
         mac: null,
         management: true,
+        worker: 0,
         sockets: [
           {
             path: '/run/basewire/controller.sock',
@@ -87,7 +89,7 @@ it('is what the configuration says, with indices for names', () => {
         coupleUdp: false,
       },
     ],
-    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256 },
+    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256, workers: 1 },
   });
 });
 
