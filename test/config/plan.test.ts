@@ -125,6 +125,20 @@ adapters: {}
   });
 });
 
+it('gives the VMs to the workers in turn, but where one is named', () => {
+  const plan = planOf(`
+networks: {lan: {subnet: 10.1.0.0/16, address: 10.1.0.1}}
+vms:
+  a: {socket: /run/a, addresses: [10.1.0.2]}
+  b: {socket: /run/b, addresses: [10.1.0.3]}
+  c: {socket: /run/c, addresses: [10.1.0.4], worker: 1}
+  d: {socket: /run/d, addresses: [10.1.0.5]}
+datapath: {workers: 2}
+`);
+  expect(plan.datapath.workers).toBe(2);
+  expect(plan.vms.map(({ worker }) => worker)).toEqual([0, 1, 1, 1]);
+});
+
 it('warns of what is not there yet', () => {
   const plan = planOf(
     EXAMPLE.replace(
