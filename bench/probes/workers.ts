@@ -33,7 +33,7 @@ const HEADERS = 42;
 /** Between two looks at the clock. */
 const ROUNDS = 64;
 /** Milliseconds without an arrival after which what is under way counts as lost. */
-const GIVE_UP = 100;
+const GIVE_UP = 1000;
 
 const wanted = argument<Argument>();
 const vms = await Promise.all(

@@ -1,5 +1,5 @@
 /**
- * Row "workers": four VMs, each with 256 datagrams under way to another, on one turn worker and on two. What one worker can do against others is
+ * Row "workers": four VMs, each with 512 datagrams under way to another, on one turn worker and on two. What one worker can do against others is
  * the switch row's matter; here is looked at what a second one costs and what crossing costs, per second of the workers' processor
  * time. Where there are cores for both workers beside the generator's, the rates show what two do; with two cores in all both share one, and
  * only the arithmetic is left: two workers with a core each do twice what is shown for one second of processor time.
@@ -24,7 +24,7 @@ const MORE = [
 ];
 /** a and b talk with each other, and so do c and d. */
 const PARTNERS = [1, 0, 3, 2];
-const WINDOW = 256;
+const WINDOW = 512;
 
 interface Arrangement {
   name: string;
