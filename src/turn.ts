@@ -74,6 +74,17 @@ export class Turn {
     return false;
   }
 
+  /** Something is in a backlog; whoever it waits for is looked at. */
+  get waits(): boolean {
+    let waits = false;
+    for (const port of this.context.ports) {
+      if (port.backlog === null || port.backlog.count === 0) continue;
+      this.attention.activate(port);
+      waits = true;
+    }
+    return waits;
+  }
+
   /** Looks at this port from the next turn on. */
   activate(port: Port): void {
     this.attention.activate(port);

@@ -13,8 +13,9 @@ import { EPOLLIN } from './watcher.ts';
 /** While turns run without a pause, sockets are looked at this often: an answer to QEMU must not wait a millisecond. */
 const LOOK_INTERVAL = 0.1; // milliseconds
 
-/** Milliseconds that a worker which ends waits for the others' last datagrams; microseconds between two looks. */
-const LAST_TURNS = 300;
+/** Milliseconds that a worker which ends waits for the others' last datagrams, and then for its VMs to take them; microseconds between two looks. */
+const LAST_TURNS = 700;
+const LAST_BACKLOGS = 100;
 const LAST_LOOK = 200;
 
 const start = workerData as WorkerStart;
@@ -91,13 +92,23 @@ function run(): void {
 /** What the other workers took from their VMs for ours is delivered before we end: a restart loses nothing. */
 function takeLast(base: Base, handoff: Handoff): void {
   handoff.beQuiet();
-  const deadline = clock() + LAST_TURNS;
+  let deadline = clock() + LAST_TURNS;
+  let complete = false;
   for (;;) {
     const now = clock();
     base.turn.time[0] = now;
     const { othersQuiet } = handoff;
     base.turn.runHanded();
-    if ((othersQuiet && !handoff.hasWork()) || now >= deadline) return;
+    if (!complete && othersQuiet && !handoff.hasWork()) {
+      complete = true;
+      deadline = Math.min(deadline, now + LAST_BACKLOGS);
+    }
+    if (complete && (!base.turn.waits || now >= deadline)) return;
+    if (now >= deadline) {
+      const message = 'another turn worker did not end in time: what it hands over now is lost';
+      post({ kind: 'log', level: 'warn', message });
+      return;
+    }
     if (!handoff.hasWork()) base.watcher.wait(LAST_LOOK);
   }
 }

@@ -155,7 +155,8 @@ export class Handoff {
   gather(budget: Budget): number {
     const { incoming } = this;
     const count = incoming.length;
-    let index = this.first++ % count;
+    let index = this.first;
+    if (++this.first === count) this.first = 0;
     let found = 0;
     for (let left = count; left > 0; left--) {
       const ring = incoming[index];
