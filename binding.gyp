@@ -15,6 +15,7 @@
         'native/copy.cc',
         'native/descriptors.cc',
         'native/memory.cc',
+        'native/own-descriptors.cc',
         'native/packet.cc',
         'native/process.cc',
         'native/regions.cc',

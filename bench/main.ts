@@ -21,6 +21,7 @@ import { idleRow } from './rows/idle.ts';
 import { latencyRow } from './rows/latency.ts';
 import { scaleRow } from './rows/scale.ts';
 import { switchRow } from './rows/switch.ts';
+import { workersRow } from './rows/workers.ts';
 
 const ROWS: RowRunner[] = [
   switchRow,
@@ -32,6 +33,7 @@ const ROWS: RowRunner[] = [
   scaleRow,
   garbageRow,
   fairnessRow,
+  workersRow,
 ];
 
 const RESULTS = join(PROJECT, 'bench/results.json');

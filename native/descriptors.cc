@@ -1,4 +1,4 @@
-// Eventfds and single descriptors, and the two functions with which tests play a front-end's memory.
+// Eventfds, memfds and single descriptors, and the function with which tests shrink a memory.
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -15,7 +15,7 @@ namespace {
 Napi::Value newEventfd(const Napi::CallbackInfo& info) {
   const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (fd < 0) throw systemError(info.Env(), errno, "eventfd");
-  return Napi::Number::New(info.Env(), fd);
+  return Napi::Number::New(info.Env(), environmentOf(info).own.opened(fd));
 }
 
 /** signal(fd): raw Node-API, once per ring and turn. */
@@ -63,15 +63,17 @@ Napi::Value drain(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value closeDescriptor(const Napi::CallbackInfo& info) {
+  const int fd = descriptor(info, 0);
+  environmentOf(info).own.closing(fd);
   // After any error but EBADF the descriptor is gone (close(2)), so there is nothing to repeat.
-  if (close(descriptor(info, 0)) != 0 && errno == EBADF) throw systemError(info.Env(), EBADF, "close");
+  if (close(fd) != 0 && errno == EBADF) throw systemError(info.Env(), EBADF, "close");
   return info.Env().Undefined();
 }
 
 Napi::Value duplicate(const Napi::CallbackInfo& info) {
   const int copy = fcntl(descriptor(info, 0), F_DUPFD_CLOEXEC, 3);
   if (copy < 0) throw systemError(info.Env(), errno, "fcntl");
-  return Napi::Number::New(info.Env(), copy);
+  return Napi::Number::New(info.Env(), environmentOf(info).own.opened(copy));
 }
 
 Napi::Value setNonBlocking(const Napi::CallbackInfo& info) {
@@ -93,7 +95,7 @@ Napi::Value memfd(const Napi::CallbackInfo& info) {
     close(fd);
     throw systemError(info.Env(), error, "ftruncate");
   }
-  return Napi::Number::New(info.Env(), fd);
+  return Napi::Number::New(info.Env(), environmentOf(info).own.opened(fd));
 }
 
 Napi::Value truncate(const Napi::CallbackInfo& info) {

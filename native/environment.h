@@ -9,6 +9,7 @@
 
 #include "bells.h"
 #include "copy.h"
+#include "own-descriptors.h"
 #include "regions.h"
 
 namespace basewire {
@@ -29,6 +30,7 @@ struct Environment {
   std::vector<RegionWindow> windows;  // by handle; fixed size
   std::vector<std::unique_ptr<OwnedRegion>> regions;  // by handle; grown by need
   Bells bells;
+  OwnDescriptors own;
   Mapping arena;
   Mapping rows;
   double clock = 0;                                   // what readClock writes

@@ -2,6 +2,7 @@
 // only in the thread that mapped it, and a view is detached before its memory goes.
 #include <cerrno>
 #include <cmath>
+#include <unistd.h>
 
 #include "arguments.h"
 #include "environment.h"
@@ -11,7 +12,8 @@ namespace basewire {
 
 constexpr double maxViewBytes = 1073741824.0;  // 1 GiB: offsets stay int32
 
-Environment::Environment() : windows(maxRegions) {
+/** Only the main thread's number is the process's. */
+Environment::Environment() : windows(maxRegions), own(gettid() != getpid()) {
   space.windows = windows.data();
   space.windowLimit = maxRegions;
 }
@@ -23,6 +25,7 @@ Environment::~Environment() {
   }
   if (arena.reserved != nullptr) unmapAnonymous(arena);
   if (rows.reserved != nullptr) unmapAnonymous(rows);
+  // Then `own` closes what this thread left open: after the mappings, as a packet socket gives no ring up that is mapped.
 }
 
 namespace {

@@ -83,7 +83,7 @@ int packetSocketDescriptor() { return socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK
 Napi::Value packetSocket(const Napi::CallbackInfo& info) {
   const int fd = packetSocketDescriptor();
   if (fd < 0) throw systemError(info.Env(), errno, "socket");
-  return Napi::Number::New(info.Env(), fd);
+  return Napi::Number::New(info.Env(), environmentOf(info).own.opened(fd));
 }
 
 /** Takes both rings away, so that options can be set again; fails while they are mapped. */
@@ -164,6 +164,7 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   result.Set("receive", receiveShape);
   result.Set("transmit", transmitShape);
   result.Set("mapBytes", Napi::Number::New(env, static_cast<double>(mapBytes)));
+  environmentOf(info).own.opened(packet.fd);
   packet.fd = -1;
   return result;
 }
@@ -182,6 +183,7 @@ Napi::Value packetBind(const Napi::CallbackInfo& info) {
 Napi::Value packetClose(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const ClosedUnlessReleased packet{descriptor(info, 0)};
+  environmentOf(info).own.closing(packet.fd);
   if (info[2].IsTypedArray() && info[2].As<Napi::TypedArray>().ByteLength() == ETH_ALEN) {
     packet_mreq membership = {};
     membership.mr_ifindex = integer(info, 1, "the interface index", 1);

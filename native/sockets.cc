@@ -92,7 +92,7 @@ Napi::Value unixListen(const Napi::CallbackInfo& info) {
     unlink(path.c_str());
     throw systemError(env, error, "listen", path);
   }
-  return Napi::Number::New(env, listener.release());
+  return Napi::Number::New(env, environmentOf(info).own.opened(listener.release()));
 }
 
 /** unixConnect(path) */
@@ -104,12 +104,12 @@ Napi::Value unixConnect(const Napi::CallbackInfo& info) {
   if (connect(connection.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     throw systemError(env, errno, "connect", path);
   }
-  return Napi::Number::New(env, connection.release());
+  return Napi::Number::New(env, environmentOf(info).own.opened(connection.release()));
 }
 
 Napi::Value unixAccept(const Napi::CallbackInfo& info) {
   const int fd = accept4(descriptor(info, 0), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  const int answer = fd >= 0 ? fd : errno == EAGAIN ? -1 : -errno;
+  const int answer = fd >= 0 ? environmentOf(info).own.opened(fd) : errno == EAGAIN ? -1 : -errno;
   return Napi::Number::New(info.Env(), answer);
 }
 
@@ -118,6 +118,7 @@ Napi::Value unixPair(const Napi::CallbackInfo& info) {
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) {
     throw systemError(info.Env(), errno, "socketpair");
   }
+  for (const int fd : fds) environmentOf(info).own.opened(fd);
   Napi::Array pair = Napi::Array::New(info.Env(), 2);
   pair.Set(0u, Napi::Number::New(info.Env(), fds[0]));
   pair.Set(1u, Napi::Number::New(info.Env(), fds[1]));
@@ -185,6 +186,7 @@ Napi::Value receive(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), -EMSGSIZE);
   }
   std::copy(passed, passed + count, out + 1);
+  for (size_t i = 0; i < count; i++) environmentOf(info).own.opened(passed[i]);
   out[0] = static_cast<int32_t>(count);
   return Napi::Number::New(info.Env(), static_cast<double>(got));
 }
@@ -228,7 +230,7 @@ Napi::Value netlinkOpen(const Napi::CallbackInfo& info) {
   if (bind(netlink.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     throw systemError(info.Env(), errno, "bind");
   }
-  return Napi::Number::New(info.Env(), netlink.release());
+  return Napi::Number::New(info.Env(), environmentOf(info).own.opened(netlink.release()));
 }
 
 }  // namespace

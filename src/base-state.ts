@@ -1,25 +1,26 @@
 /**
- * What the main thread knows about the running base: the plan, the counters it shares with the turn worker, and the
- * details the worker last reported. Status and metrics are made from this alone, so asking costs the data path nothing.
+ * What the main thread knows about the running base: the plan, the counters it shares with the turn workers, and the
+ * details these last reported. Status and metrics are made from this alone, so asking costs the data path nothing.
  */
 import type { AdapterDetail, BasePlan, VmDetail } from './base/plan.ts';
-import { Counters } from './counters.ts';
+import { ownerOf } from './handoff/handoff.ts';
+import { CounterSums } from './counters.ts';
 
 export class BaseState {
   readonly plan: BasePlan;
-  readonly counters: Counters;
+  readonly counters: CounterSums;
   readonly vms: VmDetail[];
   readonly adapters: AdapterDetail[];
   readonly #startedAt = performance.now();
   ready = false;
-  /** How often the turn worker had to be started anew. */
+  /** How often a turn worker had to be started anew. */
   workerRestarts = 0;
   /** Log lines lost because nobody read them; filled in by the daemon. */
   logDropped: () => number = () => 0;
 
   constructor(plan: BasePlan) {
     this.plan = plan;
-    this.counters = new Counters(plan.vms.length + plan.adapters.length);
+    this.counters = new CounterSums(plan.vms.length + plan.adapters.length, plan.datapath.workers);
     this.vms = plan.vms.map((vm) => waitingVm(vm.mac));
     this.adapters = plan.adapters.map((adapter) => closedAdapter(adapter.mac));
   }
@@ -29,17 +30,20 @@ export class BaseState {
   }
 
   /**
-   * The turn worker is gone, and with it all connections and what waited in its backlogs. What waited is
-   * booked as dropped, so that received = delivered + drops stays true for every port.
+   * A turn worker is gone, and with it the connections of its VMs and what waited in its backlogs. What waited is
+   * booked as dropped, so that received = delivered + drops stays true for every port. What others handed over to it
+   * still waits: the next one takes it.
    */
-  workerLost(): void {
+  workerLost(worker: number): void {
     this.ready = false;
-    const { plan, counters } = this;
+    const { plan } = this;
+    const counters = this.counters.blocks[worker]!;
     plan.vms.forEach((vm, index) => {
-      this.vms[index] = waitingVm(vm.mac);
+      if (vm.worker === worker) this.vms[index] = waitingVm(vm.mac);
     });
     plan.adapters.forEach((adapter, index) => {
-      this.adapters[index] = closedAdapter(adapter.mac);
+      if (ownerOf(plan, plan.vms.length + index) === worker)
+        this.adapters[index] = closedAdapter(adapter.mac);
     });
     for (let record = 0; record < plan.vms.length + plan.adapters.length; record++) {
       const waiting = counters.get(record, 'waiting');

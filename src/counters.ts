@@ -2,7 +2,8 @@
  * Every count by name and sentence, among them each reason a datagram is dropped.
  *
  * Each VM and each adapter has one *record* of Float64 cells in a SharedArrayBuffer: the turn worker adds, the main
- * thread reads at any time. A drop is counted on the port the datagram *came from*, so that for every port
+ * thread reads at any time. Of several workers each has such a block of its own, so that no cell has two writers, and a count is the
+ * sum over all. A drop is counted on the port the datagram *came from*, so that for every port
  *     received = delivered + the sum of its drops (+ what waits in a backlog this very moment).
  */
 export const TRAFFIC = [
@@ -12,6 +13,8 @@ export const TRAFFIC = [
   'sentDatagrams', // put into the port: a VM's input buffer, an adapter's transmit ring
   'sentBytes',
   'waiting', // of the received: now in a backlog or waiting for a neighbour's address
+  'handedOver', // of the received: put into the ring to another worker, and ...
+  'takenOver', // ... taken out of it there: what is between the two waits as well
 ] as const;
 
 export const DROP_REASONS = {
@@ -39,6 +42,7 @@ export const DROP_REASONS = {
   neighbourUnresolved: 'the LAN neighbour did not answer ARP, or too many datagrams waited for it',
   ttlExpired: 'time to live ran out',
   tooBig: 'larger than the receiver or the adapter takes',
+  handoffFull: 'the ring to the turn worker that serves the receiver is full',
   receiverNotRunning: 'the receiving VM is not connected or its rings are not started',
   inputFull: 'the receiving VM has no free input buffers and its backlog is full',
   inputTooSmall: 'does not fit into the receiving VM’s input buffers',
@@ -127,5 +131,28 @@ export class Counters {
 
   add(record: number, name: keyof typeof CELL, amount = 1): void {
     this.cells[record * RECORD_CELLS + CELL[name]] += amount;
+  }
+}
+
+/** The counts of all turn workers, summed up: what status and metrics show. */
+export class CounterSums {
+  /** One block per worker. Only its worker writes to it, or the main thread when that worker is gone. */
+  readonly blocks: readonly Counters[];
+
+  constructor(records: number, workers: number) {
+    this.blocks = Array.from({ length: workers }, () => new Counters(records));
+  }
+
+  get(record: number, name: keyof typeof CELL): number {
+    const sum = this.sum(record, name);
+    if (name !== 'waiting') return sum;
+    // The blocks are not read at one instant: a datagram may be seen as taken that was not yet seen as handed over.
+    return Math.max(0, sum + this.sum(record, 'handedOver') - this.sum(record, 'takenOver'));
+  }
+
+  private sum(record: number, name: keyof typeof CELL): number {
+    let sum = 0;
+    for (const block of this.blocks) sum += block.get(record, name);
+    return sum;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The daemon's main thread: starts the admin interface and the turn worker, opens adapters for it, logs for it, and ends it.
+ * The daemon's main thread: starts the admin interface and the turn workers, opens adapters for them, logs for them, and ends them.
  * It touches no datagram.
  */
 import { chownSync } from 'node:fs';
@@ -8,9 +8,12 @@ import { setTimeout } from 'node:timers/promises';
 import { AdminServer } from './admin/server.ts';
 import { Traces } from './admin/traces.ts';
 import { BaseState } from './base-state.ts';
-import type { BasePlan, FromWorker } from './base/plan.ts';
+import type { BasePlan, FromWorker, HandoffStart } from './base/plan.ts';
+import { merge, type WarmState } from './base/warm-state.ts';
 import { macBytes } from './config/addresses.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
+import { OWNER } from './handoff/handoff.ts';
+import { handoffBytes } from './handoff/layout.ts';
 import { type Log, LogLimiter } from './log.ts';
 import { makeSocketFolder, removeSocketFile, rememberSocketFile } from './socket-file.ts';
 import { StateFile } from './supervision/state-file.ts';
@@ -19,7 +22,7 @@ import { openAdapter } from './supervision/open-adapter.ts';
 import { TurnWorker } from './supervision/turn-worker.ts';
 import { native } from './native.ts';
 
-/** SIGTERM to exit takes under two seconds; most of it is the worker's. */
+/** SIGTERM to exit takes under two seconds; most of it is the workers'. */
 const WORKER_STOP_MS = 1300;
 const LOG_FLUSH_MS = 200;
 const STUCK_MS = 5000;
@@ -48,11 +51,15 @@ export class Daemon {
   readonly #options: DaemonOptions;
   readonly #log: Log;
   readonly #limiter = new LogLimiter();
-  readonly #worker: TurnWorker;
+  /** By number: worker 0 owns the adapters. */
+  readonly #workers: TurnWorker[];
+  readonly #handoff: HandoffStart | null;
+  /** Packet sockets that were sent to their worker, by adapter, until it has a descriptor of its own. */
+  readonly #sent = new Map<number, number>();
   readonly #admin: AdminServer;
   readonly #traces: Traces;
   readonly #stateFile: StateFile | null;
-  /** What the worker wants kept; a new worker, of this process or the next, begins with it. */
+  /** What the workers want kept; a new worker, of this process or the next, begins with it. */
   #warmState: unknown = null;
   #finish: (outcome: number | CommandError) => void = () => {};
   readonly #finished: Promise<number | CommandError>;
@@ -71,21 +78,36 @@ export class Daemon {
         ? null
         : new StateFile(options.stateFile, (message) => this.#log.logger.warn(message));
     this.#warmState = this.#stateFile?.read() ?? null;
-    this.#traces = new Traces((message) => this.#worker.send(message));
+    this.#traces = new Traces((vm, message) =>
+      this.#workers[options.plan.vms[vm]!.worker]!.send(message),
+    );
     this.#admin = new AdminServer(this.state, this.#traces, (error) => {
       this.#log.logger.warn({ error: error.message }, 'admin interface');
     });
-    this.#worker = new TurnWorker({
-      url: options.workerUrl ?? new URL('./base/worker.js', import.meta.url),
-      plan: options.plan,
-      counters: this.state.counters.buffer,
-      state: () => this.#warmState,
-      onMessage: (message) => this.#take(message),
-      onLost: (reason, pauseMs) => this.#lost(reason, pauseMs),
-      onFatal: (reason) => this.#finish(new CommandError(reason)),
-      onEnd: () => this.#finish(EXIT.ok),
-      keep: () => this.#admin.descriptors(),
-    });
+    const { plan } = options;
+    this.#workers = this.state.counters.blocks.map(
+      ({ buffer }, worker) =>
+        new TurnWorker({
+          url: options.workerUrl ?? new URL('./base/worker.js', import.meta.url),
+          plan,
+          worker,
+          counters: buffer,
+          handoff: () => this.#handoff,
+          state: () => this.#warmState,
+          onMessage: (message) => this.#take(message, worker),
+          onLost: (reason, pauseMs) => this.#lost(worker, reason, pauseMs),
+          onFatal: (reason) => this.#finish(new CommandError(reason)),
+          onEnd: () => this.#finish(EXIT.ok),
+        }),
+    );
+    const { workers } = plan.datapath;
+    this.#handoff =
+      workers === 1
+        ? null
+        : {
+            memory: native.memfd('basewire-handoff', handoffBytes(workers), true),
+            wakeFds: this.#workers.map(({ wakeFd }) => wakeFd),
+          };
   }
 
   /**
@@ -98,7 +120,7 @@ export class Daemon {
     try {
       this.#makeFolders();
       await this.#startAdmin();
-      this.#worker.start();
+      for (const worker of this.#workers) worker.start();
       outcome = await this.#finished;
     } catch (error) {
       outcome = error instanceof CommandError ? error : new CommandError((error as Error).message);
@@ -120,11 +142,11 @@ export class Daemon {
 
   async #shutDown(): Promise<void> {
     this.#stopping = true;
-    // The worker removes its socket files; what is left when it could not is removed here.
+    // The workers remove their socket files; what is left when one could not is removed here.
     const sockets = this.state.ready ? this.#serverSockets() : [];
-    const inTime = await this.#worker.stop(WORKER_STOP_MS);
+    const inTime = await Promise.all(this.#workers.map((worker) => worker.stop(WORKER_STOP_MS)));
     this.state.ready = false;
-    if (!inTime) this.#log.logger.warn('the turn worker did not stop in time');
+    if (inTime.includes(false)) this.#log.logger.warn('the turn worker did not stop in time');
     for (const file of sockets) removeSocketFile(file);
     this.#admin.close();
     this.#log.logger.info('stopped');
@@ -135,8 +157,9 @@ export class Daemon {
   /** An exit waits for all threads: one that is stuck in the kernel would keep it for ever. */
   async #endStuckThread(): Promise<void> {
     const deadline = performance.now() + STUCK_MS;
-    while (this.#worker.alive && performance.now() < deadline) await setTimeout(20);
-    if (this.#worker.alive) process.kill(process.pid, 'SIGKILL');
+    const alive = () => this.#workers.some((worker) => worker.alive);
+    while (alive() && performance.now() < deadline) await setTimeout(20);
+    if (alive()) process.kill(process.pid, 'SIGKILL');
   }
 
   #serverSockets() {
@@ -174,9 +197,10 @@ export class Daemon {
     }
   }
 
-  #take(message: FromWorker): void {
+  #take(message: FromWorker, worker: number): void {
     switch (message.kind) {
       case 'ready':
+        if (!this.#workers.every(({ phase }) => phase === 'serving')) break;
         this.state.ready = true;
         this.#log.ready({
           networks: this.#options.plan.networks.length,
@@ -199,14 +223,25 @@ export class Daemon {
           this.state.adapters[message.adapter] = message.detail;
         break;
       case 'state':
-        this.#warmState = message.state;
-        this.#stateFile?.write(message.state);
+        this.#warmState = merge(
+          this.#warmState,
+          message.state as WarmState,
+          worker,
+          this.#options.plan,
+        );
+        this.#stateFile?.write(this.#warmState);
         break;
       case 'traced':
         this.#traces.take(message.id, message.datagrams);
         break;
       case 'adapterOpen':
         this.#openAdapter(message.adapter);
+        break;
+      case 'adapterTaken':
+        this.#closeSent(message.adapter);
+        break;
+      case 'announce':
+        this.#workers[OWNER]!.send({ kind: 'announce', vm: message.vm });
         break;
     }
   }
@@ -237,9 +272,16 @@ export class Daemon {
     if (answer.kind === 'adapterRefused') {
       this.#log.logger.warn({ adapter: plan.name, reason: answer.reason }, 'adapter not opened');
     }
-    if (!this.#worker.send(answer) && answer.kind === 'adapterOpened') {
-      native.closeDescriptor(answer.fd);
-    }
+    if (answer.kind === 'adapterOpened') this.#sent.set(adapter, answer.fd);
+    if (!this.#workers[OWNER]!.send(answer)) this.#closeSent(adapter);
+  }
+
+  /** The worker has its own descriptor of an adapter's packet socket, or will never have one. */
+  #closeSent(adapter: number): void {
+    const fd = this.#sent.get(adapter);
+    if (fd === undefined) return;
+    this.#sent.delete(adapter);
+    native.closeDescriptor(fd);
   }
 
   /** A worker that failed left its adapters' sockets bound, with rings; closing its descriptors does not end the kept ones. */
@@ -264,17 +306,20 @@ export class Daemon {
     this.stop('the front-end ended');
   }
 
-  #lost(reason: string, pauseMs: number): void {
+  #lost(worker: number, reason: string, pauseMs: number): void {
     if (this.#options.exitWithFrontend) {
       this.#finish(new CommandError(`the turn worker failed: ${reason}`));
       return;
     }
-    this.state.workerLost();
+    this.state.workerLost(worker);
     this.#traces.end();
-    this.#quietPacketSockets();
+    if (worker === OWNER) {
+      for (const adapter of [...this.#sent.keys()]) this.#closeSent(adapter);
+      this.#quietPacketSockets();
+    }
     this.state.workerRestarts += 1;
     this.#log.logger.error(
-      { reason, pauseMs, restarts: this.state.workerRestarts },
+      { worker, reason, pauseMs, restarts: this.state.workerRestarts },
       'the turn worker failed and is started anew',
     );
   }

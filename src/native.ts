@@ -2,7 +2,8 @@
  * The only door to the addon (`native/`): everything JavaScript cannot do, and no policy.
  *
  * Rules that hold for every function here:
- * - A descriptor is a plain number. Who opened it closes it (`closeDescriptor`), unless a line says otherwise.
+ * - A descriptor is a plain number. The thread that opened it, or received it, closes it (`closeDescriptor`, not Node's own functions),
+ *   unless a line says otherwise. What a worker thread leaves open is closed when the thread ends, however that happens.
  * - Nothing blocks except `Waiter.wait`.
  * - A failed system call throws an `Error` with `code` (`'ENOENT'`, …), `errno` (negative, as in Node) and `syscall`; calls that
  *   are expected to fail in passing (nothing to read, buffer full) return a negative number instead.
@@ -152,7 +153,14 @@ export interface Native {
    */
   receive(fd: number, bytes: Uint8Array, at: number, length: number, fds: Int32Array): number;
   /** sendmsg with MSG_NOSIGNAL and fds[0..fdCount); bytes sent or -errno (-11: full). The descriptors stay the caller's. */
-  send(fd: number, bytes: Uint8Array, at: number, length: number, fds: Int32Array | null, fdCount: number): number;
+  send(
+    fd: number,
+    bytes: Uint8Array,
+    at: number,
+    length: number,
+    fds: Int32Array | null,
+    fdCount: number,
+  ): number;
   /** Closes; EBADF throws, everything else is ignored. */
   closeDescriptor(fd: number): void;
   /** dup with close-on-exec. */
@@ -200,9 +208,10 @@ export interface Native {
   /** PR_SET_DUMPABLE: false keeps the process's own user from tracing it, and core files from being written. */
   setDumpable(on: boolean): void;
 
-  // --- for tests: the front-end's side -----------------------------------------------------------
-  /** memfd_create (allow sealing when asked) of `bytes` bytes. */
+  /** memfd_create (allow sealing when asked) of `bytes` bytes: what several turn workers share, and in tests a guest's memory. */
   memfd(name: string, bytes: number, sealable: boolean): number;
+
+  // --- for tests: the front-end's side -----------------------------------------------------------
   /** ftruncate; 0 or -errno. */
   truncate(fd: number, bytes: number): number;
 }

@@ -39,10 +39,22 @@ export class Turn {
 
   /** One turn at `time`. Returns how many datagrams it found: 0 means that nothing was to be done. */
   run(): number {
-    const { storage, copies, outbox, router, tracer } = this.context;
+    const { storage, outbox } = this.context;
     storage.clear();
     // What waited outside, for a neighbour's address for instance, goes first and alone: what is gathered now must not overtake it.
-    const found = outbox.length > 0 ? 0 : this.gather.run();
+    return this.goOn(outbox.length > 0 ? 0 : this.gather.run());
+  }
+
+  /** One turn for what other workers handed over, and nothing else. */
+  runHanded(): number {
+    const { storage, handoff } = this.context;
+    storage.clear();
+    return this.goOn(handoff === null ? 0 : this.gather.runHanded(handoff));
+  }
+
+  /** The stages behind gather, which found so much. */
+  private goOn(found: number): number {
+    const { storage, copies, outbox, router, tracer } = this.context;
     const gathered = storage.count;
     if (outbox.length > 0) outbox.moveTo(storage);
     router.route(gathered);
@@ -53,11 +65,24 @@ export class Turn {
     return found + released + storage.count - gathered;
   }
 
-  /** Some port, adapter or the outbox wants another turn right away. */
+  /** Some port, adapter, other worker or the outbox wants another turn right away. */
   get busy(): boolean {
     if (this.attention.active.length > 0 || this.context.outbox.length > 0) return true;
+    const { handoff } = this.context;
+    if (handoff !== null && (handoff.hasWork() || handoff.recent(this.attention.spin))) return true;
     for (const adapter of this.context.adapters) if (adapter.hasWork()) return true;
     return false;
+  }
+
+  /** Something is in a backlog; whoever it waits for is looked at. */
+  get waits(): boolean {
+    let waits = false;
+    for (const port of this.context.ports) {
+      if (port.backlog === null || port.backlog.count === 0) continue;
+      this.attention.activate(port);
+      waits = true;
+    }
+    return waits;
   }
 
   /** Looks at this port from the next turn on. */

@@ -41,6 +41,13 @@ export interface BaseOptions {
   profileTo?: string;
   /** On the switch's core alone (default), or wherever the system likes. */
   pinned?: boolean;
+  /** On these cores instead. */
+  cores?: number[];
+  /** Microseconds to look for more work before sleeping. */
+  spin?: number;
+  /** Turn workers, and which of them serve the two. */
+  workers?: number;
+  placed?: readonly number[];
   /** Network namespace, for an adapter. */
   namespace?: string;
   /** VMs besides the two; "@" stands for the folder of the sockets. */
@@ -59,7 +66,7 @@ export function baseConfiguration(folder: string, options: BaseOptions): string 
     socket: ${folder}/${index}.sock
     addresses: [${addresses.join(', ')}]
     mac: ${PORTS[index].mac}
-`;
+${options.placed === undefined ? '' : `    worker: ${options.placed[index]}\n`}`;
   };
   return `networks:
   lan:
@@ -67,7 +74,7 @@ export function baseConfiguration(folder: string, options: BaseOptions): string 
     address: 10.77.0.1
     mac: ${BASE_MAC}
 ${options.packed ? '    packed: true\n' : ''}vms:
-${vm(0)}${vm(1)}${(options.moreVms ?? '').replaceAll('@', folder)}${options.adapter ?? ''}datapath: {poll: ${options.poll ?? 'adaptive'}, spin: 50, burst: 256}
+${vm(0)}${vm(1)}${(options.moreVms ?? '').replaceAll('@', folder)}${options.adapter ?? ''}datapath: {poll: ${options.poll ?? 'adaptive'}, spin: ${options.spin ?? 50}, burst: 256, workers: ${options.workers ?? 1}}
 log: {level: info}
 admin: {socket: ${folder}/admin.sock}
 `;
@@ -93,7 +100,7 @@ export async function startBase(
       config,
     ],
     {
-      ...(options.pinned === false ? {} : { core: lab.cores.switch }),
+      ...(options.pinned === false ? {} : { core: options.cores ?? lab.cores.switch }),
       cwd: folder,
       ...(options.namespace ? { namespace: options.namespace } : {}),
     },

@@ -82,6 +82,28 @@ export function threadSeconds(pid: number): Map<string, number> {
   return result;
 }
 
+/**
+ * Looks at a process's threads now; the result says, when called, how many seconds of processor time the `count` threads took that took most
+ * since: of basewire under load, its turn workers.
+ */
+export function busiestThreads(pid: number): (count: number) => number {
+  const look = () =>
+    new Map(
+      readdirSync(`/proc/${pid}/task`).map((thread) => {
+        // Nanoseconds on a processor (sched-stats.rst).
+        const schedstat = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8');
+        return [thread, Number(schedstat.split(' ')[0]) / 1e9] as const;
+      }),
+    );
+  const before = look();
+  return (count) =>
+    [...look()]
+      .map(([thread, seconds]) => seconds - (before.get(thread) ?? 0))
+      .sort((a, b) => b - a)
+      .slice(0, count)
+      .reduce((sum, seconds) => sum + seconds, 0);
+}
+
 /** Resident and proportional memory of a process in KiB. */
 export function processMemory(pid: number): { residentKiB: number; anonymousKiB: number } {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');

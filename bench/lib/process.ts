@@ -26,8 +26,8 @@ function prioritise(pid: number | undefined): void {
 const alive = new Set<Child>();
 
 export interface ChildOptions {
-  /** Core to run on; absent: wherever. */
-  core?: number;
+  /** Core or cores to run on; absent: wherever. */
+  core?: number | number[];
   env?: Record<string, string>;
   /** Name of a network namespace to run in. */
   namespace?: string;

@@ -202,12 +202,12 @@ export class Metrics {
     this.#gauge('uptime_seconds', 'Seconds since the start.', [], (set) =>
       set({}, state.uptimeSeconds),
     );
-    this.#gauge('ready', '1 while the turn worker serves.', [], (set) =>
+    this.#gauge('ready', '1 while all turn workers serve.', [], (set) =>
       set({}, state.ready ? 1 : 0),
     );
     this.#counter(
       'worker_restarts_total',
-      'Starts of a new turn worker after the old one failed.',
+      'Starts of a new turn worker after an old one failed.',
       [],
       (set) => {
         set({}, state.workerRestarts);

@@ -102,12 +102,9 @@ export class AdminServer {
     for (const socket of this.#connections) socket.destroy();
   }
 
-  /** Descriptors of the connections that are open now. */
-  descriptors(): number[] {
-    return [...this.#connections].flatMap((socket) => {
-      const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd;
-      return fd !== undefined && fd >= 0 ? [fd] : [];
-    });
+  /** Connections that are open now. */
+  get connections(): number {
+    return this.#connections.size;
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -1,7 +1,7 @@
 /** `GET /v1/status`: everything about networks, VMs and adapters as one JSON value. */
 import type { BaseState } from '../base-state.ts';
 import type { AdapterDetail, VmDetail } from '../base/plan.ts';
-import { type CELL, type Counters, DROP_REASONS, EVENTS } from '../counters.ts';
+import { type CELL, type CounterSums, DROP_REASONS, EVENTS } from '../counters.ts';
 import { VERSION } from '../version.ts';
 
 export interface Flow {
@@ -34,6 +34,8 @@ export interface VmStatus extends Omit<VmDetail, 'state'> {
   addresses: string[];
   prefixes: string[];
   management: boolean;
+  /** The turn worker that owns it. */
+  worker: number;
   sockets: { path: string; mode: string }[];
   events: Record<string, number>;
 }
@@ -58,6 +60,8 @@ export interface Status {
   pid: number;
   uptimeSeconds: number;
   ready: boolean;
+  /** How many turn workers there are, and how often one had to be started anew. */
+  workers: number;
   workerRestarts: number;
   logDropped: number;
   networks: Record<string, NetworkStatus>;
@@ -88,6 +92,7 @@ export function buildStatus(state: BaseState): Status {
       addresses: vm.addresses,
       prefixes: vm.prefixes,
       management: vm.management,
+      worker: vm.worker,
       sockets: vm.sockets.map((socket) => ({
         path: socket.fd >= 0 ? `fd ${socket.fd}` : socket.path,
         mode: socket.mode,
@@ -120,6 +125,7 @@ export function buildStatus(state: BaseState): Status {
     pid: process.pid,
     uptimeSeconds: Math.floor(state.uptimeSeconds),
     ready: state.ready,
+    workers: plan.datapath.workers,
     workerRestarts: state.workerRestarts,
     logDropped: state.logDropped(),
     networks,
@@ -128,7 +134,7 @@ export function buildStatus(state: BaseState): Status {
   };
 }
 
-function source(counters: Counters, record: number): SourceFlow {
+function source(counters: CounterSums, record: number): SourceFlow {
   return {
     datagrams: counters.get(record, 'receivedDatagrams'),
     bytes: counters.get(record, 'receivedBytes'),
@@ -137,7 +143,7 @@ function source(counters: Counters, record: number): SourceFlow {
   };
 }
 
-function sent(counters: Counters, record: number): Flow {
+function sent(counters: CounterSums, record: number): Flow {
   return {
     datagrams: counters.get(record, 'sentDatagrams'),
     bytes: counters.get(record, 'sentBytes'),
@@ -145,7 +151,7 @@ function sent(counters: Counters, record: number): Flow {
 }
 
 function cells(
-  counters: Counters,
+  counters: CounterSums,
   record: number,
   names: Record<string, string>,
 ): Record<string, number> {

@@ -9,12 +9,12 @@ export const MAX_COUNT = 100;
 export const MAX_SECONDS = 8;
 
 export class Traces {
-  readonly #send: (message: ToWorker) => boolean;
+  readonly #send: (vm: number, message: ToWorker) => boolean;
   readonly #waiting = new Map<number, (datagrams: TracedDatagram[]) => void>();
   #next = 1;
 
-  /** `send` posts to the turn worker and wakes it; false when there is none now. */
-  constructor(send: (message: ToWorker) => boolean) {
+  /** `send` posts to the turn worker that owns the VM and wakes it; false when there is none now. */
+  constructor(send: (vm: number, message: ToWorker) => boolean) {
     this.#send = send;
   }
 
@@ -22,10 +22,10 @@ export class Traces {
   request(vm: number, count: number, seconds: number): Promise<TracedDatagram[]> | null {
     if (this.#waiting.size >= MAX_TRACES) return null;
     const id = this.#next++;
-    if (!this.#send({ kind: 'trace', id, vm, count })) return null;
+    if (!this.#send(vm, { kind: 'trace', id, vm, count })) return null;
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
-        if (this.#send({ kind: 'traceEnd', id })) return;
+        if (this.#send(vm, { kind: 'traceEnd', id })) return;
         this.take(id, []);
       }, seconds * 1000);
       this.#waiting.set(id, (datagrams) => {
@@ -42,7 +42,7 @@ export class Traces {
     resolve?.(datagrams);
   }
 
-  /** The turn worker is gone: nobody will answer. */
+  /** A turn worker is gone: nobody will answer, for its VMs; the others' traces end early. */
   end(): void {
     for (const id of [...this.#waiting.keys()]) this.take(id, []);
   }

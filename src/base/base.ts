@@ -1,11 +1,13 @@
 /**
  * The base, put together: networks, ports, adapters, base storage, router, turn, control service. Everything here belongs
- * to the turn worker's thread; nothing is shared with another but the counters.
+ * to the turn worker's thread; nothing is shared with another but the counters and, where there are several workers, the rings between
+ * them. Each of those knows the whole plan, and owns some of the VMs; worker 0 also owns the adapters and answers control requests.
  */
 import { Adapter } from '../adapter/adapter.ts';
 import { LinkWatch } from '../adapter/link-watch.ts';
 import { type ControlPeer, ControlService } from '../control/service.ts';
 import { Counters } from '../counters.ts';
+import { Handoff, OWNER } from '../handoff/handoff.ts';
 import type { Native } from '../native.ts';
 import { BACKLOG_BYTES } from '../port/backlog.ts';
 import { Port } from '../port/port.ts';
@@ -22,7 +24,7 @@ import { dotted, keyOf } from '../wire/ipv4-address.ts';
 import { isGroup, isZero, parseMac } from '../wire/mac.ts';
 import { Deadline } from './deadline.ts';
 import { Outbox, BASE } from './outbox.ts';
-import type { BasePlan, FromWorker, ToWorker } from './plan.ts';
+import type { BasePlan, FromWorker, HandoffStart, ToWorker } from './plan.ts';
 import { Tracer } from './trace.ts';
 import { PortControl } from './port-control.ts';
 import { Reminders } from './reminders.ts';
@@ -45,7 +47,11 @@ export class Base {
   readonly turn: Turn;
   /** When `tick` is to be called next. */
   readonly deadline = new Deadline();
+  /** Of the VMs that this worker owns. */
   readonly portControls: PortControl[];
+  /** Null when there is only one worker. */
+  readonly handoff: Handoff | null;
+  private readonly worker: number;
   private readonly plan: BasePlan;
   private readonly native: Native;
   private readonly post: (message: FromWorker) => void;
@@ -70,7 +76,10 @@ export class Base {
     counters: SharedArrayBuffer,
     post: (message: FromWorker) => void,
     clock: () => number,
+    worker = OWNER,
+    others: HandoffStart | null = null,
   ) {
+    this.worker = worker;
     this.native = native;
     this.plan = plan;
     this.post = post;
@@ -90,14 +99,18 @@ export class Base {
     this.networks = plan.networks.map((network) => new Network(network));
     this.reminders = new Reminders(this.outbox, this.networks, (time) => this.deadline.by(time));
     this.ports = plan.vms.map((vm, number) => {
-      const port = new Port(number, vm, vm.addresses.length > 0 ? keyOf(vm.addresses[0]) : 0);
+      const address = vm.addresses.length > 0 ? keyOf(vm.addresses[0]) : 0;
+      const port = new Port(number, vm, address, vm.worker !== worker);
       if (vm.mac !== null) port.setMac(parseMac(vm.mac), 0);
+      if (port.remote) port.beRemote(native);
       this.networks[vm.network].enter(port);
       return port;
     });
     this.adapters = plan.adapters.map((_, index) => this.makeAdapter(index, storage));
     this.links =
-      this.adapters.length > 0 ? new LinkWatch(native, this.watcher, this.adapters) : null;
+      this.adapters.length > 0 && this.isOwner
+        ? new LinkWatch(native, this.watcher, this.adapters)
+        : null;
     this.control = new ControlService({
       plan,
       counters: this.counters,
@@ -117,11 +130,26 @@ export class Base {
       networks: this.networks,
       counters: this.counters,
       outbox: this.outbox,
+      ownerIsElsewhere: !this.isOwner,
       control: (port, source, udpPort, payload) => {
         this.control.receive(port.number, { key: source, udpPort }, payload);
         this.deadline.by(clock());
       },
     });
+    this.handoff =
+      others === null
+        ? null
+        : new Handoff(
+            native,
+            others,
+            plan,
+            worker,
+            storage,
+            this.copies,
+            this.counters,
+            router.time,
+          );
+    if (this.handoff !== null) router.expect(this.handoff.columns);
     this.tracer = new Tracer(storage, this.copies, this.ports, this.adapters, (id, datagrams) =>
       post({ kind: 'traced', id, datagrams }),
     );
@@ -138,33 +166,37 @@ export class Base {
       router,
       outbox: this.outbox,
       tracer: this.tracer,
+      handoff: this.handoff,
       budget: {
         datagrams: plan.datapath.burst,
         descriptors: plan.datapath.burst * DESCRIPTORS_PER_DATAGRAM,
         bytes: BYTES_PER_PORT,
       },
       backlogStart: (port) => backlogsAt + port * BACKLOG_BYTES,
-      ringBroke: (port, ring) => this.portControls[port.number].ringBroke(ring),
+      ringBroke: (port, ring) =>
+        this.portControls.find((control) => control.port === port)!.ringBroke(ring),
     });
-    this.portControls = this.ports.map(
-      (port) =>
-        new PortControl({
-          native,
-          watcher: this.watcher,
-          port,
-          network: this.networks[port.network],
-          counters: this.counters,
-          turn: this.turn,
-          post,
-          now: clock,
-          due: (time) => this.deadline.by(time),
-          announce: (mac) => this.announce(port, mac),
-          remind: (wanted) => {
-            if (wanted) this.reminders.begin(port, clock());
-            else this.reminders.end(port);
-          },
-        }),
-    );
+    this.portControls = this.ports
+      .filter(({ remote }) => !remote)
+      .map(
+        (port) =>
+          new PortControl({
+            native,
+            watcher: this.watcher,
+            port,
+            network: this.networks[port.network],
+            counters: this.counters,
+            turn: this.turn,
+            post,
+            now: clock,
+            due: (time) => this.deadline.by(time),
+            announce: (mac) => this.announce(port, mac),
+            remind: (wanted) => {
+              if (wanted) this.reminders.begin(port, clock());
+              else this.reminders.end(port);
+            },
+          }),
+      );
   }
 
   /** Opens all sockets. Throws with a sentence for people when one can't be made. */
@@ -173,9 +205,16 @@ export class Base {
     for (let adapter = 0; adapter < this.adapters.length; adapter++) this.tellAdapter(adapter);
   }
 
+  /** This worker owns what there is only one of. */
+  private get isOwner(): boolean {
+    return this.worker === OWNER;
+  }
+
   /** Takes up what a base before this one left. */
   restore(state: unknown): void {
-    restore(state, this.ports, this.adapters, this.control);
+    const ports = this.ports.filter(({ remote }) => !remote);
+    if (this.isOwner) restore(state, ports, this.adapters, this.control);
+    else restore(state, ports, [], null);
   }
 
   /** Tells the main thread what to keep, if that changed. */
@@ -219,8 +258,10 @@ export class Base {
     this.deadline.by(this.clock());
     switch (message.kind) {
       case 'adapterOpened':
-        if (this.adapters[message.adapter].attach(message)) this.control.opened(message.adapter);
-        else this.control.refused(message.adapter, this.adapters[message.adapter].reason);
+        this.adapterOpened(message);
+        break;
+      case 'announce':
+        this.announce(this.ports[message.vm], null);
         break;
       case 'adapterRefused':
         this.adapters[message.adapter].refused(message.reason);
@@ -242,6 +283,7 @@ export class Base {
     for (const control of this.portControls) control.close();
     for (const adapter of this.adapters) adapter.close('the base ended');
     this.links?.close();
+    this.handoff?.close();
     this.watcher.close();
   }
 
@@ -275,6 +317,23 @@ export class Base {
     return adapter;
   }
 
+  /** Makes the packet socket ours, by a descriptor of our own. */
+  private adapterOpened(message: Extract<ToWorker, { kind: 'adapterOpened' }>): void {
+    const { adapter } = message;
+    let fd = -1;
+    try {
+      fd = this.native.duplicate(message.fd);
+    } catch {
+      // No descriptor is left.
+    }
+    this.post({ kind: 'adapterTaken', adapter });
+    if (fd < 0) {
+      this.adapters[adapter].refused('no file descriptor left');
+      this.control.refused(adapter, 'no file descriptor left');
+    } else if (this.adapters[adapter].attach({ ...message, fd })) this.control.opened(adapter);
+    else this.control.refused(adapter, this.adapters[adapter].reason);
+  }
+
   private openAdapter(index: number): void {
     const adapter = this.adapters[index];
     adapter.open();
@@ -284,7 +343,7 @@ export class Base {
   private tellAdapter(index: number): void {
     const adapter = this.adapters[index];
     // Called by constructors, too.
-    if (adapter === undefined || this.control === undefined) return;
+    if (adapter === undefined || this.control === undefined || !this.isOwner) return;
     this.post({
       kind: 'adapter',
       adapter: index,
@@ -313,6 +372,10 @@ export class Base {
     if (mac !== null && !port.macKnown && !isGroup(mac) && !isZero(mac)) port.hintMac(mac, 0);
     const { adapter } = this.networks[port.network];
     if (adapter === null) return;
+    if (!this.isOwner) {
+      this.post({ kind: 'announce', vm: port.number });
+      return;
+    }
     for (const address of port.vm.addresses) adapter.announce(keyOf(address));
   }
 

@@ -1,5 +1,5 @@
 /**
- * What the main thread and the turn worker say to each other. Everything here is plain data (structured clone).
+ * What the main thread and the turn workers say to each other. Everything here is plain data (structured clone).
  *
  * The *plan* is the configuration after checking: names resolved to indices, defaults filled in. Port numbers
  * are record numbers: VMs 0..V-1 in plan order, then adapters V..V+A-1.
@@ -43,6 +43,8 @@ export interface VmPlan {
   prefixes: string[];
   mac: string | null;
   management: boolean;
+  /** The turn worker that owns it, 0 .. datapath.workers - 1. Worker 0 owns the adapters. */
+  worker: number;
   /** One or more sockets, each a front-end of the same VM (live migration on one host). */
   sockets: SocketPlan[];
 }
@@ -70,13 +72,27 @@ export interface BasePlan {
     poll: 'adaptive' | 'busy';
     spinMicroseconds: number;
     burst: number;
+    /** Turn workers. */
+    workers: number;
   };
 }
 
-/** workerData of the turn worker. */
+/** What several workers share besides the plan: the rings between them (src/handoff/). The descriptors are the main thread's. */
+export interface HandoffStart {
+  /** memfd with all rings. */
+  memory: number;
+  /** Each worker's wake eventfd. */
+  wakeFds: number[];
+}
+
+/** workerData of a turn worker. */
 export interface WorkerStart {
   plan: BasePlan;
-  /** Counters' buffer: one record per VM, then per adapter. */
+  /** Which one it is. */
+  worker: number;
+  /** Null when there is only one. */
+  handoff: HandoffStart | null;
+  /** This worker's own block of counters: one record per VM, then per adapter. */
   counters: SharedArrayBuffer;
   /** Int32 cells, see BEAT. */
   beat: SharedArrayBuffer;
@@ -97,7 +113,7 @@ export const BEAT = {
 
 export type ToWorker =
   | { kind: 'stop' }
-  /** Answer to adapterOpen. The worker owns the descriptor from here on. */
+  /** Answer to adapterOpen. The descriptor is the main thread's, until adapterTaken: the worker makes one of its own from it. */
   | {
       kind: 'adapterOpened';
       adapter: number; // index into plan.adapters
@@ -112,6 +128,8 @@ export type ToWorker =
       up: boolean;
     }
   | { kind: 'adapterRefused'; adapter: number; reason: string }
+  /** To the adapters' worker: a VM of another worker appeared or moved. */
+  | { kind: 'announce'; vm: number }
   /** Please trace the next `count` datagrams that a VM sends or gets; answered by `traced` with the same id. */
   | { kind: 'trace'; id: number; vm: number; count: number }
   /** No longer: answered by `traced` with what there is. */
@@ -198,6 +216,10 @@ export type FromWorker =
   | { kind: 'adapter'; adapter: number; detail: AdapterDetail }
   /** Please open the packet socket (the main thread has the capability and the time). */
   | { kind: 'adapterOpen'; adapter: number }
+  /** The worker has a descriptor of its own, or none, of what adapterOpened brought. */
+  | { kind: 'adapterTaken'; adapter: number }
+  /** Please tell the adapters' worker that this VM appeared or moved. */
+  | { kind: 'announce'; vm: number }
   /** The warm state changed. */
   | { kind: 'state'; state: unknown }
   | { kind: 'traced'; id: number; datagrams: TracedDatagram[] }

@@ -5,7 +5,15 @@
 import type { Adapter } from '../adapter/adapter.ts';
 import { CELLS } from '../counters.ts';
 import type { Port } from '../port/port.ts';
-import { BROADCAST, cellOf, CONSUMED, HELD, isDrop } from '../routing/verdict.ts';
+import {
+  AT_OWNER,
+  BROADCAST,
+  BROADCAST_HERE,
+  cellOf,
+  CONSUMED,
+  HELD,
+  isDrop,
+} from '../routing/verdict.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import { dotted } from '../wire/ipv4-address.ts';
@@ -141,6 +149,10 @@ export class Tracer {
       };
     }
     const port = this.ports[number];
+    if (port.remote) {
+      const kind = `the ring ${direction === 'output' ? 'from' : 'to'} its turn worker`;
+      return { port: port.vm.name, kind, ring: null, address: null, bytes };
+    }
     const rings = direction === 'output' ? port.current?.outputs : port.current?.inputs;
     const region = port.current?.memory.regions.find(
       ({ handle }) => row >= 0 && handle === this.copies.cells[row * 6 + 2],
@@ -161,6 +173,8 @@ export class Tracer {
     if (to === CONSUMED) return 'answered or taken by the base';
     if (to === HELD) return 'waits for a neighbour’s address';
     if (to === BROADCAST) return 'to every VM of the network';
+    if (to === BROADCAST_HERE) return 'to every VM of the network that is this worker’s';
+    if (to === AT_OWNER) return 'to the turn worker of the adapters, which decides';
     return isDrop(to) ? `dropped: ${CELLS[cellOf(to)]}` : 'undecided';
   }
 

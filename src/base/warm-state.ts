@@ -5,7 +5,9 @@
  */
 import type { Adapter } from '../adapter/adapter.ts';
 import type { ControlService } from '../control/service.ts';
+import { OWNER } from '../handoff/handoff.ts';
 import type { Port } from '../port/port.ts';
+import type { BasePlan } from './plan.ts';
 import { dotted, isAddress, keyOf } from '../wire/ipv4-address.ts';
 import { isGroup, isMac, isZero, parseMac } from '../wire/mac.ts';
 
@@ -24,6 +26,7 @@ export function snapshot(ports: Port[], adapters: Adapter[], control: ControlSer
   return {
     version: VERSION,
     leases: control.snapshot(),
+    // A VM of another worker has none here.
     macs: ports.flatMap(({ vm, mac }) =>
       vm.mac === null && mac !== null ? [{ vm: vm.name, mac }] : [],
     ),
@@ -37,12 +40,15 @@ export function snapshot(ports: Port[], adapters: Adapter[], control: ControlSer
   };
 }
 
-/** Takes up what `snapshot` gave, as far as it fits. `from` may be anything. Never throws. */
+/**
+ * Takes up what `snapshot` gave, as far as it fits. `from` may be anything. Never throws. Without `control`, and with no adapters, in
+ * a worker that owns neither.
+ */
 export function restore(
   from: unknown,
   ports: Port[],
   adapters: Adapter[],
-  control: ControlService,
+  control: ControlService | null,
 ): void {
   if (!isObject(from) || from.version !== VERSION) return;
   for (const entry of list(from.macs)) {
@@ -58,7 +64,25 @@ export function restore(
     if (adapter && mac && typeof address === 'string' && isAddress(address))
       adapter.remember(keyOf(address), mac);
   }
-  control.restore(from.leases);
+  control?.restore(from.leases);
+}
+
+/**
+ * The whole warm state after worker `worker` of the plan said `part`: its VMs' MACs, and from the adapters' owner all that is about
+ * adapters. The rest stays as `before` had it, which may be anything.
+ */
+export function merge(before: unknown, part: WarmState, worker: number, plan: BasePlan): WarmState {
+  if (plan.datapath.workers === 1) return part;
+  const kept = isObject(before) && before.version === VERSION ? before : {};
+  const owners = new Map(plan.vms.map((vm) => [vm.name, vm.worker]));
+  const others = list(kept.macs).filter(({ vm }) => owners.get(vm as string) !== worker);
+  const isOwner = worker === OWNER;
+  return {
+    version: VERSION,
+    leases: isOwner ? part.leases : kept.leases,
+    macs: [...(others as WarmState['macs']), ...part.macs],
+    neighbours: isOwner ? part.neighbours : (list(kept.neighbours) as WarmState['neighbours']),
+  };
 }
 
 function unicast(value: unknown): Uint8Array | null {

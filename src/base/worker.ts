@@ -1,9 +1,10 @@
 /**
- * The turn worker: one thread that owns its VMs wholly - sockets, memory, rings - and the adapters' rings. It runs turns
+ * A turn worker: one thread that owns its VMs wholly - sockets, memory, rings - and, the first one, the adapters' rings. It runs turns
  * while there is work, serves sockets between them, and sleeps in one native wait. It never returns to Node's event loop:
  * messages from the main thread are taken when the wake eventfd says so.
  */
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import type { Handoff } from '../handoff/handoff.ts';
 import { native } from '../native.ts';
 import { Base } from './base.ts';
 import { BEAT, type FromWorker, type ToWorker, type WorkerStart } from './plan.ts';
@@ -11,6 +12,11 @@ import { EPOLLIN } from './watcher.ts';
 
 /** While turns run without a pause, sockets are looked at this often: an answer to QEMU must not wait a millisecond. */
 const LOOK_INTERVAL = 0.1; // milliseconds
+
+/** Milliseconds that a worker which ends waits for the others' last datagrams, and then for its VMs to take them; microseconds between two looks. */
+const LAST_TURNS = 700;
+const LAST_BACKLOGS = 100;
+const LAST_LOOK = 200;
 
 const start = workerData as WorkerStart;
 const post = (message: FromWorker): void => parentPort!.postMessage(message);
@@ -23,7 +29,7 @@ const clock = (): number => {
 function run(): void {
   const { plan } = start;
   const beat = new Int32Array(start.beat);
-  const base = new Base(native, plan, start.counters, post, clock);
+  const base = new Base(native, plan, start.counters, post, clock, start.worker, start.handoff);
   let stopping = false;
   base.watcher.watch(start.wakeFd, EPOLLIN, false, () => {
     native.drain(start.wakeFd);
@@ -45,7 +51,7 @@ function run(): void {
   }
   post({ kind: 'ready' });
 
-  const { turn, watcher, deadline } = base;
+  const { turn, watcher, deadline, handoff } = base;
   turn.attention.spin = plan.datapath.spinMicroseconds / 1000;
   const busyPolling = plan.datapath.poll === 'busy';
   // Times stand in cells: V8 makes an object of each fraction that lives in a variable from one round to the next.
@@ -71,13 +77,40 @@ function run(): void {
       lastLook[0] = time[0];
       continue;
     }
+    if (handoff !== null && !handoff.fallAsleep()) continue;
     watcher.wait(deadline.left(time[0]), beat);
+    if (handoff !== null) handoff.wakeUp();
     readClock();
     lastLook[0] = time[0];
   }
+  if (handoff !== null) takeLast(base, handoff);
   base.tellState();
   base.close();
   post({ kind: 'stopped' });
+}
+
+/** What the other workers took from their VMs for ours is delivered before we end: a restart loses nothing. */
+function takeLast(base: Base, handoff: Handoff): void {
+  handoff.beQuiet();
+  let deadline = clock() + LAST_TURNS;
+  let complete = false;
+  for (;;) {
+    const now = clock();
+    base.turn.time[0] = now;
+    const { othersQuiet } = handoff;
+    base.turn.runHanded();
+    if (!complete && othersQuiet && !handoff.hasWork()) {
+      complete = true;
+      deadline = Math.min(deadline, now + LAST_BACKLOGS);
+    }
+    if (complete && (!base.turn.waits || now >= deadline)) return;
+    if (now >= deadline) {
+      const message = 'another turn worker did not end in time: what it hands over now is lost';
+      post({ kind: 'log', level: 'warn', message });
+      return;
+    }
+    if (!handoff.hasWork()) base.watcher.wait(LAST_LOOK);
+  }
 }
 
 run();

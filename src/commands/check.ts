@@ -67,12 +67,22 @@ function describePlan(plan: BasePlan, config: Config): string {
       ),
     );
   } else parts.push('No adapters: the VMs reach each other only.\n');
-  const { poll, spinMicroseconds, burst } = plan.datapath;
+  const { poll, spinMicroseconds, burst, workers } = plan.datapath;
   parts.push(
     `Data path: ${poll} polling, spins ${spinMicroseconds} µs, up to ${burst} datagrams per port and turn.\n` +
+      `Turn workers: ${workers}${workers === 1 ? ', which serves all VMs' : `: ${describeWorkers(plan)}`}.\n` +
       `Admin interface: ${config.admin?.socket ?? DEFAULT_ADMIN_SOCKET}. Log: ${config.log.level} and above, ${config.log.format}.\n`,
   );
   return parts.join('\n');
+}
+
+/** Who serves whom. */
+function describeWorkers(plan: BasePlan): string {
+  return Array.from({ length: plan.datapath.workers }, (_, worker) => {
+    const names = plan.vms.filter((vm) => vm.worker === worker).map(({ name }) => name);
+    if (worker === 0 && plan.adapters.length > 0) names.push('all adapters');
+    return `worker ${worker} serves ${names.length > 0 ? names.join(', ') : 'nobody'}`;
+  }).join('; ');
 }
 
 function describeSocket(socket: SocketPlan): string {

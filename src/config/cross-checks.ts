@@ -140,6 +140,18 @@ class CrossChecks {
       this.#prefix(text, [...at, 'prefixes', index], name);
     });
     this.#mac(value.mac, [...at, 'mac'], `the MAC of VM ${name}`);
+    const { worker } = value;
+    const workers = mapping(this.#raw.datapath)?.workers ?? 1;
+    if (
+      Number.isInteger(worker) &&
+      Number.isInteger(workers) &&
+      Number(worker) >= Number(workers)
+    ) {
+      this.#complain(
+        [...at, 'worker'],
+        `there is no worker ${worker}: datapath.workers is ${workers}, and they are numbered from 0`,
+      );
+    }
   }
 
   /** A host's address: well-formed, inside the subnet, not its first or last, nobody else's. */

@@ -27,13 +27,14 @@ export function buildPlan(config: Config): BasePlan {
   });
 
   const vms = Object.entries(config.vms).map(
-    ([name, vm]): VmPlan => ({
+    ([name, vm], index): VmPlan => ({
       name,
       network: indexOf(vm.network),
       addresses: vm.addresses,
       prefixes: vm.prefixes ?? [],
       mac: vm.mac?.toLowerCase() ?? null,
       management: vm.management,
+      worker: vm.worker ?? index % config.datapath.workers,
       sockets: (vm.sockets ?? [vm.socket!]).map(socketPlan),
     }),
   );
@@ -60,6 +61,7 @@ export function buildPlan(config: Config): BasePlan {
       poll: config.datapath.poll,
       spinMicroseconds: config.datapath.spin,
       burst: config.datapath.burst,
+      workers: config.datapath.workers,
     },
   };
 }

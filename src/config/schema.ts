@@ -6,6 +6,7 @@
  * Every object is strict: an unknown key is a complaint. Messages say what the value must be.
  */
 import { z } from 'zod';
+import { MAX_WORKERS } from '../handoff/layout.ts';
 import { ADDRESS_PATTERN, MAC_PATTERN, PREFIX_PATTERN } from './addresses.ts';
 
 /** Names stand in metrics, logs and commands. */
@@ -103,6 +104,13 @@ const vm = z
       .boolean()
       .describe('Whether the VM may be a controller of adapters.')
       .default(false),
+    worker: z
+      .int('must be a whole number from 0')
+      .min(0, 'must be a whole number from 0')
+      .describe(
+        'Turn worker that serves it, from 0. Default: each in turn, in the order of the file.',
+      )
+      .optional(),
   })
   .describe('One virtual machine: a port of the base.');
 
@@ -156,6 +164,9 @@ export const configSchema = z.strictObject({
       burst: whole(1, 4096, 'datagrams')
         .describe('Most datagrams taken from one port in one turn.')
         .default(256),
+      workers: whole(1, MAX_WORKERS, '')
+        .describe('Turn workers: threads, each with its own VMs. Each wants a processor core.')
+        .default(1),
     })
     .prefault({}),
   log: z

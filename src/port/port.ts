@@ -4,7 +4,8 @@
  */
 import type { VmPlan } from '../base/plan.ts';
 import { RECORD_CELLS, type VmState } from '../counters.ts';
-import type { Attachment, Ring } from './attachment.ts';
+import { Attachment, type Ring } from './attachment.ts';
+import type { Native } from '../native.ts';
 import type { Backlog } from './backlog.ts';
 
 export class Port {
@@ -13,6 +14,8 @@ export class Port {
   readonly record: number;
   readonly vm: VmPlan;
   readonly network: number;
+  /** Another turn worker owns it: nothing of it is here but its number and addresses. */
+  readonly remote: boolean;
   /** Every front-end that is connected; usually one. */
   readonly attachments: Attachment[] = [];
   /** The one whose rings run, or the last one that came. */
@@ -44,7 +47,8 @@ export class Port {
 
   lastError = '';
 
-  constructor(number: number, vm: VmPlan, address: number) {
+  constructor(number: number, vm: VmPlan, address: number, remote = false) {
+    this.remote = remote;
     this.number = number;
     this.record = number * RECORD_CELLS;
     this.vm = vm;
@@ -73,9 +77,22 @@ export class Port {
       bytes[at + 2] | (bytes[at + 3] << 8) | (bytes[at + 4] << 16) | (bytes[at + 5] << 24);
   }
 
+  /**
+   * Makes it one that takes everything as it is: what its front-end can, and whether there is one, its own worker looks at. So the loops
+   * that route need not ask where a port is.
+   */
+  beRemote(native: Native): void {
+    const attachment = new Attachment(native);
+    attachment.guestCsum = true;
+    attachment.guestTso4 = true;
+    attachment.guestEcn = true;
+    this.current = attachment;
+    this.macKnown = true;
+  }
+
   /** The MAC as text, or null. */
   get mac(): string | null {
-    if (!this.macKnown) return null;
+    if (!this.macKnown || this.remote) return null;
     const word = this.macWord;
     return [word, word >>> 8, word >>> 16, word >>> 24, this.macHalf, this.macHalf >>> 8]
       .map((byte) => (byte & 0xff).toString(16).padStart(2, '0'))

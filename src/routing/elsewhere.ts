@@ -24,7 +24,7 @@ import type { Network } from './network.ts';
 import { needsChecksum, needsSegmentation } from './offload.ts';
 import { Pieces, WHOLE } from './pieces.ts';
 import type { Router } from './router.ts';
-import { BROADCAST, CONSUMED, drop, dropCell } from './verdict.ts';
+import { AT_OWNER, BROADCAST, CONSUMED, drop, dropCell } from './verdict.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const DELIVERED = CELL.delivered;
@@ -66,6 +66,8 @@ export interface ElsewhereContext {
   networks: Network[];
   counters: Counters;
   outbox: Outbox;
+  /** Another worker owns the adapters and answers control requests. */
+  ownerIsElsewhere: boolean;
   /** A control request arrived: VM, its address (key) and UDP port, the payload (a view, valid during the call). */
   control(port: Port, source: number, udpPort: number, payload: Uint8Array): void;
 }
@@ -187,6 +189,7 @@ export class Elsewhere {
         NO_ROUTE,
       );
     }
+    if (this.context.ownerIsElsewhere) return AT_OWNER;
     if (adapter.state !== 'open') {
       const reason =
         adapter.state === 'closed'
@@ -275,6 +278,7 @@ export class Elsewhere {
           !udp.checksumOk(bytes, ip + header, from, network.address)
         )
           return CONSUMED;
+        if (this.context.ownerIsElsewhere) return AT_OWNER;
         const start = ip + header + udp.HEADER_BYTES;
         const end = ip + header + udp.length(bytes, ip + header);
         this.context.control(

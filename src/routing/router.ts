@@ -6,11 +6,13 @@
  * that goes to the slower methods (`elsewhere.ts`).
  */
 import type { Adapter } from '../adapter/adapter.ts';
+import type { Columns } from '../handoff/columns.ts';
 import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import { checkWords, sourceRouted } from '../wire/ipv4.ts';
 import { Elsewhere, type ElsewhereContext } from './elsewhere.ts';
 import { FromAdapter } from './from-adapter.ts';
+import { HandedOver } from './handed-over.ts';
 import type { Network } from './network.ts';
 import {
   AS_IS,
@@ -49,10 +51,14 @@ export class Router {
   private readonly cells: Float64Array;
   private readonly elsewhere: Elsewhere;
   private readonly fromAdapter: FromAdapter;
+  /** Made when there are several workers. */
+  private handedOver: HandedOver | null = null;
+  private readonly context: ElsewhereContext;
   /** Millisecond clock of this turn. */
   readonly time = new Float64Array(1);
 
   constructor(context: ElsewhereContext) {
+    this.context = context;
     this.storage = context.storage;
     this.ports = context.ports;
     this.routePlain = plainRoute(context.storage, context.ports);
@@ -64,6 +70,11 @@ export class Router {
     this.cells = context.counters.cells;
     this.elsewhere = new Elsewhere(context, this);
     this.fromAdapter = new FromAdapter(context, this);
+  }
+
+  /** There are other workers: what they hand over has origins above all ports', and stands in `columns`. */
+  expect(columns: Columns): void {
+    this.handedOver = new HandedOver(this.context, columns, this, this.elsewhere);
   }
 
   /** Decides for slots [0, end): what the gather stage took. Answers of the base are appended, decided already. */
@@ -97,18 +108,21 @@ export class Router {
   private routeRest(end: number): void {
     const { storage, ports, adapters } = this;
     const vms = ports.length;
+    const all = vms + adapters.length;
     for (let slot = 0; slot < end; slot++) {
       if (storage.to[slot] !== UNDECIDED) continue;
       const from = storage.from[slot];
       storage.to[slot] =
         from < vms
           ? this.fromVm(slot, ports[from])
-          : this.fromAdapter.route(
-              slot,
-              from - vms,
-              adapters[from - vms],
-              this.adapterNetworks[from - vms],
-            );
+          : from >= all
+            ? this.handedOver!.route(slot)
+            : this.fromAdapter.route(
+                slot,
+                from - vms,
+                adapters[from - vms],
+                this.adapterNetworks[from - vms],
+              );
     }
   }
 

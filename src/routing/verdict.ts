@@ -12,6 +12,11 @@ export const UNDECIDED = -3;
 /** Goes to every other port of its network. */
 export const BROADCAST = -4;
 
+/** The worker that owns the adapters decides: handed over to it. */
+export const AT_OWNER = -5;
+/** A broadcast of another worker's VM: goes to every VM of its network that is here. */
+export const BROADCAST_HERE = -6;
+
 const FIRST = -16;
 
 /** The verdict that drops a datagram for `reason`; build it once, at module load. */

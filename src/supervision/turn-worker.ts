@@ -2,19 +2,20 @@
  * Keeps one turn worker running: starts it, carries messages, watches its pulse, starts a new one when it fails.
  *
  * States: starting (no 'ready' yet) → serving → either stopping → stopped, or lost → (pause) → starting. A worker is lost
- * when it throws, ends, or its loop stands still: then it is ended, what it left open is closed, and after a pause that
- * doubles from 100 ms to 5 s a new one starts. The front-ends see their sockets close and reconnect.
+ * when it throws, ends, or its loop stands still: then it is ended, and after a pause that doubles from 100 ms to 5 s a new one
+ * starts. What the old one had open was closed with its thread (native/own-descriptors.h), so its front-ends see their sockets
+ * close and reconnect. Of several workers each has a keeper of its own: the others go on.
  */
 import { Worker } from 'node:worker_threads';
 import {
   BEAT,
   type BasePlan,
   type FromWorker,
+  type HandoffStart,
   type ToWorker,
   type WorkerStart,
 } from '../base/plan.ts';
 import { native } from '../native.ts';
-import { closeLeftovers, type Descriptors, openDescriptors } from './leftovers.ts';
 
 /** The pulse is looked at this often; so many looks in a row without a move mean a hang (1.75 s). */
 const LOOK_MS = 250;
@@ -31,7 +32,12 @@ const GOOD_MS = 30_000;
 export interface TurnWorkerOptions {
   url: URL;
   plan: BasePlan;
+  /** Which worker of the plan. */
+  worker: number;
+  /** Its block of counters. */
   counters: SharedArrayBuffer;
+  /** What it shares with other workers; null when it is the only one. Asked for at each start. */
+  handoff(): HandoffStart | null;
   /** The warm state that a worker begins with. */
   state(): unknown;
   onMessage(message: FromWorker): void;
@@ -41,8 +47,6 @@ export interface TurnWorkerOptions {
   onFatal(reason: string): void;
   /** It ended of its own accord, after 'stopped'. */
   onEnd(): void;
-  /** Descriptors that were opened since and are not the worker's. */
-  keep(): Iterable<number>;
 }
 
 type Phase = 'idle' | 'starting' | 'serving' | 'stopping' | 'lost' | 'stopped';
@@ -50,7 +54,6 @@ type Phase = 'idle' | 'starting' | 'serving' | 'stopping' | 'lost' | 'stopped';
 export class TurnWorker {
   readonly #options: TurnWorkerOptions;
   readonly #wakeFd: number;
-  #descriptors: Descriptors = new Map();
   #worker: Worker | null = null;
   #beat = new Int32Array(new SharedArrayBuffer(BEAT.cells * 4));
   #phase: Phase = 'idle';
@@ -69,6 +72,11 @@ export class TurnWorker {
     this.#wakeFd = native.eventfd();
   }
 
+  /** The eventfd that wakes it; the same for every worker that is started here. */
+  get wakeFd(): number {
+    return this.#wakeFd;
+  }
+
   get phase(): Phase {
     return this.#phase;
   }
@@ -78,9 +86,8 @@ export class TurnWorker {
     return this.#worker !== null;
   }
 
-  /** Starts the first worker. All long-lived descriptors of the main thread must be open already. */
+  /** Starts the first worker. */
   start(): void {
-    this.#descriptors = openDescriptors();
     this.#spawn();
     this.#watch = setInterval(() => this.#look(), LOOK_MS);
   }
@@ -133,12 +140,14 @@ export class TurnWorker {
     native.drain(this.#wakeFd);
     const workerData: WorkerStart = {
       plan: options.plan,
+      worker: options.worker,
+      handoff: options.handoff(),
       counters: options.counters,
       beat,
       wakeFd: this.#wakeFd,
       state: options.state(),
     };
-    const worker = new Worker(options.url, { workerData, name: 'turn' });
+    const worker = new Worker(options.url, { workerData, name: `turn-${options.worker}` });
     this.#worker = worker;
     worker.on('message', (message: FromWorker) => {
       if (this.#worker === worker) this.#take(message);
@@ -224,7 +233,6 @@ export class TurnWorker {
       return;
     }
     const reason = this.#reason || `it ended with code ${code}`;
-    closeLeftovers(this.#descriptors, this.#options.keep());
     if (!this.#everReady) {
       if (this.#phase !== 'lost' || !this.#reason) this.#options.onFatal(reason);
       this.#phase = 'lost';

@@ -3,6 +3,7 @@ import type { Adapter } from '../adapter/adapter.ts';
 import type { Outbox } from '../base/outbox.ts';
 import type { Tracer } from '../base/trace.ts';
 import type { Counters } from '../counters.ts';
+import type { Handoff } from '../handoff/handoff.ts';
 import type { Native } from '../native.ts';
 import type { Ring } from '../port/attachment.ts';
 import type { Budget } from '../port/output.ts';
@@ -27,6 +28,8 @@ export interface TurnContext {
   router: Router;
   outbox: Outbox;
   tracer: Tracer;
+  /** To and from the other workers; null when there is only one. */
+  handoff: Handoff | null;
   budget: Budget;
   /** Where in the arena the backlog of each port lies. */
   backlogStart(port: number): number;

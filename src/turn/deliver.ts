@@ -1,5 +1,5 @@
 /**
- * The stage behind routing: from base storage into the VMs' input buffers and the adapters' transmit rings. What a receiver can't
+ * The stage behind routing: from base storage into the VMs' input buffers, the adapters' transmit rings and the rings to other workers. What a receiver can't
  * take just now goes to its backlog, past whose bound it is dropped: nobody is ever waited for.
  */
 import type { Adapter } from '../adapter/adapter.ts';
@@ -12,7 +12,14 @@ import { putPacked } from '../port/packed-input.ts';
 import { plainPut, type PutPlain } from '../port/plain.ts';
 import { plainPutPacked, type PutPlainPacked } from '../port/plain-packed.ts';
 import type { Port } from '../port/port.ts';
-import { BROADCAST, cellOf, CONSUMED, isDrop } from '../routing/verdict.ts';
+import {
+  AT_OWNER,
+  BROADCAST,
+  BROADCAST_HERE,
+  cellOf,
+  CONSUMED,
+  isDrop,
+} from '../routing/verdict.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
@@ -27,6 +34,7 @@ const IP_DESTINATION = 14 + 16;
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const BROADCASTS = CELL.broadcasts;
+const HANDOFF_FULL = CELL.handoffFull;
 const INPUT_FULL = CELL.inputFull;
 const MISSED = CELL.missed;
 const RECEIVER_NOT_RUNNING = CELL.receiverNotRunning;
@@ -85,6 +93,11 @@ export class Deliver {
         books.dropped(from[slot], cellOf(port));
       } else if (port === BROADCAST) {
         this.replicate(slot);
+        books.delivered(from[slot], 1);
+      } else if (port === BROADCAST_HERE) {
+        this.replicate(slot);
+      } else if (port === AT_OWNER) {
+        this.handOver(slot, port);
       }
       slot++;
     }
@@ -100,6 +113,10 @@ export class Deliver {
     let end = first + 1;
     while (end < count && to[end] === port.number && from[end] === source) end++;
     let slot = first;
+    if (port.remote) {
+      while (slot < end) this.handOver(slot++, port.number);
+      return end;
+    }
     while (slot < end) {
       const attachment = port.current;
       if (
@@ -253,7 +270,7 @@ export class Deliver {
     return released;
   }
 
-  /** A broadcast goes to every other VM of the network, as copies that are in nobody's books but the receivers'. */
+  /** A broadcast goes to every other VM of the network (those of other workers: there), as copies that are in nobody's books but the receivers'. */
   private replicate(slot: number): void {
     const { storage } = this;
     const from = storage.from[slot];
@@ -261,6 +278,8 @@ export class Deliver {
     const length = storage.length[slot];
     const at = storage.at[slot];
     putGroup(storage.halves, at >> 1, storage.words[(at + IP_DESTINATION) >> 2]);
+    const { handoff } = this.context;
+    if (handoff !== null && storage.to[slot] === BROADCAST) handoff.broadcast(slot, network);
     for (const port of network.ports) {
       if (port.number === from || port.current === null || !port.current.receives) continue;
       const copy = storage.take(BASE, length);
@@ -272,7 +291,15 @@ export class Deliver {
       storage.to[copy] = this.context.router.toAll(copy, port, network);
       this.cells[port.record + BROADCASTS]++;
     }
-    this.books.delivered(from, 1);
+  }
+
+  /** To the worker that owns the port, or the adapters. What becomes of it is entered into the books there. */
+  private handOver(slot: number, to: number): void {
+    const from = this.storage.from[slot];
+    const sender = from >= 0 && from < this.ports.length ? this.ports[from] : null;
+    if (this.context.handoff!.put(slot, to, sender)) return;
+    if (to >= 0) this.books.settle(from, to, HANDOFF_FULL);
+    else this.books.dropped(from, HANDOFF_FULL);
   }
 
   /** Drops what waits for a port whose front-end went or changed its mind about offloads. */

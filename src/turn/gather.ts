@@ -1,7 +1,8 @@
 /**
- * The first stage: from the VMs' output buffers and the adapters' receive rings into base storage. Every ring has a budget, and
+ * The first stage: from the VMs' output buffers, the rings of other workers and the adapters' receive rings into base storage. Every ring has a budget, and
  * who comes first changes from turn to turn. Output buffers are given back right after the copies.
  */
+import type { Handoff } from '../handoff/handoff.ts';
 import type { Attachment, Ring } from '../port/attachment.ts';
 import { type Budget, discardOutput, gatherOutput } from '../port/output.ts';
 import { discardPacked, gatherPacked } from '../port/packed-output.ts';
@@ -17,7 +18,7 @@ import type { TurnContext } from './context.ts';
 import type { Publish } from './publish.ts';
 import { Shares } from './shares.ts';
 
-/** Of base storage, for adapters that have something. */
+/** Of base storage, for adapters that have something, and as much for what other workers handed over. */
 const KEPT_BYTES = 1 << 20;
 const KEPT_SLOTS = 1024;
 
@@ -65,6 +66,9 @@ export class Gather {
     // must not keep it out.
     const lan = this.lanHasWork();
     if (lan) this.storage.keepBack(KEPT_BYTES, KEPT_SLOTS);
+    const { handoff } = context;
+    const handed = handoff?.hasWork() ?? false;
+    if (handed) this.storage.keepBack(KEPT_BYTES, KEPT_SLOTS);
     let found = 0;
     if (shares.hurry) {
       found = this.gatherPorts(first, LIGHT, true);
@@ -72,6 +76,11 @@ export class Gather {
       this.passedOver = found > 0 && !this.passedOver;
       if (!this.passedOver) found += this.gatherPorts(first, HEAVY, true);
     } else found = this.gatherPorts(first, ALL, false);
+    if (handed) {
+      this.storage.release();
+      if (lan) this.storage.keepBack(KEPT_BYTES, KEPT_SLOTS);
+      found += handoff!.gather(shares.lan());
+    }
     if (lan) {
       this.storage.release();
       found += this.gatherAdapters(shares.lan());
@@ -80,7 +89,17 @@ export class Gather {
       copies.gather();
       this.publish.show();
       for (const adapter of context.adapters) adapter.release();
+      if (handed) handoff!.release();
     }
+    return found;
+  }
+
+  /** Takes only what other workers handed over: the base is ending, and what is in their rings was taken from VMs already. */
+  runHanded(handoff: Handoff): number {
+    this.copies.delivering = false;
+    const found = handoff.gather(this.shares.lan());
+    this.copies.gather();
+    handoff.release();
     return found;
   }
 

@@ -1,6 +1,7 @@
 /**
  * The last stage: shows drivers and kernel what was done for them, once per ring, and notifies at most once per ring.
  */
+import { MAX_WORKERS } from '../handoff/layout.ts';
 import type { Native } from '../native.ts';
 import type { Ring } from '../port/attachment.ts';
 import type { TurnContext } from './context.ts';
@@ -51,6 +52,11 @@ export class Publish {
   publish(): void {
     this.show();
     for (const adapter of this.context.adapters) adapter.publish();
+    const { handoff } = this.context;
+    if (handoff !== null) {
+      if (this.signalCount + MAX_WORKERS > MAX_SIGNALS) this.signal();
+      this.signalCount = handoff.publish(this.signals, this.signalCount);
+    }
     this.signal();
   }
 }

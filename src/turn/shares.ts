@@ -9,7 +9,7 @@ import type { Port } from '../port/port.ts';
 
 /** What a heavy port may bring while a light one is about: some microseconds of work. */
 const SHORT: Budget = { datagrams: 8, descriptors: 64, bytes: 32 << 10 };
-/** What each adapter may, which stands for a whole LAN. */
+/** What each adapter may, which stands for a whole LAN, and each other worker, which stands for its VMs. */
 const SHORT_LAN: Budget = { datagrams: 32, descriptors: 0, bytes: 64 << 10 };
 /** A port is heavy that brought as much as this into one turn, or had more than it was allowed to bring. */
 const HEAVY_DATAGRAMS = 64;
@@ -50,7 +50,7 @@ export class Shares {
     return hurry && port.heavy ? this.short[rings] : this.full[rings];
   }
 
-  /** For each adapter. */
+  /** For each adapter, and each other worker. */
   lan(): Budget {
     return this.hurry ? SHORT_LAN : this.whole;
   }

@@ -68,13 +68,14 @@ beforeAll(() => {
         prefixes: [],
         mac: null,
         management: false,
+        worker: 0,
         sockets: [
           { path, mode: 'server', fd: -1, fileMode: 0o600, uid: -1, gid: -1, allowUids: [] },
         ],
       },
     ],
     adapters: [],
-    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256 },
+    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256, workers: 1 },
   };
   now = 1000;
   told = [];

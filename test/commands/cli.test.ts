@@ -87,6 +87,11 @@ describe.skipIf(!BUILT)(
       expect(description).toMatchObject({ status: 0 });
       expect(description.stdout).toMatch(/: ok\n/);
       expect(description.stdout).toMatch(/uplink +eth1 +lan +controller/);
+      expect(description.stdout).toMatch(/^Turn workers: 1, which serves all VMs\.$/m);
+      const two = write(EXAMPLE.replace('burst: 256', 'burst: 256, workers: 2'));
+      expect(basewire('check', '--config', two).stdout).toMatch(
+        /^Turn workers: 2: worker 0 serves web, all adapters; worker 1 serves controller\.$/m,
+      );
       const bad = write(
         EXAMPLE.replace('10.77.0.11]', '10.78.0.11]').replace('burst: 256', 'burst: 0'),
       );

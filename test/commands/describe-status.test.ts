@@ -24,9 +24,9 @@ it('shows states, hints and each drop with its sentence', () => {
       },
     ],
   };
-  state.counters.add(0, 'spoofed', 3);
-  state.counters.add(0, 'noRoute', 5);
-  state.counters.add(2, 'notOurs', 1);
+  state.counters.blocks[0]!.add(0, 'spoofed', 3);
+  state.counters.blocks[0]!.add(0, 'noRoute', 5);
+  state.counters.blocks[0]!.add(2, 'notOurs', 1);
   const text = describeStatus(buildStatus(state));
   expect(text).toMatch(/^web +connected +lan +10\.77\.0\.11/m);
   expect(text).toContain(

@@ -31,7 +31,7 @@ describe('a good configuration', () => {
   it('is the example of the design, unchanged', () => {
     const { config } = checkConfig(new ConfigSource('f', EXAMPLE));
     expect(config.adapters.uplink!.lease).toBe(10);
-    expect(config.datapath).toEqual({ poll: 'adaptive', spin: 50, burst: 256 });
+    expect(config.datapath).toEqual({ poll: 'adaptive', spin: 50, burst: 256, workers: 1 });
   });
 
   it('may leave out what has a default', () => {
@@ -40,7 +40,7 @@ vms: {a: {socket: {path: /run/a.sock, mode: client}, addresses: [10.0.0.2]}}`;
     const { config } = checkConfig(new ConfigSource('f', text));
     expect(config).toMatchObject({
       adapters: {},
-      datapath: { poll: 'adaptive', spin: 50, burst: 256 },
+      datapath: { poll: 'adaptive', spin: 50, burst: 256, workers: 1 },
       log: { level: 'info', format: 'json' },
       vms: { a: { management: false } },
     });
@@ -280,6 +280,15 @@ describe('one mistake gets one complaint, at its place', () => {
     ],
     ['spin', ['datapath', 'spin'], 1000001, /from 0 to 1000000 microseconds/],
     ['burst', ['datapath', 'burst'], 4097, /from 1 to 4096 datagrams/],
+    ['no workers', ['datapath', 'workers'], 0, /whole number from 1 to 8, not 0/],
+    ['nine workers', ['datapath', 'workers'], 9, /whole number from 1 to 8, not 9/],
+    [
+      'a worker that there is not',
+      ['vms', 'web', 'worker'],
+      1,
+      /vms\.web\.worker: there is no worker 1: datapath\.workers is 1, and they are numbered from 0/,
+    ],
+    ['half a worker', ['vms', 'web', 'worker'], 0.5, /must be a whole number/],
     ['half a burst', ['datapath', 'burst'], 1.5, /whole number/],
     [
       'poll',

@@ -42,6 +42,7 @@ it('is what the configuration says, with indices for names', () => {
         prefixes: [],
         mac: '52:54:00:00:00:11',
         management: false,
+        worker: 0,
         sockets: [
           {
             path: '/run/basewire/web.sock',
@@ -61,6 +62,7 @@ it('is what the configuration says, with indices for names', () => {
         prefixes: [],
         mac: null,
         management: true,
+        worker: 0,
         sockets: [
           {
             path: '/run/basewire/controller.sock',
@@ -87,7 +89,7 @@ it('is what the configuration says, with indices for names', () => {
         coupleUdp: false,
       },
     ],
-    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256 },
+    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256, workers: 1 },
   });
 });
 
@@ -121,6 +123,20 @@ adapters: {}
       { path: '/run/x2', mode: 'client' },
     ],
   });
+});
+
+it('gives the VMs to the workers in turn, but where one is named', () => {
+  const plan = planOf(`
+networks: {lan: {subnet: 10.1.0.0/16, address: 10.1.0.1}}
+vms:
+  a: {socket: /run/a, addresses: [10.1.0.2]}
+  b: {socket: /run/b, addresses: [10.1.0.3]}
+  c: {socket: /run/c, addresses: [10.1.0.4], worker: 1}
+  d: {socket: /run/d, addresses: [10.1.0.5]}
+datapath: {workers: 2}
+`);
+  expect(plan.datapath.workers).toBe(2);
+  expect(plan.vms.map(({ worker }) => worker)).toEqual([0, 1, 1, 1]);
 });
 
 it('warns of what is not there yet', () => {

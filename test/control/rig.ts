@@ -18,6 +18,7 @@ function vm(name: string): VmPlan {
     prefixes: [],
     mac: null,
     management: name !== 'web',
+    worker: 0,
     sockets: [],
   };
 }
@@ -68,7 +69,7 @@ export class Rig {
       networks: [],
       vms: NAMES.map(vm),
       adapters,
-      datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256 },
+      datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256, workers: 1 },
     };
     this.counters = new Counters(NAMES.length + adapters.length);
     this.states = adapters.map(() => 'closed');

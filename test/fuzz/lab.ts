@@ -73,10 +73,11 @@ const plan: BasePlan = {
     prefixes: [],
     mac,
     management: false,
+    worker: 0,
     sockets: [],
   })),
   adapters: [],
-  datapath: { poll: 'busy', spinMicroseconds: 50, burst: 256 },
+  datapath: { poll: 'busy', spinMicroseconds: 50, burst: 256, workers: 1 },
 };
 
 export class Lab {

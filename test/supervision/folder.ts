@@ -1,10 +1,9 @@
 /** A folder that is gone after the test, and things the tests of the main thread share. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { BasePlan } from '../../src/base/plan.ts';
-import { openDescriptors } from '../../src/supervision/leftovers.ts';
 
 export function testFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'basewire-test-'));
@@ -30,6 +29,7 @@ export function testPlan(folder: string, interfaceName = 'bw-none'): BasePlan {
     prefixes: [],
     mac: null,
     management,
+    worker: 0,
     sockets: [socket(name)],
   });
   return {
@@ -58,11 +58,11 @@ export function testPlan(folder: string, interfaceName = 'bw-none'): BasePlan {
         coupleUdp: false,
       },
     ],
-    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256 },
+    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256, workers: 1 },
   };
 }
 
-/** Listening and connected sockets, eventfds and epoll instances of this process. */
+/** Open descriptors of this process. */
 export function descriptorCount(): number {
-  return openDescriptors().size;
+  return readdirSync('/proc/self/fd').length;
 }

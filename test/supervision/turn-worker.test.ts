@@ -3,10 +3,9 @@ import { expect, it, onTestFinished } from 'vitest';
 import type { FromWorker } from '../../src/base/plan.ts';
 import { BaseState } from '../../src/base-state.ts';
 import { prepareSocketPath } from '../../src/socket-file.ts';
-import { openDescriptors } from '../../src/supervision/leftovers.ts';
 import { TurnWorker } from '../../src/supervision/turn-worker.ts';
 import { until } from '../support/until.ts';
-import { testFolder, testPlan } from './folder.ts';
+import { descriptorCount, testFolder, testPlan } from './folder.ts';
 
 function startWorker(mode: string) {
   process.env.FAKE_WORKER_MODE = mode;
@@ -21,7 +20,9 @@ function startWorker(mode: string) {
   const worker = new TurnWorker({
     url: new URL('../support/fake-turn-worker.mjs', import.meta.url),
     plan,
-    counters: state.counters.buffer,
+    worker: 0,
+    handoff: () => null,
+    counters: state.counters.blocks[0]!.buffer,
     state: () => null,
     onMessage: (message) => seen.messages.push(message),
     onLost: (reason, pauseMs) => {
@@ -33,7 +34,6 @@ function startWorker(mode: string) {
     onEnd: () => {
       seen.ends += 1;
     },
-    keep: () => [],
   });
   onTestFinished(async () => {
     await worker.stop(500);
@@ -59,14 +59,14 @@ it.each([
 ])('one that %s is replaced', async (mode, reason) => {
   const { worker, seen, ready } = startWorker(mode);
   await until('the first to be ready', () => ready() === 1);
-  const held = openDescriptors().size;
+  const held = descriptorCount();
   await until('the second to be ready', () => ready() === 2, 15_000);
   expect(seen.lost).toHaveLength(1);
   expect(seen.lost[0]!.reason).toMatch(reason);
   expect(seen.fatal).toEqual([]);
   expect(worker.phase).toBe('serving');
   // The second holds as much as the first did: nothing of the first is left.
-  await until('no descriptor left behind', () => openDescriptors().size <= held);
+  await until('no descriptor left behind', () => descriptorCount() <= held);
   expect(await worker.stop(2000)).toBe(true);
 });
 
@@ -102,10 +102,10 @@ it('messages to a worker that is gone are refused', async () => {
 
 it('what waited when the worker was lost is booked as dropped', () => {
   const state = new BaseState(testPlan('/tmp'));
-  state.counters.add(0, 'receivedDatagrams', 10);
-  state.counters.add(0, 'delivered', 7);
-  state.counters.add(0, 'waiting', 3);
-  state.workerLost();
+  state.counters.blocks[0]!.add(0, 'receivedDatagrams', 10);
+  state.counters.blocks[0]!.add(0, 'delivered', 7);
+  state.counters.blocks[0]!.add(0, 'waiting', 3);
+  state.workerLost(0);
   expect(state.counters.get(0, 'waiting')).toBe(0);
   expect(state.counters.get(0, 'receiverNotRunning')).toBe(3);
 });

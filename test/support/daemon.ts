@@ -22,6 +22,9 @@ import { until } from './until.ts';
 export const COMMAND =
   process.env.BASEWIRE_CLI ?? fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
+/** BASEWIRE_TEST_WORKERS: every daemon of the tests has so many turn workers, unless the test says how many. */
+const WORKERS = Number(process.env.BASEWIRE_TEST_WORKERS ?? 1);
+
 /** True when `npm run build` has been done. */
 export const BUILT = existsSync(COMMAND);
 
@@ -136,6 +139,7 @@ export class Daemon {
       networks: LAN,
       admin: { socket: join(folder, 'admin.sock') },
       ...config,
+      datapath: { ...(WORKERS > 1 && { workers: WORKERS }), ...config.datapath },
       vms: Object.fromEntries(vms),
     };
     writeFileSync(configPath, JSON.stringify(whole, null, 2)); // YAML contains JSON

@@ -62,6 +62,10 @@ export class Lan {
       lan.plug();
       await lan.#carries();
       await lan.#runHost();
+      // The kernel says so a moment later, up to a second where other links change all the time.
+      await until('the link to be up', () =>
+        lan.ipInside('-oneline', 'link', 'show', lan.interface).includes('state UP'),
+      );
     } catch (error) {
       await lan.close();
       throw error;

@@ -61,10 +61,11 @@ class Site {
         prefixes: [],
         mac,
         management: false,
+        worker: 0,
         sockets: [],
       })),
       adapters: [],
-      datapath: { poll: 'busy', spinMicroseconds: 50, burst: BURST },
+      datapath: { poll: 'busy', spinMicroseconds: 50, burst: BURST, workers: 1 },
     };
     const clock = () => this.#now;
     this.#base = new Base(native, plan, this.#counters.buffer, () => {}, clock);

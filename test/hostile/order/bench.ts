@@ -237,6 +237,7 @@ export class OrderBench {
       prefixes: [],
       mac,
       management: false,
+      worker: 0,
       sockets: [{ ...socket, path: join(this.#folder, `${'ab'[index]}.sock`) }],
     }));
     const network = {
@@ -254,7 +255,7 @@ export class OrderBench {
         networks: [network],
         vms,
         adapters: [],
-        datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256 },
+        datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256, workers: 1 },
       },
       this.counters.buffer,
       () => {},

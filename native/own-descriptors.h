@@ -1,0 +1,28 @@
+// The descriptors that a thread opened and has not closed. Node does not know them, so it closes none of them when the thread
+// ends, and whoever is at their other end would wait for ever. The environment of a worker closes what is left when it goes.
+#pragma once
+
+#include <vector>
+
+namespace basewire {
+
+class OwnDescriptors {
+ public:
+  /** `keeps`: whether what is left is closed in the end. The main thread ends with its process: nothing is left of it. */
+  explicit OwnDescriptors(bool keeps) : keeps_(keeps) {}
+  ~OwnDescriptors();
+  OwnDescriptors(const OwnDescriptors&) = delete;
+  OwnDescriptors& operator=(const OwnDescriptors&) = delete;
+
+  /** A descriptor of this thread from here on; returns it. */
+  int opened(int fd);
+
+  /** No longer: call before it is closed, as another thread may get its number at once. */
+  void closing(int fd);
+
+ private:
+  const bool keeps_;
+  std::vector<bool> open_;  // by number
+};
+
+}  // namespace basewire

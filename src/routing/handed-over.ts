@@ -1,0 +1,51 @@
+/**
+ * What another turn worker handed over. Its worker has looked at where it comes from and found who gets it; here is decided what only the
+ * receiver's worker can know: whether the VM is there, its MAC, which offloads it takes, and for the owner of the adapters the way out.
+ */
+import { BASE } from '../base/outbox.ts';
+import { CELL, RECORD_CELLS } from '../counters.ts';
+import type { Columns } from '../handoff/columns.ts';
+import type { Elsewhere, ElsewhereContext } from './elsewhere.ts';
+import { NOBODY } from './address-list.ts';
+import type { Router } from './router.ts';
+import { AT_OWNER, BROADCAST_HERE } from './verdict.ts';
+
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const TAKEN_OVER = CELL.takenOver;
+
+export class HandedOver {
+  private readonly context: ElsewhereContext;
+  private readonly columns: Columns;
+  private readonly router: Router;
+  private readonly elsewhere: Elsewhere;
+
+  constructor(context: ElsewhereContext, columns: Columns, router: Router, elsewhere: Elsewhere) {
+    this.context = context;
+    this.columns = columns;
+    this.router = router;
+    this.elsewhere = elsewhere;
+  }
+
+  /** Gives the slot its true origin, and returns the verdict. */
+  route(slot: number): number {
+    const { storage, ports, networks, counters } = this.context;
+    const from = this.columns.from[slot];
+    const to = this.columns.to[slot];
+    storage.from[slot] = from;
+    if (to === BROADCAST_HERE) return BROADCAST_HERE;
+    if (from >= 0) counters.cells[from * RECORD_CELLS + TAKEN_OVER]++;
+    if (to === AT_OWNER) {
+      const port = ports[from];
+      return this.elsewhere.fromVm(slot, port, networks[port.network], NOBODY);
+    }
+    // To an adapter: what was complete when it was handed over.
+    if (to >= ports.length) return to;
+    const target = ports[to];
+    if (from !== BASE) return this.router.toVm(slot, target, networks[target.network]);
+    // What the base says is finished but for the MAC, which another worker does not know.
+    const { halves, words, at } = storage;
+    halves[at[slot] >> 1] = target.macFirstHalf;
+    words[(at[slot] + 2) >> 2] = target.macLastWord;
+    return to;
+  }
+}
