@@ -1,5 +1,5 @@
 /**
- * The common case of routing: a datagram without options or offload, from its port's own MAC and first address, to an address of
+ * The common case of routing: a datagram without options or offload, from its port's own MAC and one of its addresses, to an address of
  * another VM of the network. The same checks as `Router.fromVm`, which gets whatever is not that.
  *
  * One loop without a call or another loop in it, inside a function that is made once: why, says `port/plain.ts`.
@@ -49,8 +49,16 @@ export function plainRoute(storage: BaseStorage, ports: readonly Port[]): RouteP
       to[slot] = NOT_DECIDED;
       left++;
       if (words[(at + 6) >> 2] !== macWord || halves[(at + 10) >> 1] !== macHalf) continue;
-      if (halves[(at + 12) >> 1] !== IPV4 || (a & 0xff) !== NO_OPTIONS || source !== address)
-        continue;
+      if (halves[(at + 12) >> 1] !== IPV4 || (a & 0xff) !== NO_OPTIONS) continue;
+      if (source !== address) {
+        // As below: may be another address of the VM's.
+        let hash = Math.imul(source ^ seed, 0x9e3779b1);
+        hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
+        let place = (hash ^ (hash >>> 13)) & mask;
+        if (keys[place] !== source) place = (place + 1) & mask;
+        if (keys[place] !== source) place = (place + 1) & mask;
+        if (keys[place] !== source || owners[place] !== number) continue;
+      }
       const total = ((a >>> 8) & 0xff00) | (a >>> 24);
       if (total < SHORTEST || total > lengths[slot] - IP || total > mtu) continue;
       const b = words[ip + 1];
