@@ -1,7 +1,7 @@
 /**
  * Every count by name and sentence, among them each reason a datagram is dropped.
  *
- * Each VM and each adapter has one *record* of Float64 cells in a SharedArrayBuffer: the turn worker adds, the main
+ * Each VM and each adapter has one *record* of Float64 cells in a SharedArrayBuffer: a turn worker adds, the main
  * thread reads at any time. Of several workers each has such a block of its own, so that no cell has two writers, and a count is the
  * sum over all. A drop is counted on the port the datagram *came from*, so that for every port
  *     received = delivered + the sum of its drops (+ what waits in a backlog this very moment).

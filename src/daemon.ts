@@ -64,6 +64,8 @@ export class Daemon {
   #finish: (outcome: number | CommandError) => void = () => {};
   readonly #finished: Promise<number | CommandError>;
   #stopping = false;
+  /** It was ready once: the socket files are ours. */
+  #served = false;
 
   constructor(options: DaemonOptions) {
     this.#options = options;
@@ -143,10 +145,10 @@ export class Daemon {
   async #shutDown(): Promise<void> {
     this.#stopping = true;
     // The workers remove their socket files; what is left when one could not is removed here.
-    const sockets = this.state.ready ? this.#serverSockets() : [];
+    const sockets = this.#served ? this.#serverSockets() : [];
     const inTime = await Promise.all(this.#workers.map((worker) => worker.stop(WORKER_STOP_MS)));
     this.state.ready = false;
-    if (inTime.includes(false)) this.#log.logger.warn('the turn worker did not stop in time');
+    if (inTime.includes(false)) this.#log.logger.warn('a turn worker did not stop in time');
     for (const file of sockets) removeSocketFile(file);
     this.#admin.close();
     this.#log.logger.info('stopped');
@@ -202,6 +204,7 @@ export class Daemon {
       case 'ready':
         if (!this.#workers.every(({ phase }) => phase === 'serving')) break;
         this.state.ready = true;
+        this.#served = true;
         this.#log.ready({
           networks: this.#options.plan.networks.length,
           vms: this.#options.plan.vms.length,
@@ -308,11 +311,11 @@ export class Daemon {
 
   #lost(worker: number, reason: string, pauseMs: number): void {
     if (this.#options.exitWithFrontend) {
-      this.#finish(new CommandError(`the turn worker failed: ${reason}`));
+      this.#finish(new CommandError(`a turn worker failed: ${reason}`));
       return;
     }
     this.state.workerLost(worker);
-    this.#traces.end();
+    this.#traces.end((vm) => this.#options.plan.vms[vm]!.worker === worker);
     if (worker === OWNER) {
       for (const adapter of [...this.#sent.keys()]) this.#closeSent(adapter);
       this.#quietPacketSockets();
@@ -320,7 +323,7 @@ export class Daemon {
     this.state.workerRestarts += 1;
     this.#log.logger.error(
       { worker, reason, pauseMs, restarts: this.state.workerRestarts },
-      'the turn worker failed and is started anew',
+      'a turn worker failed and is started anew',
     );
   }
 

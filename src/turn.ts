@@ -3,6 +3,7 @@
  *
  *     VM's output buffer --gather--> base storage --route--> --deliver--> VM's input buffer
  *     adapter's receive ring ------------^                       \------> adapter's transmit ring
+ *     (ring from another worker ---------^                       \------> ring to another worker)
  *
  * Each stage makes rows of numbers and one native call carries out its copies. Nothing is allocated, nothing waits for
  * anybody, and what is published is published once per ring. Used entries of output buffers are shown right after their copies, so
@@ -74,8 +75,8 @@ export class Turn {
     return false;
   }
 
-  /** Something is in a backlog; whoever it waits for is looked at. */
-  get waits(): boolean {
+  /** Looks at every port that something waits for; true when there is one. */
+  lookAtBacklogs(): boolean {
     let waits = false;
     for (const port of this.context.ports) {
       if (port.backlog === null || port.backlog.count === 0) continue;

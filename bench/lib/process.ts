@@ -38,8 +38,9 @@ export interface ChildOptions {
 export class Child {
   readonly name: string;
   readonly process: ChildProcess;
-  /** Everything printed. */
+  /** Everything printed, and what of it went to standard output: the rest may come in the middle of a word. */
   output = '';
+  printed = '';
   private ended: string | null = null;
   private readonly waiting = new Set<() => void>();
 
@@ -61,7 +62,10 @@ export class Child {
       this.output += chunk.toString('latin1');
       this.wake();
     };
-    this.process.stdout?.on('data', append);
+    this.process.stdout?.on('data', (chunk: Buffer) => {
+      this.printed += chunk.toString('latin1');
+      append(chunk);
+    });
     this.process.stderr?.on('data', append);
     this.process.stdin?.on('error', () => {});
     const end = (reason: string) => {

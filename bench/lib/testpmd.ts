@@ -75,15 +75,15 @@ export class Testpmd {
 
   /** Types a command and waits until the prompt is back; what was printed in between. */
   async command(text: string): Promise<string> {
-    const start = this.child.output.length;
+    const start = this.child.printed.length;
     this.child.write(`${text}\n`);
     await this.prompt(text);
-    return this.child.output.slice(start);
+    return this.child.printed.slice(start);
   }
 
   private async prompt(what: string): Promise<void> {
-    this.mark = await this.child.until((output) => {
-      const at = output.indexOf(PROMPT, this.mark);
+    this.mark = await this.child.until(() => {
+      const at = this.child.printed.indexOf(PROMPT, this.mark);
       return at < 0 ? null : at + PROMPT.length;
     }, `the prompt after "${what}"`);
   }

@@ -1,5 +1,5 @@
 /**
- * An adapter: the way out of the base to a LAN, one AF_PACKET socket with both its rings mapped, owned by the turn worker.
+ * An adapter: the way out of the base to a LAN, one AF_PACKET socket with both its rings mapped, owned by a turn worker (of several: the first).
  *
  *     closed --open()--> (main thread opens the socket) --attach--> open <--> down      (carrier, ip link set up/down)
  *       ^                                                             |        |
@@ -206,9 +206,9 @@ export class Adapter {
     this.remembered.push([key, mac]);
   }
 
-  /** A VM with this address attached: tell the LAN. */
-  announce(key: number): void {
-    if (this.state === 'open') this.arp.announce(key, this.context.now());
+  /** A VM with these addresses (keys) attached: tell the LAN. */
+  announce(keys: readonly number[]): void {
+    if (this.state === 'open') this.arp.announce(keys, this.context.now());
   }
 
   // --- the interface ----------------------------------------------------------------------------------

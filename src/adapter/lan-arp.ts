@@ -102,12 +102,14 @@ export class LanArp {
     this.send(packet);
   }
 
-  /** Announces one address (a VM attached): now and once again. A front-end that makes us do so all the time is slowed down. */
-  announce(key: number, now: Milliseconds): void {
-    const said = this.announcements.get(key)?.said ?? NEVER;
-    const at = Math.max(now, said + ANNOUNCE_AGAIN);
-    this.announcements.set(key, { at, left: ANNOUNCEMENTS, said });
-    this.announceAt = Math.min(this.announceAt, at);
+  /** Announces addresses (a VM attached): now and once again. Who makes us do so all the time is slowed down. */
+  announce(keys: readonly number[], now: Milliseconds): void {
+    for (const key of keys) {
+      const said = this.announcements.get(key)?.said ?? NEVER;
+      const at = Math.max(now, said + ANNOUNCE_AGAIN);
+      this.announcements.set(key, { at, left: ANNOUNCEMENTS, said });
+      this.announceAt = Math.min(this.announceAt, at);
+    }
     this.context.due(this.announceAt);
     this.tick(now);
   }
@@ -162,7 +164,7 @@ export class LanArp {
   private defend(key: number, senderMac: number, now: Milliseconds): void {
     if (now - this.defendedAt < DEFEND_INTERVAL) return;
     this.defendedAt = now;
-    this.announce(key, now);
+    this.announce([key], now);
     this.context.log('warn', `somebody else on the LAN claims ${dotted(key)}`, {
       mac: macText(this.context.storage.bytes, senderMac),
     });

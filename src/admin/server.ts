@@ -30,6 +30,12 @@ interface Answer {
   headers?: Record<string, string>;
 }
 
+/** What a request is told that the parser gave up; anything else is a bad request. */
+const REFUSALS: Record<string, string> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+};
+
 export class AdminServer {
   readonly #server: Server;
   readonly #state: BaseState;
@@ -66,8 +72,7 @@ export class AdminServer {
     });
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       if (!socket.writable) return socket.destroy();
-      const status =
-        error.code === 'HPE_HEADER_OVERFLOW' ? '431 Header Too Large' : '400 Bad Request';
+      const status = REFUSALS[error.code ?? ''] ?? '400 Bad Request';
       socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => {
         socket.destroy();
       });

@@ -10,7 +10,10 @@ export const MAX_SECONDS = 8;
 
 export class Traces {
   readonly #send: (vm: number, message: ToWorker) => boolean;
-  readonly #waiting = new Map<number, (datagrams: TracedDatagram[]) => void>();
+  readonly #waiting = new Map<
+    number,
+    { vm: number; resolve: (datagrams: TracedDatagram[]) => void }
+  >();
   #next = 1;
 
   /** `send` posts to the turn worker that owns the VM and wakes it; false when there is none now. */
@@ -28,22 +31,23 @@ export class Traces {
         if (this.#send(vm, { kind: 'traceEnd', id })) return;
         this.take(id, []);
       }, seconds * 1000);
-      this.#waiting.set(id, (datagrams) => {
+      const done = (datagrams: TracedDatagram[]) => {
         clearTimeout(timer);
         resolve(datagrams);
-      });
+      };
+      this.#waiting.set(id, { vm, resolve: done });
     });
   }
 
   /** The turn worker's answer. */
   take(id: number, datagrams: TracedDatagram[]): void {
-    const resolve = this.#waiting.get(id);
+    const waiting = this.#waiting.get(id);
     this.#waiting.delete(id);
-    resolve?.(datagrams);
+    waiting?.resolve(datagrams);
   }
 
-  /** A turn worker is gone: nobody will answer, for its VMs; the others' traces end early. */
-  end(): void {
-    for (const id of [...this.#waiting.keys()]) this.take(id, []);
+  /** A turn worker is gone: nobody will answer for its VMs, those of which `gone` is true. */
+  end(gone: (vm: number) => boolean): void {
+    for (const [id, { vm }] of [...this.#waiting]) if (gone(vm)) this.take(id, []);
   }
 }

@@ -22,6 +22,7 @@ import { Chain } from '../virtio/chain.ts';
 import { PackedChain } from '../virtio/packed-chain.ts';
 import { dotted, keyOf } from '../wire/ipv4-address.ts';
 import { isGroup, isZero, parseMac } from '../wire/mac.ts';
+import { Announcements } from './announcements.ts';
 import { Deadline } from './deadline.ts';
 import { Outbox, BASE } from './outbox.ts';
 import type { BasePlan, FromWorker, HandoffStart, ToWorker } from './plan.ts';
@@ -66,6 +67,8 @@ export class Base {
   private readonly copies: CopyList;
   private readonly tracer: Tracer;
   private readonly reminders: Reminders;
+  private readonly announcements: Announcements;
+  private damagedSeen = 0;
   private faultsSeen: number;
   private stateAt = 0;
   private remembered = '';
@@ -97,6 +100,11 @@ export class Base {
     const chain = new Chain(this.copies, arena, scratchAt);
 
     this.networks = plan.networks.map((network) => new Network(network));
+    this.announcements = new Announcements(
+      plan.vms.length,
+      (time) => this.deadline.by(time),
+      (vm) => this.announceNow(this.ports[vm]),
+    );
     this.reminders = new Reminders(this.outbox, this.networks, (time) => this.deadline.by(time));
     this.ports = plan.vms.map((vm, number) => {
       const address = vm.addresses.length > 0 ? keyOf(vm.addresses[0]) : 0;
@@ -240,7 +248,8 @@ export class Base {
     }
     for (const control of this.portControls) next = Math.min(next, control.tick(now));
     for (const adapter of this.adapters) next = Math.min(next, adapter.tick(now));
-    next = Math.min(next, this.reminders.tick(now) - now);
+    next = Math.min(next, this.reminders.tick(now) - now, this.announcements.tick(now) - now);
+    this.tellDamage();
     return Math.max(0, Math.min(next, this.control.tick(now)));
   }
 
@@ -370,13 +379,23 @@ export class Base {
   private announce(port: Port, mac: Uint8Array | null): void {
     // Only where to send to: what the VM sends from is learned from its own frames.
     if (mac !== null && !port.macKnown && !isGroup(mac) && !isZero(mac)) port.hintMac(mac, 0);
-    const { adapter } = this.networks[port.network];
-    if (adapter === null) return;
-    if (!this.isOwner) {
-      this.post({ kind: 'announce', vm: port.number });
-      return;
-    }
-    for (const address of port.vm.addresses) adapter.announce(keyOf(address));
+    if (this.networks[port.network].adapter !== null)
+      this.announcements.wish(port.number, this.clock());
+  }
+
+  private announceNow(port: Port): void {
+    if (this.isOwner) this.networks[port.network].adapter?.announce(port.vm.addresses.map(keyOf));
+    else this.post({ kind: 'announce', vm: port.number });
+  }
+
+  /** Once for all that another worker left in a ring and that could not be true: a fault of ours. */
+  private tellDamage(): void {
+    const damaged = this.handoff?.damaged ?? 0;
+    if (damaged === this.damagedSeen) return;
+    this.damagedSeen = damaged;
+    this.log('error', 'entries of a ring between turn workers were impossible and left out', {
+      damaged,
+    });
   }
 
   private log(

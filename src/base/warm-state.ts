@@ -75,7 +75,10 @@ export function merge(before: unknown, part: WarmState, worker: number, plan: Ba
   if (plan.datapath.workers === 1) return part;
   const kept = isObject(before) && before.version === VERSION ? before : {};
   const owners = new Map(plan.vms.map((vm) => [vm.name, vm.worker]));
-  const others = list(kept.macs).filter(({ vm }) => owners.get(vm as string) !== worker);
+  const others = list(kept.macs).filter(({ vm }) => {
+    const owner = owners.get(vm as string);
+    return owner !== undefined && owner !== worker;
+  });
   const isOwner = worker === OWNER;
   return {
     version: VERSION,

@@ -12,6 +12,8 @@ import { EPOLLIN } from './watcher.ts';
 
 /** While turns run without a pause, sockets are looked at this often: an answer to QEMU must not wait a millisecond. */
 const LOOK_INTERVAL = 0.1; // milliseconds
+/** Messages of the main thread that are taken between two turns. */
+const MESSAGES = 64;
 
 /** Milliseconds that a worker which ends waits for the others' last datagrams, and then for its VMs to take them; microseconds between two looks. */
 const LAST_TURNS = 700;
@@ -33,13 +35,14 @@ function run(): void {
   let stopping = false;
   base.watcher.watch(start.wakeFd, EPOLLIN, false, () => {
     native.drain(start.wakeFd);
-    for (;;) {
+    for (let left = MESSAGES; left > 0; left--) {
       const received = receiveMessageOnPort(parentPort!);
       if (received === undefined) return;
       const message = received.message as ToWorker;
       if (message.kind === 'stop') stopping = true;
       else base.receive(message);
     }
+    native.signal(start.wakeFd); // the rest behind the next turn
   });
   try {
     base.open();
@@ -103,7 +106,7 @@ function takeLast(base: Base, handoff: Handoff): void {
       complete = true;
       deadline = Math.min(deadline, now + LAST_BACKLOGS);
     }
-    if (complete && (!base.turn.waits || now >= deadline)) return;
+    if (complete && (!base.turn.lookAtBacklogs() || now >= deadline)) return;
     if (now >= deadline) {
       const message = 'another turn worker did not end in time: what it hands over now is lost';
       post({ kind: 'log', level: 'warn', message });

@@ -18,9 +18,9 @@ export function describeStatus(status: Status): string {
 
 function headline(status: Status): string {
   const notes = [`basewire ${status.version}, up ${duration(status.uptimeSeconds)}`];
-  if (!status.ready) notes.push('NOT READY: the turn worker does not serve');
+  if (!status.ready) notes.push('NOT READY: a turn worker does not serve');
   if (status.workerRestarts > 0)
-    notes.push(`turn worker started anew ${times(status.workerRestarts)}`);
+    notes.push(`a turn worker started anew ${times(status.workerRestarts)}`);
   if (status.logDropped > 0) notes.push(`${status.logDropped} log lines lost`);
   return `${notes.join('; ')}\n`;
 }

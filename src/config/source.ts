@@ -15,8 +15,8 @@ import {
   visit,
 } from 'yaml';
 
-/** Larger files are refused unread. */
-export const MAX_CONFIG_BYTES = 1024 * 1024;
+/** Larger files are refused unread. A hundred thousand addresses take two. */
+export const MAX_CONFIG_BYTES = 16 * 1024 * 1024;
 
 /** How often aliases may expand into collections; stops "billion laughs". */
 const MAX_ALIASES = 100;
@@ -160,7 +160,7 @@ export function readConfig(file: string): ConfigSource {
     for (let got = -1; got !== 0 && length < bytes.length; length += got) {
       got = readSync(fd, bytes, length, bytes.length - length, null);
     }
-    if (length > MAX_CONFIG_BYTES) return refused('is larger than 1 MiB');
+    if (length > MAX_CONFIG_BYTES) return refused('is larger than 16 MiB');
     const warnings: string[] = [];
     if (status.mode & 0o002) warnings.push('anyone on this host can write this file (chmod o-w)');
     // The decoder takes a byte order mark away.

@@ -8,21 +8,32 @@ export class Columns {
   readonly to: Int32Array;
   private readonly vms: number;
   private readonly ports: number;
-  private readonly local: (port: number) => boolean;
+  private readonly local: (vm: number) => boolean;
+  private readonly owner: boolean;
 
-  /** `vms`, `ports`: how many VMs there are, and VMs and adapters; `local`: whether a port is this worker's. */
-  constructor(slots: number, vms: number, ports: number, local: (port: number) => boolean) {
+  /**
+   * `vms`, `ports`: how many VMs there are, and VMs and adapters; `local`: whether a VM is this worker's; `owner`: whether the adapters are.
+   */
+  constructor(
+    slots: number,
+    vms: number,
+    ports: number,
+    local: (vm: number) => boolean,
+    owner: boolean,
+  ) {
     this.from = new Int32Array(slots);
     this.to = new Int32Array(slots);
     this.vms = vms;
     this.ports = ports;
     this.local = local;
+    this.owner = owner;
   }
 
   /** Whether an entry can be true: the ports exist, the receiver is ours, the frame has an Ethernet header. */
   possible(from: number, to: number, length: number): boolean {
     if (length < SHORTEST || from < -1 || from >= this.ports) return false;
-    if (to >= 0) return to < this.ports && this.local(to);
-    return (to === AT_OWNER || to === BROADCAST_HERE) && from >= 0 && from < this.vms;
+    if (to >= 0) return to < this.vms && this.local(to);
+    if (from < 0 || from >= this.vms) return false;
+    return to === BROADCAST_HERE || (to === AT_OWNER && this.owner);
   }
 }

@@ -46,6 +46,8 @@ export class Handoff {
   private readonly ownSleeping: number;
   private readonly ownQuiet: number;
   private readonly quiet: number[] = [];
+  /** By network and worker: 1 when the worker has VMs of it. */
+  private readonly reaches: Uint8Array;
   /** With whom the next gather begins. */
   private first = 0;
   private readonly time: Float64Array;
@@ -72,7 +74,15 @@ export class Handoff {
     this.wakeFds = start.wakeFds;
     this.time = time;
     this.owners = Int32Array.from({ length: ports }, (_, port) => ownerOf(plan, port));
-    this.columns = new Columns(storage.slots, vms, ports, (port) => this.owners[port] === worker);
+    this.columns = new Columns(
+      storage.slots,
+      vms,
+      ports,
+      (vm) => this.owners[vm] === worker,
+      worker === OWNER,
+    );
+    this.reaches = new Uint8Array(plan.networks.length * workers);
+    for (const vm of plan.vms) this.reaches[vm.network * workers + vm.worker] = 1;
     const bytes = handoffBytes(workers);
     this.region = native.mapRegion(start.memory, 0, bytes);
     this.words = new Int32Array(native.viewRegion(this.region, 0, bytes));
@@ -116,13 +126,12 @@ export class Handoff {
     return ring.put(storage.at[slot], storage.length[slot], storage.from[slot], to, heavy);
   }
 
-  /** Hands a broadcast to every worker that has other VMs of the network. */
-  broadcast(slot: number, network: Network): void {
+  /** Hands a broadcast to every worker that has other VMs of the network, which is the plan's `number`th. */
+  broadcast(slot: number, network: Network, number: number): void {
     const { storage, outgoing } = this;
     for (let worker = 0; worker < outgoing.length; worker++) {
       const ring = outgoing[worker];
-      if (ring === null || !network.ports.some(({ number }) => this.owners[number] === worker))
-        continue;
+      if (ring === null || this.reaches[number * outgoing.length + worker] === 0) continue;
       const from = storage.from[slot];
       if (ring.put(storage.at[slot], storage.length[slot], from, BROADCAST_HERE, false)) continue;
       for (const port of network.ports)

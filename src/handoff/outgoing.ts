@@ -36,6 +36,8 @@ export class Outgoing {
   private readonly places = new Int32Array(ENTRIES);
   /** Where the next bytes go. */
   private fill = 0;
+  /** A worker before us left an impossible entry: what lies where is unknown until the ring is empty. */
+  private blocked = false;
 
   /** `start`: byte offset of the ring in the region that `words` shows from its beginning. */
   constructor(
@@ -72,9 +74,9 @@ export class Outgoing {
       const offset = this.words[entry + ENTRY.offset];
       const end = offset + HEADER_BYTES + this.words[entry + ENTRY.length];
       const whole = offset >= 0 && end > offset && end <= DATA_BYTES;
-      this.places[index & ENTRY_MASK] = whole ? offset : 0;
-      // With an impossible one in it, nothing is put before the ring is empty.
-      this.fill = whole ? (end + ALIGN - 1) & -ALIGN : DATA_BYTES;
+      this.places[index & ENTRY_MASK] = offset;
+      this.fill = (end + ALIGN - 1) & -ALIGN;
+      if (!whole) this.blocked = true;
     }
   }
 
@@ -114,7 +116,11 @@ export class Outgoing {
   private placeFor(needed: number, heavy: boolean): number {
     const { used, fill } = this;
     // Empty: from the front again, so that a ring that is emptied fast stays in the caches.
-    if (used === 0) return 0;
+    if (used === 0) {
+      this.blocked = false;
+      return 0;
+    }
+    if (this.blocked) return -1;
     if (used >= (heavy ? HEAVY_ENTRIES : ENTRIES)) return -1;
     const oldest = this.places[this.oldest & ENTRY_MASK];
     const bytes = fill > oldest ? fill - oldest : DATA_BYTES - oldest + fill;

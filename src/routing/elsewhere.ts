@@ -222,7 +222,8 @@ export class Elsewhere {
   }
 
   /**
-   * Tells a VM that the LAN neighbour for whom its `packet` (virtio-net header and frame) waited did not answer (RFC 1812 §5.2.7.1).
+   * Tells a VM that the LAN neighbour for whom its `packet` (virtio-net header and frame) waited did not answer (RFC 1812 §5.2.7.1). It is
+   * quoted as it would have left: with a lower time to live, where it goes to the next hop.
    * Between turns only: base storage is empty then, and is so again.
    */
   unreached(from: number, packet: Uint8Array): void {

@@ -8,10 +8,12 @@ import type { Columns } from '../handoff/columns.ts';
 import type { Elsewhere, ElsewhereContext } from './elsewhere.ts';
 import { NOBODY } from './address-list.ts';
 import type { Router } from './router.ts';
-import { AT_OWNER, BROADCAST_HERE } from './verdict.ts';
+import { isCanonical } from './offload-received.ts';
+import { AT_OWNER, BROADCAST_HERE, drop, HELD } from './verdict.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const TAKEN_OVER = CELL.takenOver;
+const BAD_OFFLOAD = drop('badChecksumOffload');
 
 export class HandedOver {
   private readonly context: ElsewhereContext;
@@ -32,14 +34,15 @@ export class HandedOver {
     const from = this.columns.from[slot];
     const to = this.columns.to[slot];
     storage.from[slot] = from;
-    if (to === BROADCAST_HERE) return BROADCAST_HERE;
+    // Its worker made it so; but a worker that failed may have left anything.
+    const believed = isCanonical(storage, slot);
+    if (to === BROADCAST_HERE) return believed ? BROADCAST_HERE : HELD;
     if (from >= 0) counters.cells[from * RECORD_CELLS + TAKEN_OVER]++;
+    if (!believed) return BAD_OFFLOAD;
     if (to === AT_OWNER) {
       const port = ports[from];
       return this.elsewhere.fromVm(slot, port, networks[port.network], NOBODY);
     }
-    // To an adapter: what was complete when it was handed over.
-    if (to >= ports.length) return to;
     const target = ports[to];
     if (from !== BASE) return this.router.toVm(slot, target, networks[target.network]);
     // What the base says is finished but for the MAC, which another worker does not know.

@@ -11,7 +11,14 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
-import { checksumOwner, clearOffload, dataLength, MIN_GSO_SIZE, writeOffload } from './offload.ts';
+import {
+  checksumOwner,
+  clearOffload,
+  dataLength,
+  headersLength,
+  MIN_GSO_SIZE,
+  writeOffload,
+} from './offload.ts';
 
 const IP = ethernet.HEADER_BYTES;
 const PROTOCOL_SCTP = 132;
@@ -47,6 +54,30 @@ export function checkReceivedOffload(storage: BaseStorage, slot: number): number
   if (protocol === 0) return completeOther(storage, slot, start, offset);
   writeOffload(storage, slot, protocol, virtio.GSO_NONE, 0);
   return 0;
+}
+
+/**
+ * True when the header in front of a slot's frame is what `checkOffload` or `checkReceivedOffload` leave: whoever relies on it reads and
+ * writes inside the frame. For what comes from another turn worker; with flags and type zero there is nothing to rely on.
+ */
+export function isCanonical(storage: BaseStorage, slot: number): boolean {
+  const { bytes, halves, words } = storage;
+  const header = storage.at[slot] - virtio.HEADER_BYTES;
+  const flagsAndType = halves[header >> 1];
+  if (flagsAndType === 0) return true;
+  const gsoType = flagsAndType >>> 8;
+  if ((flagsAndType & virtio.NEEDS_CSUM) === 0) return gsoType === virtio.GSO_NONE;
+  const place = words[(header + virtio.CSUM_START) >> 2];
+  const protocol = checksumOwner(storage, slot, place & 0xffff, place >>> 16);
+  if (protocol === 0) return false;
+  if (gsoType === virtio.GSO_NONE) return true;
+  const size = virtio.gsoSize(bytes, header);
+  const data = dataLength(storage, slot, protocol);
+  return (
+    virtio.hdrLen(bytes, header) === headersLength(storage, slot, protocol) &&
+    data > 0 &&
+    data <= size * MAX_RECEIVED_SEGMENTS
+  );
 }
 
 /** Merged datagrams have no use for their first one's checksum: it counts as unfinished, whatever the flags say. */

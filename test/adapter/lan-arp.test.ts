@@ -30,7 +30,7 @@ function world() {
 describe('announcements to the LAN', () => {
   it('are said at once, and again two seconds later', () => {
     const { arp, said, dues } = world();
-    arp.announce(keyOf('10.77.0.5'), 1000);
+    arp.announce([keyOf('10.77.0.5')], 1000);
     expect(said).toEqual(['10.77.0.5']);
     expect(dues.at(-1)).toBe(3000);
     expect(arp.tick(2999)).toBe(3000);
@@ -39,11 +39,22 @@ describe('announcements to the LAN', () => {
     expect(said).toEqual(['10.77.0.5', '10.77.0.5']);
   });
 
+  it('a long list is said in batches', () => {
+    const { arp, said } = world();
+    arp.announce(
+      Array.from({ length: 100 }, (_, index) => keyOf(`10.77.0.${index + 5}`)),
+      0,
+    );
+    expect(said).toHaveLength(64);
+    arp.tick(20);
+    expect(new Set(said).size).toBe(100);
+  });
+
   it('asked for again and again, they are said five times a second, and those of others at once', () => {
     const { arp, said } = world();
     for (let now = 0; now < 1000; now++) {
-      arp.announce(keyOf('10.77.0.5'), now);
-      if (now === 500) arp.announce(keyOf('10.77.0.6'), now);
+      arp.announce([keyOf('10.77.0.5')], now);
+      if (now === 500) arp.announce([keyOf('10.77.0.6')], now);
       if (now === 500) expect(said.at(-1)).toBe('10.77.0.6');
     }
     expect(said.filter((address) => address === '10.77.0.5')).toHaveLength(5);

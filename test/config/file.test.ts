@@ -35,10 +35,10 @@ it('a folder, a FIFO, a device, nothing', () => {
   );
 });
 
-it('more than 1 MiB', () => {
+it('more than 16 MiB', () => {
   const file = join(folder, 'large.yaml');
-  writeFileSync(file, `${EXAMPLE}#${' '.repeat(1024 * 1024)}`);
-  expect(refusal(file)).toMatch(/is larger than 1 MiB/);
+  writeFileSync(file, `${EXAMPLE}#${' '.repeat(16 * 1024 * 1024)}`);
+  expect(refusal(file)).toMatch(/is larger than 16 MiB/);
 });
 
 it('no UTF-8', () => {

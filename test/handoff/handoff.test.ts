@@ -22,8 +22,10 @@ const WORKERS = 3;
 const one = testPlan('/tmp');
 const plan: BasePlan = {
   ...one,
+  networks: [one.networks[0], { ...one.networks[0], name: 'other' }],
   vms: [0, 1, 2, 1].map((worker, index) => ({
     ...one.vms[0],
+    network: index === 2 ? 1 : 0,
     name: `vm${index}`,
     addresses: [`10.77.0.${20 + index}`],
     worker,
@@ -119,12 +121,12 @@ describe('who gets it', () => {
 
   test('a broadcast goes once to each other worker that has VMs of the network', () => {
     const network = new Network(plan.networks[0]);
-    // VM 2 is on no network here: its worker gets nothing.
+    // VM 2 is on another network: its worker gets nothing.
     for (const vm of [0, 1, 3]) network.enter(new Port(vm, plan.vms[vm], 0));
     storage.clear();
     const slot = storage.take(0, 60);
     copies.delivering = true;
-    workers[0].broadcast(slot, network);
+    workers[0].broadcast(slot, network, 0);
     copies.deliver();
     workers[0].publish(bells, 0);
     expect(takeAll(workers[1])).toEqual([[0, BROADCAST_HERE, expect.any(Number)]]);

@@ -22,7 +22,7 @@ import { CopyList } from '../../src/storage/copy-list.ts';
 import { seeded } from '../support/random.ts';
 
 const WORKERS = 2;
-/** VMs 0 and 1, adapter 2; the receiving end's are VM 1 and the adapter. */
+/** VMs 0 and 1, adapter 2; the receiving end owns VM 1 and the adapter. */
 const [VMS, PORTS] = [2, 3];
 const MARK = PORTS;
 const START = ringStart(WORKERS, 0, 1);
@@ -30,7 +30,7 @@ const ARENA = 16 << 20;
 
 const { arena, rows } = native.createArena(ARENA, 8192);
 const copies = new CopyList(native, rows);
-const columns = new Columns(4096, VMS, PORTS, (port) => port > 0);
+const columns = new Columns(4096, VMS, PORTS, (vm) => vm > 0, true);
 const fd = native.memfd('basewire-handoff', handoffBytes(WORKERS), true);
 const region = native.mapRegion(fd, 0, handoffBytes(WORKERS));
 const words = new Int32Array(native.viewRegion(region, 0, handoffBytes(WORKERS)));
@@ -111,6 +111,27 @@ function take(datagrams = ENTRIES, bytes = DATA_BYTES): Taken[] {
 
 /** The entry that is put next. */
 const entryAt = (index: number) => ((START + RING.entries) >> 2) + (index % ENTRIES) * ENTRY.words;
+
+test('behind an impossible entry of a worker that failed nothing is written over what waits', () => {
+  expect(put(60, 1)).toBe(true);
+  expect(put(60, 2)).toBe(true);
+  expect(put(60, 3)).toBe(true);
+  outgoing.publish();
+  const whole = words[entryAt(1) + ENTRY.offset];
+  words[entryAt(0) + ENTRY.offset] = -7;
+  words[entryAt(1) + ENTRY.offset] = DATA_BYTES - 2048;
+  words[entryAt(2) + ENTRY.offset] = whole;
+  ends();
+  expect(put(60, 9), 'nothing before the ring is empty').toBe(false);
+  expect(take().length).toBe(2);
+  expect(incoming.damaged).toBe(1);
+  incoming.release();
+  expect(put(60, 9)).toBe(false); // the consumer's index is read once per turn
+  outgoing.publish();
+  expect(put(60, 9)).toBe(true);
+  outgoing.publish();
+  expect(take()).toMatchObject([{ value: 9, even: true }]);
+});
 
 describe('in order and whole', () => {
   test('a frame with its header, its origin and its goal', () => {

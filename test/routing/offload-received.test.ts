@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { CELL } from '../../src/counters.ts';
-import { checkReceivedOffload } from '../../src/routing/offload-received.ts';
+import { checkReceivedOffload, isCanonical } from '../../src/routing/offload-received.ts';
 import { GSO, HDR_FLAG, PLAIN, type NetHeader } from '../support/net-header.ts';
 import { offloadedTcp, offloadedUdp, pattern, type Offloaded } from '../support/offload-frames.ts';
 import { ethernet, ETHERTYPE, ipv4, parse, udp } from '../support/packets.ts';
@@ -10,8 +10,35 @@ function check({ frame, header }: Offloaded, lie: Partial<NetHeader> = {}) {
   const storage = dirtyStorage();
   const slot = putFrame(storage, frame, { ...header, ...lie });
   const reason = checkReceivedOffload(storage, slot);
+  if (reason === 0) expect(isCanonical(storage, slot), 'it is canonical afterwards').toBe(true);
   return { reason, frame: frameOf(storage, slot), header: headerOf(storage, slot) };
 }
+
+describe('handed over by another worker: believed only as far as it can be true', () => {
+  const whole = offloadedUdp({ payload: pattern(100) });
+  const large = offloadedTcp({ payload: pattern(20_000), gsoSize: 1448 });
+  const canonical = ({ frame, header }: Offloaded, lie: Partial<NetHeader> = {}) => {
+    const storage = dirtyStorage();
+    return isCanonical(storage, putFrame(storage, frame, { ...header, ...lie }));
+  };
+
+  test('what an honest worker hands over', () => {
+    for (const offloaded of [whole, large, { ...whole, header: PLAIN }])
+      expect(canonical(offloaded)).toBe(true);
+    expect(canonical(whole, { ...PLAIN, flags: HDR_FLAG.dataValid })).toBe(true);
+  });
+
+  test.each<[string, Offloaded, Partial<NetHeader>]>([
+    ['a checksum far behind the frame', whole, { checksumStart: 60_000, checksumOffset: 40_000 }],
+    ['a checksum in another place', whole, { checksumStart: 36 }],
+    ['segments of nothing', large, { gsoSize: 0 }],
+    ['headers that end elsewhere', large, { headerLength: 9000 }],
+    ['segmentation without a checksum', large, { flags: 0 }],
+    ['too many segments', large, { gsoSize: 1 }],
+  ])('not %s', (_name, offloaded, lie) => {
+    expect(canonical(offloaded, lie)).toBe(false);
+  });
+});
 
 describe('believed', () => {
   const merged = offloadedTcp({ payload: pattern(20_000), gsoSize: 1448, tcpOptions: 12 });

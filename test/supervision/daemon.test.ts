@@ -100,7 +100,7 @@ it('a worker that fails is replaced, which the status tells', async () => {
       return plan;
     },
   });
-  await logged('the turn worker failed and is started anew');
+  await logged('a turn worker failed and is started anew');
   await until(
     'the second to be ready',
     () => lines().filter((line) => line.msg === 'ready').length === 2,
