@@ -8,7 +8,8 @@ export class Probe {
   readonly child: Child;
   private mark = 0;
 
-  constructor(lab: Lab, name: string, argument: unknown) {
+  /** `realTime`: see ChildOptions. */
+  constructor(lab: Lab, name: string, argument: unknown, { realTime = false } = {}) {
     const script = join(PROJECT, 'bench/probes', `${name}.ts`);
     this.child = new Child(
       name,
@@ -17,6 +18,7 @@ export class Probe {
       {
         core: lab.cores.generator,
         cwd: PROJECT,
+        realTime,
       },
     );
   }
