@@ -6,8 +6,8 @@ import { writeFileSync } from 'node:fs';
 import { type Results, type Row, quantity } from './results.ts';
 
 const COLOURS = ['#2f7ed8', '#8a8f98', '#c58b2a', '#5aa469', '#a05fb4'];
-const WIDTH = 820;
-const LEFT = 190;
+const WIDTH = 940;
+const LEFT = 245;
 const BAR = 16;
 
 const escapeText = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
@@ -24,7 +24,7 @@ function panel(
     const entries = Object.entries(cell.candidates);
     const largest = Math.max(...entries.flatMap(([, summary]) => summary.values));
     if (!(largest > 0)) continue;
-    const scale = (WIDTH - LEFT - 230) / largest;
+    const scale = (WIDTH - LEFT - 290) / largest;
     parts.push(`<text x="10" y="${y + 12}">${escapeText(cell.name)}</text>`);
     for (const [name, summary] of entries) {
       if (!colours.has(name)) colours.set(name, COLOURS[colours.size % COLOURS.length]!);
