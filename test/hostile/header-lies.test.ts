@@ -5,6 +5,7 @@
 import { describe, expect, test } from 'vitest';
 import type { DropReason } from '../../src/counters.ts';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { GSO, HDR_FLAG, type NetHeader } from '../support/net-header.ts';
 import { parse } from '../support/packets.ts';
 import { FEATURE } from '../support/protocol.ts';
@@ -54,12 +55,12 @@ const SEGMENTATION: [string, Buffer, Partial<NetHeader>, bigint?][] = [
   ['TSO4, not negotiated', tcpData, tso, FEATURE.HOST_TSO4 | FEATURE.HOST_TSO6 | FEATURE.HOST_ECN],
 ];
 
-describe('the virtio-net header lies', () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
+describe.each(FORMATS)('the virtio-net header lies: $format', ({ packed }) => {
   for (const [name, header] of CHECKSUM) {
     test(`checksum: ${name}`, async () => {
-      const a = await fixture().attacker();
+      const a = await fixture().attacker({ packed });
       await expectDropped(fixture(), a, {
         name,
         reason: 'badChecksumOffload',
@@ -71,7 +72,7 @@ describe('the virtio-net header lies', () => {
   for (const [name, frame, header, lacks] of SEGMENTATION) {
     test(`segmentation: ${name}`, async () => {
       const features = LINUX_FEATURES & ~(lacks ?? 0n);
-      const a = await fixture().attacker({ features, transmitBytes: 4096 });
+      const a = await fixture().attacker({ packed, features, transmitBytes: 4096 });
       const reason: DropReason[] = ['badSegmentation'];
       if (name === 'without NEEDS_CSUM' || name === 'of a fragment')
         reason.push('badChecksumOffload');
@@ -84,7 +85,7 @@ describe('the virtio-net header lies', () => {
   }
 
   test('ECN alone is no segmentation: dropped or delivered as an ordinary datagram', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     const frame = udpFrame(A, B.ip, Buffer.from('ecn alone'));
     const before = (await fixture().daemon.vm('a')).drops.badSegmentation;
     await a.send(frame, { header: { gsoType: GSO.ecn } });
@@ -98,7 +99,7 @@ describe('the virtio-net header lies', () => {
   });
 
   test('a size larger than the datagram: delivered unchanged or dropped, never more', async () => {
-    const a = await fixture().attacker({ transmitBytes: 4096 });
+    const a = await fixture().attacker({ packed, transmitBytes: 4096 });
     const before = (await fixture().daemon.vm('a')).drops.badSegmentation;
     await a.send(tcpData, { header: { ...tso, gsoSize: 65535 } });
     await a.untilSent();
@@ -112,7 +113,7 @@ describe('the virtio-net header lies', () => {
 
   for (const headerLength of [0, 1, 65535]) {
     test(`hdr_len ${headerLength} is only a hint`, async () => {
-      const a = await fixture().attacker({ transmitBytes: 4096 });
+      const a = await fixture().attacker({ packed, transmitBytes: 4096 });
       await a.send(tcpData, { header: { ...tso, headerLength } });
       const got = await fixture().flow.other(fixture().b);
       expect(parse(got.frame).problems).toEqual([]);
@@ -122,7 +123,7 @@ describe('the virtio-net header lies', () => {
   }
 
   test('start and offset without NEEDS_CSUM, unknown flags and num_buffers are ignored', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     const frame = udpFrame(A, B.ip, Buffer.from('ignored'));
     for (const header of [
       { checksumStart: 65535, checksumOffset: 65535 },
@@ -141,6 +142,7 @@ describe('the virtio-net header lies', () => {
 
   test('at most 64 segments come out of one datagram', async () => {
     const a = await fixture().attacker({
+      packed,
       transmitBytes: 66000,
       queueSize: 64,
       memory: { regions: [{ guestAddress: 0, bytes: 24 << 20 }] },

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { DropReason } from '../../src/counters.ts';
 import { BASE_MAC } from '../support/daemon.ts';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { ETHERTYPE, ethernet, type Ipv4Fields, parse } from '../support/packets.ts';
 import { A, B, forwarded, ipFrame, udpFrame } from '../support/traffic.ts';
 import { expectDropped } from './attack.ts';
@@ -48,12 +49,12 @@ const FRAMES: [string, DropReason | DropReason[], Buffer][] = [
   ['an 802.3 length', 'notIp', raw(0x0026, Buffer.alloc(38))],
 ];
 
-describe('the IPv4 header lies', () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
+describe.each(FORMATS)('the IPv4 header lies: $format', ({ packed }) => {
   for (const [name, reason, frame] of FRAMES) {
     test(name, async () => {
-      const a = await fixture().attacker();
+      const a = await fixture().attacker({ packed });
       await expectDropped(fixture(), a, {
         name,
         reason,
@@ -64,7 +65,7 @@ describe('the IPv4 header lies', () => {
 
   for (const junk of [6, 18, 1000]) {
     test(`${junk} bytes behind the datagram are cut off`, async () => {
-      const a = await fixture().attacker();
+      const a = await fixture().attacker({ packed });
       const frame = udpFrame(A, B.ip, Buffer.from('short'));
       await a.send(Buffer.concat([frame, Buffer.alloc(junk, 0xee)]));
       const got = (await fixture().flow.other(fixture().b)).frame;
@@ -78,7 +79,7 @@ describe('the IPv4 header lies', () => {
   }
 
   test('a lie changes nothing for the honest datagrams around it', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     for (const [, , frame] of FRAMES) {
       await a.send(frame);
       await fixture().goodPasses(a);
@@ -86,7 +87,7 @@ describe('the IPv4 header lies', () => {
   });
 
   test('protocol 0 and unknown protocols pass, fragments pass', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     for (const frame of [
       ipFrame(A, B.ip, 0, payload),
       ipFrame(A, B.ip, 255, payload),

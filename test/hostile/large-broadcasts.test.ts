@@ -12,14 +12,15 @@ import {
   tcp,
   udp,
 } from '../support/packets.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { A, B, udpFrame } from '../support/traffic.ts';
 import type { Vm } from '../support/vm.ts';
 import { World } from '../support/world.ts';
 
-describe('large datagrams to many', () => {
+describe.each(FORMATS)('large datagrams to many: $format', ({ packed }) => {
   let world: World;
   beforeAll(async () => {
-    world = await World.start();
+    world = await World.start(BOTH_FORMATS);
   });
   afterEach(() => world.release());
   afterAll(() => world?.close());
@@ -32,8 +33,8 @@ describe('large datagrams to many', () => {
 
   for (const destination of ['10.77.0.255', '255.255.255.255', '239.1.2.3']) {
     test(`3000 bytes to ${destination}`, async () => {
-      const a = await world.vm('a', { transmitBytes: 4096 });
-      const b = await world.vm('b');
+      const a = await world.vm('a', { packed, transmitBytes: 4096 });
+      const b = await world.vm('b', { packed });
       const before = await world.daemon.count('a', 'tooBig');
       const fields = { source: A.ip, destination };
       const packet = udp({ ...fields, sourcePort: 1, destinationPort: 9 }, Buffer.alloc(3000));
@@ -48,8 +49,8 @@ describe('large datagrams to many', () => {
     });
 
     test(`TCP to ${destination}, to be segmented`, async () => {
-      const a = await world.vm('a', { transmitBytes: 4096 });
-      const b = await world.vm('b');
+      const a = await world.vm('a', { packed, transmitBytes: 4096 });
+      const b = await world.vm('b', { packed });
       const before = await world.daemon.count('a', 'badSegmentation');
       const fields = { source: A.ip, destination };
       const packet = tcp(

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { DropReason } from '../../src/counters.ts';
 import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
 import { useFixture } from '../support/fixture.ts';
+import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { type ArpFields, arp, BROADCAST, ETHERTYPE, ethernet, parse } from '../support/packets.ts';
 import { A, B, C, echoFrame, udpFrame } from '../support/traffic.ts';
 import { expectDropped } from './attack.ts';
@@ -56,12 +57,12 @@ const FRAMES: [string, DropReason[], Buffer][] = [
   ['ARP: operation 9', ['arpInvalid'], arpFrame({ operation: 9 as 1 })],
 ];
 
-describe("in somebody else's name", () => {
-  const fixture = useFixture();
+const fixture = useFixture(BOTH_FORMATS);
 
+describe.each(FORMATS)("in somebody else's name: $format", ({ packed }) => {
   for (const [name, reason, frame] of FRAMES) {
     test(name, async () => {
-      const a = await fixture().attacker();
+      const a = await fixture().attacker({ packed });
       await expectDropped(fixture(), a, {
         name,
         reason,
@@ -71,7 +72,7 @@ describe("in somebody else's name", () => {
   }
 
   test("nobody's ARP view changes: b still reaches c and the base", async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     for (const [, , frame] of FRAMES) await a.send(frame);
     await a.untilSent();
     await fixture().b.send(echoFrame(B, BASE_IP, 3));
@@ -80,7 +81,7 @@ describe("in somebody else's name", () => {
   });
 
   test('a datagram to its own sender is delivered once or dropped; no loop', async () => {
-    const a = await fixture().attacker();
+    const a = await fixture().attacker({ packed });
     await a.send(udpFrame(A, A.ip, Buffer.from('to myself')));
     await a.untilSent();
     await fixture().goodPasses(a);
