@@ -27,6 +27,8 @@ export interface GeneratorOptions {
   sockets: [string, string];
   inOrder?: boolean;
   packed?: boolean;
+  /** Mergeable receive buffers; yes unless told. */
+  mergeable?: boolean;
   /** 256 sources (10.77.0..255.12) instead of one. */
   multiFlow?: boolean;
 }
@@ -53,7 +55,7 @@ export class Generator {
     lab: Pick<Lab, 'hugeDirectory' | 'unique' | 'cores'>,
     options: GeneratorOptions,
   ): Promise<Generator> {
-    const flags = `packed_vq=${options.packed ? 1 : 0},mrg_rxbuf=1,in_order=${options.inOrder ? 1 : 0}`;
+    const flags = `packed_vq=${options.packed ? 1 : 0},mrg_rxbuf=${options.mergeable === false ? 0 : 1},in_order=${options.inOrder ? 1 : 0}`;
     const testpmd = await Testpmd.start(lab, {
       name: 'generator',
       core: lab.cores.generator,

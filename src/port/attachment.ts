@@ -15,8 +15,8 @@ import { type RingAddress, SplitQueue } from '../virtio/split-queue.ts';
 
 /** Queue pairs a port can have. */
 export const MAX_PAIRS = 8;
-/** Base of a packed ring that was never used: both wrap bits (virtio 1.3 §2.8.1). */
-const FRESH_PACKED = 0x80008000;
+/** Lower half of a packed ring's base when it was never used: its wrap bit (virtio 1.3 §2.8.1). DPDK leaves the upper half, the used index, out. */
+const FRESH_PACKED = 0x8000;
 
 /** What the front-end said about one ring, kept as it said it until the ring starts. */
 export class Ring {
@@ -45,7 +45,9 @@ export class Ring {
 
   /** Started, and not from its beginning. */
   get wentOn(): boolean {
-    return this.started && this.base !== (this.queue.format === 'packed' ? FRESH_PACKED : 0);
+    if (this.queue.format === 'packed')
+      return this.started && (this.base & 0xffff) !== FRESH_PACKED;
+    return this.started && this.base !== 0;
   }
 
   /** Mapped, started and not broken: the ring may be touched. */

@@ -6,6 +6,7 @@ import { Generator, PORTS } from '../../bench/lib/generator.ts';
 import { killChildren } from '../../bench/lib/process.ts';
 import { until } from '../../qemu/wait.ts';
 import { Daemon, type VmStatus } from '../support/daemon.ts';
+import { BOTH_FORMATS } from '../support/formats.ts';
 import { balanced } from './books.ts';
 import { suite } from './suite.ts';
 
@@ -13,7 +14,11 @@ const MILLION = 1_000_000;
 const IN_FLIGHT = 256;
 const BYTES = 64;
 // Ordinary pages and no core of its own: this test is about loss, not speed.
-const PLACE = { hugeDirectory: null, unique: `bwt${process.pid}`, cores: { generator: 0, switch: 1 } };
+const PLACE = {
+  hugeDirectory: null,
+  unique: `bwt${process.pid}`,
+  cores: { generator: 0, switch: 1 },
+};
 
 suite("DPDK's virtio-user as front-end", ['dpdk', 'root'], (can) => {
   let daemon: Daemon;
@@ -22,6 +27,7 @@ suite("DPDK's virtio-user as front-end", ['dpdk', 'root'], (can) => {
     if (!can) return;
     const [left, right] = PORTS;
     daemon = await Daemon.start({
+      networks: BOTH_FORMATS.networks!,
       vms: {
         left: { addresses: [left.address], mac: left.mac },
         right: { addresses: [right.address], mac: right.mac },
@@ -34,26 +40,41 @@ suite("DPDK's virtio-user as front-end", ['dpdk', 'root'], (can) => {
     await daemon?.stop();
   });
 
-  for (const inOrder of [false, true]) {
-    test(`a million datagrams pass two ports without loss, in_order=${inOrder ? 1 : 0}`, async () => {
+  const CASES = [false, true].flatMap((packed) =>
+    [false, true].flatMap((inOrder) =>
+      [false, true].map((mergeable) => ({ packed, inOrder, mergeable })),
+    ),
+  );
+  for (const features of CASES) {
+    const [packed, inOrder, mergeable] = Object.values(features).map(Number);
+    const name = `packed_vq=${packed}, in_order=${inOrder}, mrg_rxbuf=${mergeable}`;
+    test(`a million datagrams pass two ports without loss, ${name}`, async () => {
       const sockets: [string, string] = [daemon.socket('left'), daemon.socket('right')];
-      const generator = await Generator.start(PLACE, { sockets, inOrder });
+      const generator = await Generator.start(PLACE, { sockets, ...features });
       const before = await delivered();
       await generator.seed(BYTES, IN_FLIGHT);
-      await until('a million datagrams', 100_000, async () => (await delivered()) - before > MILLION, 200);
+      await until(
+        'a million datagrams',
+        100_000,
+        async () => (await delivered()) - before > MILLION,
+        200,
+      );
       const { remaining } = await generator.drain(IN_FLIGHT);
       expect(remaining).toBe(IN_FLIGHT);
       await balanced(daemon);
       for (const port of await ports()) {
         expect(dropped(port)).toEqual([]);
+        expect(port.rings.map(({ format }) => format)).toEqual(
+          port.rings.map(() => (features.packed ? 'packed' : 'split')),
+        );
       }
       await generator.stop();
       for (const name of ['left', 'right']) await daemon.untilState(name, 'waiting', 10_000);
     });
   }
 
-  async function ports(): Promise<VmStatus[]> {
-    return Object.values((await daemon.status()).vms);
+  async function ports(): Promise<(VmStatus & { rings: { format: string }[] })[]> {
+    return Object.values((await daemon.status()).vms) as never;
   }
 
   async function delivered(): Promise<number> {
