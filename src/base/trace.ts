@@ -84,7 +84,7 @@ export class Tracer {
       this.open.set(slot, {
         from:
           slot < gathered && from >= 0
-            ? this.place(from, 'output', this.rowTo(at, rows))
+            ? this.place(from, 'output', this.rowOf(slot, rows))
             : this.origin(from),
         storage: { slot, offset: at, bytes: storage.length[slot] },
         datagram: this.describe(at, storage.length[slot]),
@@ -98,7 +98,7 @@ export class Tracer {
   delivered(rows: number): void {
     for (const [slot, traced] of this.open) {
       const to = this.storage.to[slot];
-      if (to >= 0) traced.to = this.place(to, 'input', this.rowFrom(slot, rows));
+      if (to >= 0) traced.to = this.place(to, 'input', this.rowOf(slot, rows));
       const from = this.storage.from[slot];
       for (const wish of this.wishes) {
         if (wish.left > 0 && (wish.vm === from || wish.vm === to)) {
@@ -110,17 +110,8 @@ export class Tracer {
     for (const wish of this.wishes.filter(({ left }) => left === 0)) this.end(wish.id);
   }
 
-  /** The copy row whose arena side is this frame's header, or -1 when it was carried out earlier. */
-  private rowTo(at: number, rows: number): number {
-    for (let row = 0; row < rows; row++) {
-      const arena = this.copies.cells[row * 6 + 3];
-      if (arena === at - 12 || arena === at - 10) return row;
-    }
-    return -1;
-  }
-
-  /** The first copy row that takes something of this slot, -1 when it was carried out earlier: what is coupled goes without headers. */
-  private rowFrom(slot: number, rows: number): number {
+  /** The first copy row with bytes of this slot, -1 when it was carried out earlier: what is coupled leaves without its headers. */
+  private rowOf(slot: number, rows: number): number {
     const start = this.storage.at[slot] - 12;
     const end = this.storage.at[slot] + this.storage.length[slot];
     for (let row = 0; row < rows; row++) {
