@@ -38,7 +38,7 @@ const SLOTS = 8192;
 const ROWS = 32_768;
 /** Per port and turn, all its rings together: no VM fills a turn alone. */
 const BYTES_PER_PORT = 512 << 10;
-const DESCRIPTORS_PER_DATAGRAM = 8;
+const DESCRIPTORS_PER_DATAGRAM = 2;
 
 /** Milliseconds between two looks at what is worth keeping. */
 const STATE_INTERVAL = 2000;
@@ -179,6 +179,7 @@ export class Base {
         datagrams: plan.datapath.burst,
         descriptors: plan.datapath.burst * DESCRIPTORS_PER_DATAGRAM,
         bytes: BYTES_PER_PORT,
+        shift: 1, // half of a ring
       },
       backlogStart: (port) => backlogsAt + port * BACKLOG_BYTES,
       ringBroke: (port, ring) =>

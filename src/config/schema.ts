@@ -162,7 +162,7 @@ export const configSchema = z.strictObject({
         .describe('Microseconds to look for more work before sleeping.')
         .default(50),
       burst: whole(1, 4096, 'datagrams')
-        .describe('Most datagrams taken from one port in one turn.')
+        .describe('Most datagrams taken from one port in one turn; of each ring no more than half.')
         .default(256),
       workers: whole(1, MAX_WORKERS, '')
         .describe('Turn workers: threads, each with its own VMs. Each wants a processor core.')

@@ -29,10 +29,30 @@ export interface Budget {
   datagrams: number;
   descriptors: number;
   bytes: number;
+  /** Of a ring itself, this part at most: its size shifted right by so many bits. */
+  shift: number;
 }
 
 /**
- * Gathers from one started and enabled ring. Returns the chains taken (0: nothing there), or BROKEN with `queue.broken` set.
+ * Of a budget, the chains that a turn takes from a ring of `size` entries. A part of it only, so that its driver refills the rest while we work,
+ * and the receivers' rings, which are seldom longer, have room (docs/performance.md).
+ */
+export function chainsAtOnce(budget: Budget, size: number): number {
+  const part = size >> budget.shift;
+  if (part === 0) return 1;
+  return budget.datagrams < part ? budget.datagrams : part;
+}
+
+/** And the descriptors, of all these chains together. */
+export function descriptorsAtOnce(budget: Budget, size: number): number {
+  const part = 2 * (size >> budget.shift);
+  if (part === 0) return 1;
+  return budget.descriptors < part ? budget.descriptors : part;
+}
+
+/**
+ * Gathers from one started and enabled ring. Returns the chains taken (0: nothing there), or BROKEN with `queue.broken` set; the
+ * descriptors it saw are in `queue.walked`, and `queue.filled` says whether it took all that the budget allows.
  * `record`: the port's first counter cell; `headerBytes`: of the virtio-net header as negotiated (12, or 10 for a legacy driver without MRG_RXBUF).
  */
 export function gatherOutput(
@@ -48,15 +68,19 @@ export function gatherOutput(
   cells: Float64Array,
   gatherPlain: GatherPlain,
 ): number {
+  queue.walked = 0;
+  queue.filled = false;
   const available = queue.available();
   if (available <= 0) {
     if (available === BROKEN) queue.broken = 'the avail index moved further than the ring is long';
     return available;
   }
   const { size, mask, avail, descriptors } = queue;
-  const limit = available < budget.datagrams ? available : budget.datagrams;
+  const atOnce = chainsAtOnce(budget, size);
+  const limit = available < atOnce ? available : atOnce;
+  const mostDescriptors = descriptorsAtOnce(budget, size);
   let taken = 0;
-  let descriptorsLeft = budget.descriptors;
+  let descriptorsLeft = mostDescriptors;
   let bytesLeft = budget.bytes;
   let received = 0;
   while (taken < limit && descriptorsLeft > 0 && bytesLeft > 0) {
@@ -98,6 +122,8 @@ export function gatherOutput(
     queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
     taken++;
   }
+  queue.walked = mostDescriptors - descriptorsLeft;
+  queue.filled = taken === atOnce || descriptorsLeft <= 0 || bytesLeft <= 0;
   cells[record + RECEIVED_DATAGRAMS] += taken;
   cells[record + RECEIVED_BYTES] += received;
   return queue.broken === '' ? taken : BROKEN;
@@ -105,7 +131,7 @@ export function gatherOutput(
 
 /**
  * Empties a ring that is started but disabled: processed without effect (vhost-user.rst, "Ring states"). Returns the chains
- * taken, or BROKEN.
+ * taken, or BROKEN, as `gatherOutput`.
  */
 export function discardOutput(
   queue: SplitQueue,
@@ -113,12 +139,17 @@ export function discardOutput(
   budget: Budget,
   cells: Float64Array,
 ): number {
+  queue.walked = 0;
+  queue.filled = false;
   const available = queue.available();
   if (available <= 0) {
     if (available === BROKEN) queue.broken = 'the avail index moved further than the ring is long';
     return available;
   }
-  const limit = Math.min(available, budget.datagrams);
+  const atOnce = chainsAtOnce(budget, queue.size);
+  const limit = Math.min(available, atOnce);
+  queue.walked = limit;
+  queue.filled = limit === atOnce;
   for (let taken = 0; taken < limit; taken++) {
     const head = queue.avail[RING + (queue.nextAvail & queue.mask)];
     if (head >= queue.size) {

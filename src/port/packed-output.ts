@@ -10,7 +10,7 @@ import type { GuestMemory } from '../virtio/guest-memory.ts';
 import { ENDLESS, NONE, type PackedChain } from '../virtio/packed-chain.ts';
 import { PackedQueue } from '../virtio/packed-queue.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
-import type { Budget } from './output.ts';
+import { type Budget, chainsAtOnce, descriptorsAtOnce } from './output.ts';
 import type { GatherPlainPacked } from './plain-packed.ts';
 
 const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
@@ -39,12 +39,14 @@ export function gatherPacked(
   gatherPlainPacked: GatherPlainPacked,
 ): number {
   const { descriptors } = queue;
+  const limit = chainsAtOnce(budget, queue.size);
+  const mostDescriptors = descriptorsAtOnce(budget, queue.size);
   let taken = 0;
-  let descriptorsLeft = budget.descriptors;
+  let descriptorsLeft = mostDescriptors;
   let bytesLeft = budget.bytes;
   let received = 0;
-  while (taken < budget.datagrams && descriptorsLeft > 0 && bytesLeft > 0) {
-    const left = budget.datagrams - taken;
+  while (taken < limit && descriptorsLeft > 0 && bytesLeft > 0) {
+    const left = limit - taken;
     const most = left < descriptorsLeft ? left : descriptorsLeft;
     const plain = gatherPlainPacked(queue, headerBytes, memory, port, most, bytesLeft);
     if (plain > 0) {
@@ -107,6 +109,8 @@ export function gatherPacked(
     bytesLeft -= frame;
     cells[record + RECEIVED_DATAGRAMS]++;
   }
+  queue.walked = mostDescriptors - descriptorsLeft;
+  queue.filled = taken === limit || descriptorsLeft <= 0 || bytesLeft <= 0;
   cells[record + RECEIVED_BYTES] += received;
   return queue.broken === '' ? taken : BROKEN;
 }
@@ -121,15 +125,20 @@ export function discardPacked(
   budget: Budget,
   cells: Float64Array,
 ): number {
+  const limit = chainsAtOnce(budget, queue.size);
   let taken = 0;
-  for (; taken < budget.datagrams; taken++) {
+  queue.walked = 0;
+  queue.filled = false;
+  for (; taken < limit; taken++) {
     chain.begin();
     const fault = packedChain.take(queue, false, chain, memory);
     if (fault === NONE) return taken;
     if (fault === ENDLESS) return BROKEN;
     queue.giveBack(packedChain.id, packedChain.count, 0);
+    queue.walked += chain.steps;
     cells[record + RECEIVED_DATAGRAMS]++;
     cells[record + RING_DISABLED]++;
   }
+  queue.filled = true;
   return taken;
 }

@@ -29,9 +29,9 @@ export class Port {
   active = false;
   /** When it last had work, in milliseconds of the turn's clock. */
   lastWork = 0;
-  /** It brings much into a turn, or how often running it brought little: turn/shares.ts. */
+  /** It brings much, or how many turns running it brought all that it was allowed to: turn/shares.ts. */
   heavy = false;
-  lightTimes = 0;
+  filledTimes = 0;
 
   /** Key of its first address: whom the base asks for its MAC. */
   readonly address: number;

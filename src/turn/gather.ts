@@ -40,6 +40,9 @@ export class Gather {
   private readonly shares: Shares;
   /** With whom the next gather begins, so that nobody is always last. */
   private first = 0;
+  /** Descriptors that the last port's chains had, and whether it filled the budget of a ring. */
+  private walked = 0;
+  private filled = false;
   /** Heavy ports had to wait in the last turn. */
   private passedOver = false;
 
@@ -53,7 +56,7 @@ export class Gather {
     this.time = context.router.time;
     this.attention = attention;
     this.publish = publish;
-    this.shares = new Shares(context.budget, this.time);
+    this.shares = new Shares(context.budget, this.time, context.ports.length);
   }
 
   /** Takes what is ready, within each ring's budget; how much was found. */
@@ -119,7 +122,7 @@ export class Gather {
         if (taken > 0) {
           port.lastWork = time[0];
           found += taken;
-          shares.weigh(port, attachment, taken, this.storage.fill - before);
+          shares.weigh(port, taken, this.walked, this.storage.fill - before, this.filled);
         }
       }
       if (++index === count) index = 0;
@@ -145,6 +148,8 @@ export class Gather {
     // One budget for the whole port, however many rings it has.
     const budget = this.shares.budget(port, outputs.length, hurry);
     let found = 0;
+    this.walked = 0;
+    this.filled = false;
     for (let index = 0; index < outputs.length; index++) {
       const ring = outputs[index];
       const { queue } = ring;
@@ -168,6 +173,8 @@ export class Gather {
               )
             : discardOutput(queue, port.record, budget, this.cells);
       queue.disarm();
+      this.walked += queue.walked;
+      if (queue.filled) this.filled = true;
       this.publish.markDirty(ring);
       if (taken > 0) found += taken;
       else if (taken === BROKEN) {

@@ -51,6 +51,10 @@ export class PackedQueue {
   usedLogged = false;
   /** Frame bytes that the last `gatherPlainPacked` or `putPlainPacked` moved. */
   movedBytes = 0;
+  /** Descriptors that the last gather of an output ring saw. */
+  walked = 0;
+  /** It took all that it was allowed to. */
+  filled = false;
   /** Input rings: the position at which the last datagram found too few buffers. */
   fullAt = 0;
   /** Input rings: what is known of the buffers at `nextAvail`. */

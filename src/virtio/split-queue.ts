@@ -69,6 +69,10 @@ export class SplitQueue {
   private armedAt = -1;
   /** Frame bytes that the last `gatherPlain` or `putPlain` moved. */
   movedBytes = 0;
+  /** Descriptors that the last gather of an output ring saw. */
+  walked = 0;
+  /** It took all that it was allowed to. */
+  filled = false;
   /** Why this ring stopped until it is set up again; '' while it works. */
   broken = '';
   /** The three parts are mapped and the ring may be touched. */

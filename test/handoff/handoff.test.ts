@@ -33,7 +33,7 @@ const plan: BasePlan = {
   adapters: one.adapters,
   datapath: { ...one.datapath, workers: WORKERS },
 };
-const BUDGET = { datagrams: 100, descriptors: 0, bytes: 1 << 20 };
+const BUDGET = { datagrams: 100, descriptors: 0, bytes: 1 << 20, shift: 0 };
 
 const { arena, rows } = native.createArena(4 << 20, 4096);
 const copies = new CopyList(native, rows);
