@@ -94,7 +94,7 @@ async function main(): Promise<number> {
     only: list(values.only),
     sizes: list(values.sizes)?.map(Number) ?? null,
     variants:
-      list(values.variants)?.map((kind) => kinds.indexOf(kind)) ?? (values.quick ? [0] : [0, 1]),
+      list(values.variants)?.map((kind) => kinds.indexOf(kind)) ?? (values.quick ? [0] : [0, 1, 2]),
   };
   const lacking = provide(DPDK, options.install);
   if (lacking !== null) {

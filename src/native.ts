@@ -233,7 +233,8 @@ const addonPath = fileURLToPath(new URL('../build/Release/basewire.node', import
 
 function load(): Native {
   try {
-    return createRequire(import.meta.url)(addonPath) as Native;
+    // A copy: an object that an addon has filled is a hash table for V8, and each use of it a look-up.
+    return { ...(createRequire(import.meta.url)(addonPath) as Native) };
   } catch (error) {
     throw new Error(
       `basewire's native addon can't be loaded from ${addonPath}: run "npm run build" (needs a C++ compiler, make and python3)`,

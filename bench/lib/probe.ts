@@ -1,4 +1,4 @@
-/** Runs one of `bench/probes/` as a process of its own on the generator's core. */
+/** Runs one of `bench/probes/` as a process of its own, on the generator's core unless told. */
 import { join } from 'node:path';
 import { PROJECT } from './candidates.ts';
 import type { Lab } from './lab.ts';
@@ -9,14 +9,19 @@ export class Probe {
   private mark = 0;
 
   /** `realTime`: see ChildOptions. */
-  constructor(lab: Lab, name: string, argument: unknown, { realTime = false } = {}) {
+  constructor(
+    lab: Lab,
+    name: string,
+    argument: unknown,
+    { realTime = false, core = lab.cores.generator } = {},
+  ) {
     const script = join(PROJECT, 'bench/probes', `${name}.ts`);
     this.child = new Child(
       name,
       process.execPath,
       ['--import', 'tsx', script, JSON.stringify(argument)],
       {
-        core: lab.cores.generator,
+        core,
         cwd: PROJECT,
         realTime,
       },

@@ -1,17 +1,22 @@
 /**
  * Row "switch": datagrams per second between two VMs, all candidates with the same generator on the same two cores.
  */
-import { type Candidate, basewire, dpdkIo, ovsDpdk } from '../lib/candidates.ts';
+import { type Candidate, type Running, basewire, dpdkIo, ovsDpdk } from '../lib/candidates.ts';
+import { CoreDistance, type Placed, pairs } from '../lib/core-distance.ts';
 import { Generator, type GeneratorOptions, type Measurement } from '../lib/generator.ts';
 import type { Lab } from '../lib/lab.ts';
 import { NoiseMeter } from '../lib/machine.ts';
 import { provide } from '../lib/needs.ts';
 import { sleep } from '../lib/process.ts';
 import { type Cell, quantity } from '../lib/results.ts';
-import { compare, judgeNoise, summarise } from '../lib/statistics.ts';
+import { compare, judgeNoise, median, summarise } from '../lib/statistics.ts';
 import type { RowRunner } from './row.ts';
 
 const IN_FLIGHT = 512;
+/** Rounds are added until there are as many pairs as were asked for with the cores placed alike, up to so many times the rounds. */
+const MORE_ROUNDS = 2;
+
+type Placing = Measurement & Placed;
 
 /** What must be reached, by frame size: [against OVS-DPDK, against DPDK io]. */
 const REQUIRED: Record<number, [number | null, number | null]> = {
@@ -32,8 +37,9 @@ async function measureSizes(
   candidate: Candidate,
   variant: Variant,
   sizes: number[],
-): Promise<Map<number, Measurement>> {
-  const result = new Map<number, Measurement>();
+  cores: CoreDistance,
+): Promise<Map<number, Placing>> {
+  const result = new Map<number, Placing>();
   const running = await candidate.start(lab);
   let generator: Generator | null = null;
   try {
@@ -41,11 +47,9 @@ async function measureSizes(
     for (const bytes of sizes) {
       await generator.seed(bytes, IN_FLIGHT);
       await sleep(lab.timing.warmup * 1000);
-      const noise = new NoiseMeter([process.pid, generator.pid, ...running.pids]);
-      const rate = await generator.rate(lab.timing.measure);
-      const reading = noise.read();
+      const placed = await cores.around(() => measureRate(lab, generator!, running));
       const { remaining, ceiling } = await generator.drain(IN_FLIGHT);
-      result.set(bytes, { rate, lost: IN_FLIGHT - remaining, ceiling, ...reading });
+      result.set(bytes, { ...placed, lost: IN_FLIGHT - remaining, ceiling });
     }
   } catch (error) {
     throw new Error(
@@ -59,26 +63,46 @@ async function measureSizes(
   return result;
 }
 
+async function measureRate(
+  lab: Lab,
+  generator: Generator,
+  { pids }: Running,
+): Promise<Pick<Measurement, 'rate' | 'foreign' | 'steal'>> {
+  const noise = new NoiseMeter([process.pid, generator.pid, ...pids]);
+  const rate = await generator.rate(lab.timing.measure);
+  return { rate, ...noise.read() };
+}
+
 async function measureVariant(
   lab: Lab,
   variant: Variant,
   peers: Candidate[],
   sizes: number[],
+  cores: CoreDistance,
 ): Promise<Cell[]> {
   const candidates = [variant.ours, ...peers];
   const measured = new Map(
-    candidates.map((candidate) => [candidate.name, [] as Map<number, Measurement>[]]),
+    candidates.map((candidate) => [candidate.name, [] as Map<number, Placing>[]]),
   );
-  for (let round = 0; round < lab.timing.rounds; round++) {
+  const { rounds } = lab.timing;
+  const enough = () =>
+    sizes.every((bytes) =>
+      peers.every(({ name }) => {
+        const of = (candidate: string) => measured.get(candidate)!.map((all) => all.get(bytes)!);
+        return pairs(of(variant.ours.name), of(name)).length >= rounds;
+      }),
+    );
+  const most = lab.timing.quick ? rounds : MORE_ROUNDS * rounds;
+  for (let round = 0; round < rounds || (round < most && !enough()); round++) {
     for (const candidate of candidates) {
-      const sizesMeasured = await measureSizes(lab, candidate, variant, sizes);
+      const sizesMeasured = await measureSizes(lab, candidate, variant, sizes, cores);
       measured.get(candidate.name)!.push(sizesMeasured);
       const rates = [...sizesMeasured].map(([bytes, m]) => {
         const lost = m.lost === 0 ? '' : ` (${m.lost} lost)`;
-        return `${bytes} B ${quantity(m.rate, '/s')}${lost} (generator ${quantity(m.ceiling, '/s')})`;
+        return `${bytes} B ${quantity(m.rate, '/s')}${lost} (cores ${m.distance}, generator ${quantity(m.ceiling, '/s')})`;
       });
       lab.say(
-        `round ${round + 1}/${lab.timing.rounds}${variant.name} ${candidate.name}: ${rates.join(', ')}`,
+        `round ${round + 1}/${rounds}${variant.name} ${candidate.name}: ${rates.join(', ')}`,
       );
     }
   }
@@ -90,7 +114,7 @@ function toCell(
   variant: Variant,
   bytes: number,
   candidates: Candidate[],
-  measured: Map<string, Map<number, Measurement>[]>,
+  measured: Map<string, Map<number, Placing>[]>,
 ): Cell {
   const of = (name: string) => measured.get(name)!.map((round) => round.get(bytes)!);
   const summaries = Object.fromEntries(
@@ -100,31 +124,38 @@ function toCell(
     candidates.flatMap(({ name }) => of(name)),
     Object.values(summaries).map((summary) => summary.spread),
   );
-  const ours = summaries[variant.ours.name]!;
   const required = lab.timing.quick ? [null, null] : (REQUIRED[bytes] ?? [null, null]);
   const notes: string[] = [];
   for (const { name } of candidates) {
     const lost = of(name).reduce((sum, m) => sum + m.lost, 0);
     if (lost !== 0)
-      notes.push(`${name} lost ${lost} of ${IN_FLIGHT * lab.timing.rounds} datagrams`);
+      notes.push(`${name} lost ${lost} of ${IN_FLIGHT * of(name).length} datagrams`);
   }
   const ceiling = Math.min(...candidates.flatMap(({ name }) => of(name).map((m) => m.ceiling)));
   if (ceiling > 0) notes.push(`the generator's own work allows ${quantity(ceiling, '/s')}/s`);
+  for (const distance of ['near', 'far'] as const) {
+    const medians = candidates.map(({ name }) => {
+      const rates = of(name).filter((m) => m.distance === distance).map((m) => m.rate);
+      return rates.length === 0 ? '' : `${name} ${quantity(median(rates), '/s')} (${rates.length})`;
+    });
+    if (medians.some((text) => text !== '')) notes.push(`cores ${distance}: ${medians.filter(Boolean).join(', ')}`);
+  }
   const peers = candidates.slice(1);
   return {
     name: `${bytes} B${variant.name}`,
     unit: 'datagrams/s',
     less: false,
     candidates: summaries,
-    comparisons: peers.map(({ name }) =>
-      compare(
+    comparisons: peers.map(({ name }) => {
+      const alike = pairs(of(variant.ours.name), of(name));
+      return compare(
         name,
-        ours.values,
-        summaries[name]!.values,
+        alike.map(([one]) => one.rate),
+        alike.map(([, other]) => other.rate),
         required[name === 'ovs-dpdk' ? 0 : 1]!,
         noise.quiet,
-      ),
-    ),
+      );
+    }),
     noise,
     notes,
   };
@@ -144,6 +175,7 @@ export const switchRow: RowRunner = {
       if (lacking === null) peers.push(peer);
       else notes.push(`without ${peer.name}: ${lacking}`);
     }
+    const cores = new CoreDistance(lab);
     const variants: Variant[] = [
       { name: '', ours: basewire(), generator: {} },
       { name: ', in order', ours: basewire(), generator: { inOrder: true } },
@@ -153,12 +185,13 @@ export const switchRow: RowRunner = {
       if (options.only && !options.only.includes('basewire')) {
         // Peers alone: the first of them stands where basewire would.
         cells.push(
-          ...(await measureVariant(lab, { ...variant, ours: peers[0]! }, peers.slice(1), sizes)),
+          ...(await measureVariant(lab, { ...variant, ours: peers[0]! }, peers.slice(1), sizes, cores)),
         );
       } else {
-        cells.push(...(await measureVariant(lab, variant, peers, sizes)));
+        cells.push(...(await measureVariant(lab, variant, peers, sizes, cores)));
       }
     }
+    await cores.stop();
     cells[0]?.notes.push(...notes);
     return cells;
   },
