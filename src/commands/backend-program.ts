@@ -27,8 +27,6 @@ const VM = 'vm';
 /** Not connected by path: the plan gets the descriptor instead. */
 const PLACEHOLDER_PATH = '/dev/null/vhost-user';
 
-export const CAPABILITIES = '{"type":"net"}';
-
 export async function backendProgram(options: BackendOptions): Promise<number> {
   if ((options.socketPath === undefined) === (options.fd === undefined)) {
     throw new CommandError('give either --socket-path=PATH or --fd=N, not both', EXIT.usage);

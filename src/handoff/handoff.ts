@@ -26,7 +26,6 @@ const MISSED = CELL.missed;
 export const OWNER = 0;
 
 export class Handoff {
-  readonly worker: number;
   /** Which worker owns each port. */
   readonly owners: Int32Array;
   readonly columns: Columns;
@@ -35,7 +34,6 @@ export class Handoff {
   private readonly words: Int32Array;
   private readonly storage: BaseStorage;
   private readonly cells: Float64Array;
-  private readonly wakeFds: readonly number[];
   /** By worker; our own is null. */
   private readonly outgoing: (Outgoing | null)[] = [];
   private readonly consumers: Outgoing[] = [];
@@ -68,10 +66,8 @@ export class Handoff {
     const vms = plan.vms.length;
     const ports = vms + plan.adapters.length;
     this.native = native;
-    this.worker = worker;
     this.storage = storage;
     this.cells = counters.cells;
-    this.wakeFds = start.wakeFds;
     this.time = time;
     this.owners = Int32Array.from({ length: ports }, (_, port) => ownerOf(plan, port));
     this.columns = new Columns(
@@ -100,7 +96,7 @@ export class Handoff {
       this.consumers.push(outgoing);
       this.sleeping.push(sleepingAt(other) >> 2);
       this.quiet.push(quietAt(other) >> 2);
-      this.bells.push(this.wakeFds[other]);
+      this.bells.push(start.wakeFds[other]);
       const here = ringStart(workers, other, worker);
       this.incoming.push(
         new Incoming(this.words, this.region, here, storage, copies, this.columns, ports + other),

@@ -28,8 +28,6 @@ export const FEATURE = {
   IN_ORDER: 35,
 } as const;
 
-export type FeatureName = keyof typeof FEATURE;
-
 /** vhost-user protocol features (vhost-user.rst, "Protocol features"). */
 export const PROTOCOL = {
   MQ: 0,
@@ -40,8 +38,6 @@ export const PROTOCOL = {
   RESET_DEVICE: 13,
   CONFIGURE_MEM_SLOTS: 15,
 } as const;
-
-export type ProtocolName = keyof typeof PROTOCOL;
 
 /** A 64-bit set as two unsigned halves. */
 export interface Bits {

@@ -23,8 +23,6 @@ export class GuestMemory {
   count = 0;
   /** Region of the last hit: almost always the next one, too. */
   last = 0;
-  /** Grows with each change, so that rings know to translate their addresses again. */
-  generation = 0;
 
   regions: Region[] = [];
   private readonly native: Native;
@@ -120,6 +118,5 @@ export class GuestMemory {
     this.ends = Float64Array.from(this.regions, (region) => region.guest + region.bytes);
     this.handles = Int32Array.from(this.regions, (region) => region.handle);
     this.last = 0;
-    this.generation++;
   }
 }
