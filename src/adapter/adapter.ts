@@ -11,6 +11,7 @@
  */
 import type { AdapterDetail, AdapterPlan } from '../base/plan.ts';
 import { type AdapterState, CELL } from '../counters.ts';
+import { ENETDOWN } from '../errno.ts';
 import { longestDatagram } from '../routing/offload.ts';
 import { keyOf, maskKey } from '../wire/ipv4-address.ts';
 import { isGroup, macText, parseMac } from '../wire/mac.ts';
@@ -18,7 +19,6 @@ import { AttachedSocket, type Opened } from './attached-socket.ts';
 import type { AdapterContext, Milliseconds } from './context.ts';
 import { LanArp } from './lan-arp.ts';
 import { Neighbours } from './neighbours.ts';
-import { ENETDOWN } from './packet-layout.ts';
 import { isUp, type LinkMessage } from './rtnetlink.ts';
 
 const STATISTICS_INTERVAL: Milliseconds = 1000;

@@ -5,6 +5,7 @@
 import { lchownSync } from 'node:fs';
 import { EPOLLIN, type Watcher } from '../base/watcher.ts';
 import type { SocketPlan } from '../base/plan.ts';
+import { EINVAL } from '../errno.ts';
 import type { Native } from '../native.ts';
 import {
   makeSocketFolder,
@@ -26,7 +27,6 @@ const BACKLOG = 16;
 const ACCEPTS_PER_ROUND = 32;
 const FIRST_RETRY = 100; // milliseconds between attempts to connect (client), doubling up to:
 const LAST_RETRY = 1000;
-const EINVAL = -22;
 /** What unixAccept gives instead of EAGAIN. */
 const NONE_WAITS = -1;
 

@@ -7,6 +7,7 @@
  * it brought - descriptors, mappings - goes with it.
  */
 import { Attachment, type Ring } from '../port/attachment.ts';
+import { EAGAIN } from '../errno.ts';
 import type { Native } from '../native.ts';
 import { EPOLLIN, EPOLLOUT, type Watcher } from '../base/watcher.ts';
 import { type Bits, has, PROTOCOL } from '../virtio/features.ts';
@@ -198,7 +199,7 @@ export class Session {
     if (this.unsent.length === 0) {
       const sent = this.native.send(this.fd, bytes, 0, bytes.length, null, 0);
       if (sent === bytes.length) return;
-      if (sent < 0 && sent !== -11) {
+      if (sent < 0 && sent !== EAGAIN) {
         this.close('a reply could not be sent');
         return;
       }
@@ -219,7 +220,7 @@ export class Session {
     while (this.unsent.length > 0) {
       const bytes = this.unsent[0];
       const sent = this.native.send(this.fd, bytes, 0, bytes.length, null, 0);
-      if (sent === -11) return;
+      if (sent === EAGAIN) return;
       if (sent < 0) {
         this.close('a reply could not be sent');
         return;
