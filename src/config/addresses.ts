@@ -71,13 +71,3 @@ export function unusableMac(mac: string): string {
   }
   return '';
 }
-
-/** A MAC address as six bytes. */
-export function macBytes(mac: string): Uint8Array {
-  return Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16));
-}
-
-/** Six bytes as "52:54:00:12:34:56". */
-export function formatMac(bytes: Uint8Array): string {
-  return Array.from(bytes.subarray(0, 6), (byte) => byte.toString(16).padStart(2, '0')).join(':');
-}

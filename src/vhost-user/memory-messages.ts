@@ -29,7 +29,7 @@ interface Description {
 function readRegion(payload: DataView, at: number): Description {
   const guest = u64(payload, at, 'guest address');
   const bytes = u64(payload, at + 8, 'region size');
-  const user = userAddress(payload, at + 16);
+  const user = u64(payload, at + 16, 'user address');
   const offset = u64(payload, at + 24, 'mmap offset');
   if (bytes === 0) throw new Refused('region of size 0');
   if (
@@ -44,10 +44,6 @@ function readRegion(payload: DataView, at: number): Description {
     throw new Refused('region that is not made of whole pages');
   }
   return { guest, bytes, user, offset };
-}
-
-function userAddress(payload: DataView, at: number): number {
-  return u64(payload, at, 'user address');
 }
 
 function overlaps(a: Description, b: Description): boolean {

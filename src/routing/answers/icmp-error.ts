@@ -2,7 +2,7 @@
  * ICMP errors by which the base, as the router it is, tells a sender what became of a datagram.
  *
  *      in use:  3/0 network unreachable    3/1 host unreachable    3/4 fragmentation needed (rest: next-hop MTU)
- *               3/2 protocol, 3/3 port unreachable    3/13 prohibited    11/0 time to live exceeded
+ *               3/2 protocol, 3/3 port unreachable    11/0 time to live exceeded
  *
  * How often is the caller's matter (rate-limit.ts).
  */
