@@ -200,7 +200,7 @@ export function remapRings(session: Session): void {
     if (everMapped) ring.base = queue.base;
     const fault = mapRing(session, ring);
     if (fault === '' && everMapped) queue.resume(nextUsed);
-    if (fault !== '') session.host.ringBroke(session, ring);
+    if (fault !== '') session.host.ringBroke(ring);
   }
   session.attachment.refresh();
   session.host.changed(session);

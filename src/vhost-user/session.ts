@@ -45,7 +45,8 @@ export interface SessionHost {
   kicked(session: Session): void;
   /** Tell the LAN where the VM is now. */
   announce(session: Session, mac: Uint8Array): void;
-  ringBroke(session: Session, ring: Ring): void;
+  /** A ring of this port stopped working: `ring.queue.broken` says why. */
+  ringBroke(ring: Ring): void;
   /** Everything is released; `reason` for people. */
   closed(session: Session, reason: string): void;
   log(level: 'debug' | 'info' | 'warn', message: string, fields?: Record<string, unknown>): void;
