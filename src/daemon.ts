@@ -297,7 +297,7 @@ export class Daemon {
       try {
         index = native.interfaceInfo(name).index;
       } catch {
-        // No such interface now: nothing is bound to it.
+        // No such interface now, so nothing is bound to it: any index will do.
       }
       native.packetClose(native.duplicate(fd), index, mac === null ? null : parseMac(mac));
     });

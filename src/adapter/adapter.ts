@@ -1,12 +1,13 @@
 /**
- * An adapter: the way out of the base to a LAN, one AF_PACKET socket with both its rings mapped, owned by a turn worker (of several: the first).
+ * An adapter: the way out of the base to a LAN, one AF_PACKET socket with both its rings mapped, owned by a turn worker (of
+ * several: the first).
  *
  *     closed --open()--> (main thread opens the socket) --attach--> open <--> down      (carrier, ip link set up/down)
  *       ^                                                             |        |
  *       +--close()-- gone <------ interface deleted or renamed -------+--------+
  *                     +--- made again under its name: asks the main thread to open again
  *
- * Until it is open every datagram that would leave is dropped with the state's reason. The four calls of a turn are
+ * Until it is open every datagram that would leave is dropped with the state's reason. The calls of a turn are
  * `gather`/`release` on the way in, `resolve` then `put`/`publish` on the way out; none allocates when a neighbour is known.
  */
 import type { AdapterDetail, AdapterPlan } from '../base/plan.ts';

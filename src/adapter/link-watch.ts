@@ -48,6 +48,7 @@ export class LinkWatch {
     for (const adapter of this.adapters) adapter.linkChanged(message);
   };
 
+  /** Closes its socket. */
   close(): void {
     this.watcher.unwatch(this.fd);
     this.native.closeDescriptor(this.fd);

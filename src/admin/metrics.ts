@@ -29,6 +29,7 @@ export class Metrics {
     this.#processMetrics();
   }
 
+  /** The exposition format, read now. */
   text(): Promise<string> {
     return this.registry.metrics();
   }

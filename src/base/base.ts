@@ -264,6 +264,7 @@ export class Base {
     }
   }
 
+  /** A message of the main thread, between two turns. */
   receive(message: ToWorker): void {
     this.deadline.by(this.clock());
     switch (message.kind) {

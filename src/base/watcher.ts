@@ -72,6 +72,7 @@ export class Watcher {
     return count;
   }
 
+  /** Ends the wait; the descriptors that were watched stay their owners'. */
   close(): void {
     this.waiter.close();
   }

@@ -27,6 +27,7 @@ const VM = 'vm';
 /** Not connected by path: the plan gets the descriptor instead. */
 const PLACEHOLDER_PATH = '/dev/null/vhost-user';
 
+/** Runs the daemon for one port until it ends; the exit code. Throws a CommandError that names the option at fault. */
 export async function backendProgram(options: BackendOptions): Promise<number> {
   if ((options.socketPath === undefined) === (options.fd === undefined)) {
     throw new CommandError('give either --socket-path=PATH or --fd=N, not both', EXIT.usage);

@@ -1,6 +1,7 @@
 /**
- * One turn worker's ends of the rings to and from all others. What is for a port that another worker owns is put into the ring to that worker;
- * what the others put for us is gathered in the next turn like anything else. Nobody waits for anybody: a full ring drops, counted.
+ * One turn worker's ends of the rings to and from all others. What is for a port that another worker owns is put into the ring to
+ * that worker; what the others put for us is gathered in the next turn like anything else. Nobody waits for anybody: a full ring
+ * drops, counted.
  *
  * A worker sleeps only after it has said so in shared memory and looked at its rings once more; a producer looks at that flag after it has
  * published. One of the two sees the other, whatever the order (both sides use sequentially consistent loads and stores).
@@ -135,7 +136,10 @@ export class Handoff {
     }
   }
 
-  /** After the copies: shows the others what is for them, and writes the eventfds of those that sleep to `bells` from `count` on; how many are in it then. */
+  /**
+   * After the copies: shows the others what is for them, and writes the eventfds of those that sleep to `bells` from `count` on;
+   * how many are in it then.
+   */
   publish(bells: Int32Array, count: number): number {
     let end = count;
     const { consumers } = this;
@@ -193,6 +197,7 @@ export class Handoff {
     return false;
   }
 
+  /** Takes back what `fallAsleep` said. */
   wakeUp(): void {
     Atomics.store(this.words, this.ownSleeping, 0);
   }
@@ -207,6 +212,7 @@ export class Handoff {
     return this.quiet.every((cell) => Atomics.load(this.words, cell) !== 0);
   }
 
+  /** Unmaps the shared memory; the descriptors are the main thread's. Nothing here may be used afterwards. */
   close(): void {
     this.native.unmapRegion(this.region);
   }

@@ -149,6 +149,7 @@ export class Listener {
     }
   }
 
+  /** Stops listening and removes its own socket file; the connection that it brought is the host's. */
   close(): void {
     if (this.fd >= 0) {
       this.watcher.unwatch(this.fd);

@@ -17,6 +17,7 @@ function ringOf(session: Session, index: number): Ring {
   return ring;
 }
 
+/** SET_VRING_NUM: entries of the ring, a power of two where it is split. */
 export function setSize(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const size = payload.getUint32(4, true);
@@ -29,6 +30,7 @@ export function setSize(session: Session, payload: DataView): undefined {
   ring.size = size;
 }
 
+/** SET_VRING_ADDR: front-end user addresses of the three parts. Of a ring that is started only the logging may change. */
 export function setAddress(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const flags = payload.getUint32(4, true);
@@ -75,6 +77,7 @@ export function setAddress(session: Session, payload: DataView): undefined {
   ring.address = address;
 }
 
+/** SET_VRING_BASE: where a ring that is not started goes on. */
 export function setBase(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const base = payload.getUint32(4, true);
@@ -150,6 +153,7 @@ export function setKick(session: Session, payload: DataView, descriptors: number
   session.host.changed(session);
 }
 
+/** SET_VRING_CALL: the eventfd by which the driver is interrupted, or none. */
 export function setCall(session: Session, payload: DataView, descriptors: number[]): undefined {
   const [ring, fd] = eventOf(session, payload, descriptors);
   session.dropDescriptor(ring, 'callFd');
@@ -159,12 +163,14 @@ export function setCall(session: Session, payload: DataView, descriptors: number
   session.native.signal(fd);
 }
 
+/** SET_VRING_ERR: the eventfd that is signalled when the ring breaks, or none. */
 export function setErr(session: Session, payload: DataView, descriptors: number[]): undefined {
   const [ring, fd] = eventOf(session, payload, descriptors);
   session.dropDescriptor(ring, 'errFd');
   ring.errFd = fd;
 }
 
+/** SET_VRING_ENABLE. */
 export function setEnable(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const value = payload.getUint32(4, true);

@@ -45,6 +45,7 @@ export interface Bits {
   high: number;
 }
 
+/** A set from bit numbers, 0 to 63. */
 export function bitsOf(numbers: Iterable<number>): Bits {
   let low = 0;
   let high = 0;
@@ -55,6 +56,7 @@ export function bitsOf(numbers: Iterable<number>): Bits {
   return { low, high };
 }
 
+/** True when a bit, 0 to 63, is set. */
 export function has(bits: Bits, bit: number): boolean {
   return bit < 32 ? ((bits.low >>> bit) & 1) === 1 : ((bits.high >>> (bit - 32)) & 1) === 1;
 }

@@ -1,6 +1,7 @@
 /**
- * A front-end's memory: regions of guest-physical addresses, mapped here. Where guest addresses are translated; the hot
- * loops of `port/` do the same for the region of the last hit. Descriptors hold guest-physical addresses, SET_VRING_ADDR holds the front-end's own (user) addresses.
+ * A front-end's memory: regions of guest-physical addresses, mapped here. Where guest addresses are translated; the hot loops of
+ * `port/` do the same for the region of the last hit. Descriptors hold guest-physical addresses, SET_VRING_ADDR holds the
+ * front-end's own (user) addresses.
  *
  * Addresses are doubles: exact below 2^53, and nothing above is ever mapped. What the guest wrote as two 32-bit
  * words is put together unsigned; a high word of 2^21 or more is outside every region by construction.
