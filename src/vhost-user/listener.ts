@@ -3,6 +3,7 @@
  * an inherited descriptor. One front-end at a time; a second is closed at once and counted.
  */
 import { lchownSync } from 'node:fs';
+import { getSystemErrorName } from 'node:util';
 import { EPOLLIN, type Watcher } from '../base/watcher.ts';
 import type { SocketPlan } from '../base/plan.ts';
 import { EINVAL } from '../errno.ts';
@@ -113,7 +114,7 @@ export class Listener {
       const fd = this.native.unixAccept(this.fd);
       if (fd < 0) {
         if (fd === NONE_WAITS) return;
-        this.host.refused(`a connection could not be accepted (errno ${-fd})`);
+        this.host.refused(`a connection could not be accepted: ${getSystemErrorName(fd)}`);
         // Out of descriptors, most likely: whoever waits would wake us for ever. Look again later.
         this.watcher.unwatch(this.fd);
         this.listenAgainAt = this.host.now() + LAST_RETRY;

@@ -23,7 +23,8 @@ export function setSize(session: Session, payload: DataView): undefined {
   const size = payload.getUint32(4, true);
   const packed = ring.queue.format === 'packed'; // whose size may be any (§2.8.10.1)
   if (size === 0 || size > MAX_QUEUE_SIZE || (!packed && (size & (size - 1)) !== 0)) {
-    throw new Refused(`ring size ${size} is not a power of two within 1..${MAX_QUEUE_SIZE}`);
+    const rule = packed ? 'within' : 'a power of two within';
+    throw new Refused(`ring ${ring.index}: its size ${size} is not ${rule} 1..${MAX_QUEUE_SIZE}`);
   }
   if (ring.started && ring.size !== size)
     throw new Refused(`ring ${ring.index} is started: its size can't change`);
@@ -82,7 +83,7 @@ export function setBase(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const base = payload.getUint32(4, true);
   if (base > 0xffff && ring.queue.format === 'split')
-    throw new Refused(`ring base ${base} is more than 65535`);
+    throw new Refused(`ring ${ring.index}: its base ${base} is more than 65535`);
   if (ring.started) throw new Refused(`ring ${ring.index} is started: its base can't change`);
   ring.base = base;
 }
@@ -115,8 +116,10 @@ function eventOf(session: Session, payload: DataView, descriptors: number[]): [R
   if (value > 0x1ff) throw new Refused('ring index with unknown bits');
   const ring = ringOf(session, value & 0xff);
   if ((value & NO_DESCRIPTOR) !== 0) return [ring, -1];
-  if (descriptors.length !== 1) throw new Refused('the request needs a descriptor');
-  if (!isEventfd(descriptors[0])) throw new Refused('the descriptor is not an eventfd');
+  if (descriptors.length !== 1)
+    throw new Refused(`ring ${ring.index}: a descriptor must come along`);
+  if (!isEventfd(descriptors[0]))
+    throw new Refused(`ring ${ring.index}: the descriptor is not an eventfd`);
   return [ring, takeDescriptor(descriptors, 0)];
 }
 
@@ -174,7 +177,7 @@ export function setErr(session: Session, payload: DataView, descriptors: number[
 export function setEnable(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const value = payload.getUint32(4, true);
-  if (value > 1) throw new Refused(`SET_VRING_ENABLE with ${value}`);
+  if (value > 1) throw new Refused(`ring ${ring.index}: ${value} is neither 0 nor 1`);
   ring.enabled = value === 1;
   session.attachment.refresh();
   session.host.changed(session);

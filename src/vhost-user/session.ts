@@ -176,6 +176,8 @@ export class Session {
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       refusal = error.message;
+      if (message !== undefined && !refusal.startsWith(message.name))
+        refusal = `${message.name}: ${refusal}`;
     } finally {
       framing.closeDescriptors();
     }
@@ -185,7 +187,7 @@ export class Session {
       this.host.log('warn', `vhost-user request refused: ${refusal}`);
       if (message?.replies) {
         // It waits for an answer of its own shape that does not exist.
-        this.close(`${message.name} can't be answered: ${refusal}`);
+        this.close(`a request can't be answered: ${refusal}`);
         return;
       }
       if (wantsAck) this.send(request, u64Reply(1));
