@@ -25,6 +25,7 @@ export class BaseState {
     this.adapters = plan.adapters.map((adapter) => closedAdapter(adapter.mac));
   }
 
+  /** Since the main thread made it. */
   get uptimeSeconds(): number {
     return (performance.now() - this.#startedAt) / 1000;
   }

@@ -111,7 +111,7 @@ Without a command, --socket-path or --fd serves one port (vhost-user back-end pr
   return program;
 }
 
-/** The conventions want this answered whatever else is given, but an argument of a command is that command's. */
+/** The conventions want this answered whatever else is given, and so before anything is parsed or loaded. */
 function wantsCapabilities(args: string[]): boolean {
   return args.includes('--print-capabilities');
 }

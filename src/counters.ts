@@ -125,10 +125,12 @@ export class Counters {
     return record * RECORD_CELLS;
   }
 
+  /** One count of one VM or adapter, by record number. */
   get(record: number, name: keyof typeof CELL): number {
     return this.cells[record * RECORD_CELLS + CELL[name]];
   }
 
+  /** Adds to it. Only the thread that owns this block may: cells have one writer. */
   add(record: number, name: keyof typeof CELL, amount = 1): void {
     this.cells[record * RECORD_CELLS + CELL[name]] += amount;
   }
@@ -143,6 +145,7 @@ export class CounterSums {
     this.blocks = Array.from({ length: workers }, () => new Counters(records));
   }
 
+  /** The sum over all workers; for `waiting` with what is on its way between two of them. */
   get(record: number, name: keyof typeof CELL): number {
     const sum = this.sum(record, name);
     if (name !== 'waiting') return sum;

@@ -10,7 +10,6 @@ import { Traces } from './admin/traces.ts';
 import { BaseState } from './base-state.ts';
 import type { BasePlan, FromWorker, HandoffStart } from './base/plan.ts';
 import { merge, type WarmState } from './base/warm-state.ts';
-import { macBytes } from './config/addresses.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { OWNER } from './handoff/handoff.ts';
 import { handoffBytes } from './handoff/layout.ts';
@@ -21,6 +20,7 @@ import { notifySystemd } from './supervision/notify.ts';
 import { openAdapter } from './supervision/open-adapter.ts';
 import { TurnWorker } from './supervision/turn-worker.ts';
 import { native } from './native.ts';
+import { parseMac } from './wire/mac.ts';
 
 /** SIGTERM to exit takes under two seconds; most of it is the workers'. */
 const WORKER_STOP_MS = 1300;
@@ -297,9 +297,9 @@ export class Daemon {
       try {
         index = native.interfaceInfo(name).index;
       } catch {
-        // No such interface now: nothing is bound to it.
+        // No such interface now, so nothing is bound to it: any index will do.
       }
-      native.packetClose(native.duplicate(fd), index, mac === null ? null : macBytes(mac));
+      native.packetClose(native.duplicate(fd), index, mac === null ? null : parseMac(mac));
     });
   }
 

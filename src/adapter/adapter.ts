@@ -1,16 +1,18 @@
 /**
- * An adapter: the way out of the base to a LAN, one AF_PACKET socket with both its rings mapped, owned by a turn worker (of several: the first).
+ * An adapter: the way out of the base to a LAN, one AF_PACKET socket with both its rings mapped, owned by a turn worker (of
+ * several: the first).
  *
  *     closed --open()--> (main thread opens the socket) --attach--> open <--> down      (carrier, ip link set up/down)
  *       ^                                                             |        |
  *       +--close()-- gone <------ interface deleted or renamed -------+--------+
  *                     +--- made again under its name: asks the main thread to open again
  *
- * Until it is open every datagram that would leave is dropped with the state's reason. The four calls of a turn are
+ * Until it is open every datagram that would leave is dropped with the state's reason. The calls of a turn are
  * `gather`/`release` on the way in, `resolve` then `put`/`publish` on the way out; none allocates when a neighbour is known.
  */
 import type { AdapterDetail, AdapterPlan } from '../base/plan.ts';
 import { type AdapterState, CELL } from '../counters.ts';
+import { ENETDOWN } from '../errno.ts';
 import { longestDatagram } from '../routing/offload.ts';
 import { keyOf, maskKey } from '../wire/ipv4-address.ts';
 import { isGroup, macText, parseMac } from '../wire/mac.ts';
@@ -18,7 +20,6 @@ import { AttachedSocket, type Opened } from './attached-socket.ts';
 import type { AdapterContext, Milliseconds } from './context.ts';
 import { LanArp } from './lan-arp.ts';
 import { Neighbours } from './neighbours.ts';
-import { ENETDOWN } from './packet-layout.ts';
 import { isUp, type LinkMessage } from './rtnetlink.ts';
 
 const STATISTICS_INTERVAL: Milliseconds = 1000;

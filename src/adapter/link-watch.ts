@@ -3,9 +3,9 @@
  * adapter reads its interface anew.
  */
 import { EPOLLIN, type Watcher } from '../base/watcher.ts';
+import { EAGAIN } from '../errno.ts';
 import type { Native } from '../native.ts';
 import type { Adapter } from './adapter.ts';
-import { EAGAIN } from './packet-layout.ts';
 import { type LinkMessage, parseLinks } from './rtnetlink.ts';
 
 /** A link message with all its attributes has one or two KiB, and one datagram carries several. */
@@ -48,6 +48,7 @@ export class LinkWatch {
     for (const adapter of this.adapters) adapter.linkChanged(message);
   };
 
+  /** Closes its socket. */
   close(): void {
     this.watcher.unwatch(this.fd);
     this.native.closeDescriptor(this.fd);

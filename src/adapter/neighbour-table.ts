@@ -89,6 +89,7 @@ export class NeighbourTable {
     return entry;
   }
 
+  /** Takes an entry out; its number may be given to another address at once. */
   remove(entry: number): void {
     const { index, keys } = this;
     let hole = this.home(keys[entry]);

@@ -46,10 +46,3 @@ export const PACKET_OTHERHOST = 3;
  * expects the frame PACKET_VNET_HDR_SZ bytes behind the header's start.
  */
 export const RECEIVE_HEADER_BYTES = 10;
-
-/** -errno values that come back from `packetSend` and `receive`. */
-export const ENXIO = -6;
-export const EAGAIN = -11;
-export const ENODEV = -19;
-export const ENETDOWN = -100;
-export const ENOBUFS = -105;

@@ -11,6 +11,7 @@
  * A frame carries one datagram, or a train of them (`udp-train.ts`).
  */
 import { CELL } from '../counters.ts';
+import { EAGAIN, ENETDOWN, ENODEV, ENXIO } from '../errno.ts';
 import type { Native } from '../native.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
@@ -18,10 +19,6 @@ import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { HDR_LEN } from '../wire/virtio-net-header.ts';
 import {
-  EAGAIN,
-  ENETDOWN,
-  ENODEV,
-  ENXIO,
   PACKET,
   TP_STATUS_AVAILABLE,
   TP_STATUS_SEND_REQUEST,

@@ -80,6 +80,7 @@ export class WaitingRoom {
     if (from >= 0) this.counters.cells[this.counters.base(from) + cell]++;
   }
 
+  /** Drops all that waits, counted on the ports it came from. */
   dropAll(cell: number): void {
     for (const entry of [...this.lists.keys()]) this.drop(entry, cell);
   }

@@ -29,6 +29,7 @@ export class Metrics {
     this.#processMetrics();
   }
 
+  /** The exposition format, read now. */
   text(): Promise<string> {
     return this.registry.metrics();
   }
@@ -50,7 +51,7 @@ export class Metrics {
       registers: [this.registry],
       collect() {
         this.reset();
-        fill((labels, value) => this.inc(labels as never, value));
+        fill((labels, value) => this.inc(labels, value));
       },
     });
   }
@@ -68,22 +69,26 @@ export class Metrics {
       registers: [this.registry],
       collect() {
         this.reset();
-        fill((labels, value) => this.set(labels as never, value));
+        fill((labels, value) => this.set(labels, value));
       },
     });
   }
 
-  /** Each VM's or adapter's record number and labels. */
-  #ports(
-    kind: 'vm' | 'adapter',
-  ): { record: number; index: number; labels: Record<string, string> }[] {
+  /** Each VM's or adapter's record number, its index among its kind, and its labels. */
+  #ports<Kind extends 'vm' | 'adapter'>(
+    kind: Kind,
+  ): { record: number; index: number; labels: Record<Kind | 'network', string> }[] {
     const { plan } = this.#state;
     const ports = kind === 'vm' ? plan.vms : plan.adapters;
     const first = kind === 'vm' ? 0 : plan.vms.length;
     return ports.map((port, index) => ({
       record: first + index,
       index,
-      labels: { [kind]: port.name, network: plan.networks[port.network]!.name },
+      // A computed key has the type of every string.
+      labels: { [kind]: port.name, network: plan.networks[port.network]!.name } as Record<
+        Kind | 'network',
+        string
+      >,
     }));
   }
 
@@ -154,14 +159,14 @@ export class Metrics {
       (set) => {
         for (const { index, labels } of this.#ports('vm')) {
           for (const state of VM_STATES) {
-            set({ ...labels, state } as never, this.#state.vms[index]!.state === state ? 1 : 0);
+            set({ ...labels, state }, this.#state.vms[index]!.state === state ? 1 : 0);
           }
         }
       },
     );
     this.#gauge('vm_memory_bytes', 'Guest memory that is mapped.', ['vm', 'network'], (set) => {
       for (const { index, labels } of this.#ports('vm')) {
-        set(labels as never, this.#state.vms[index]!.memory.bytes);
+        set(labels, this.#state.vms[index]!.memory.bytes);
       }
     });
   }
@@ -174,10 +179,7 @@ export class Metrics {
       (set) => {
         for (const { index, labels } of this.#ports('adapter')) {
           for (const state of ADAPTER_STATES) {
-            set(
-              { ...labels, state } as never,
-              this.#state.adapters[index]!.state === state ? 1 : 0,
-            );
+            set({ ...labels, state }, this.#state.adapters[index]!.state === state ? 1 : 0);
           }
         }
       },
@@ -188,7 +190,7 @@ export class Metrics {
       ['adapter', 'network'],
       (set) => {
         for (const { index, labels } of this.#ports('adapter')) {
-          set(labels as never, this.#state.adapters[index]!.neighbours);
+          set(labels, this.#state.adapters[index]!.neighbours);
         }
       },
     );

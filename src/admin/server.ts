@@ -146,7 +146,8 @@ export class AdminServer {
       );
     }
     if (path === '/v1/trace') return this.#trace(new URLSearchParams(query));
-    // What the turn worker said before this request came is taken first: who was just answered by the base finds it here.
+    // What the turn worker said before this request came is taken first: who was just answered by the base finds it here. Between
+    // the two lies a whole round of the event loop, which takes messages.
     await setImmediate();
     await setImmediate();
     if (path === '/v1/status') return json(200, buildStatus(this.#state));

@@ -69,6 +69,7 @@ export interface Status {
   adapters: Record<string, AdapterStatus>;
 }
 
+/** The value of `GET /v1/status`, read now: plain data, nobody else's. */
 export function buildStatus(state: BaseState): Status {
   const { plan, counters } = state;
   const networks: Record<string, NetworkStatus> = {};

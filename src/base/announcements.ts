@@ -1,6 +1,6 @@
 /**
- * Which VMs the LAN must be told of. A front-end can make its VM appear with every message: each VM is announced at most every INTERVAL, and
- * what was wished meanwhile once more at its end, so that the last wish counts.
+ * Which VMs the LAN must be told of. A front-end can make its VM appear with every message: each VM is announced at most every
+ * INTERVAL, and what was wished meanwhile once more at its end, so that the last wish counts.
  */
 type Milliseconds = number;
 

@@ -69,6 +69,7 @@ export class Base {
   private readonly reminders: Reminders;
   private readonly announcements: Announcements;
   private damagedSeen = 0;
+  private refusedSeen = 0;
   private faultsSeen: number;
   private stateAt = 0;
   private remembered = '';
@@ -251,6 +252,7 @@ export class Base {
     for (const adapter of this.adapters) next = Math.min(next, adapter.tick(now));
     next = Math.min(next, this.reminders.tick(now) - now, this.announcements.tick(now) - now);
     this.tellDamage();
+    this.tellRefusals();
     return Math.max(0, Math.min(next, this.control.tick(now)));
   }
 
@@ -264,6 +266,7 @@ export class Base {
     }
   }
 
+  /** A message of the main thread, between two turns. */
   receive(message: ToWorker): void {
     this.deadline.by(this.clock());
     switch (message.kind) {
@@ -397,6 +400,14 @@ export class Base {
     this.log('error', 'entries of a ring between turn workers were impossible and left out', {
       damaged,
     });
+  }
+
+  /** Copies that the addon refused: what should have been copied is not what was delivered. A fault of ours, too. */
+  private tellRefusals(): void {
+    const { refused } = this.copies;
+    if (refused === this.refusedSeen) return;
+    this.refusedSeen = refused;
+    this.log('error', 'the addon refused copies that could not be right', { refused });
   }
 
   private log(

@@ -146,7 +146,7 @@ export class PortControl implements SessionHost, ListenerHost {
   changed(session: Session): void {
     const { port, turn } = this.context;
     if (session.attachment === port.current) {
-      // What waits was made for what was negotiated before.
+      // Its rings stopped: what waits was made for what had been negotiated, which may be something else next.
       if (!session.attachment.receives) turn.forget(port);
       turn.activate(port);
       port.lastWork = this.context.now();
@@ -176,10 +176,7 @@ export class PortControl implements SessionHost, ListenerHost {
   }
 
   /** Tells whoever may hear it: the front-end by the err eventfd, people by log and status. */
-  ringBroke(ring: Ring): void;
-  ringBroke(session: Session, ring: Ring): void;
-  ringBroke(first: Session | Ring, second?: Ring): void {
-    const ring = second ?? (first as Ring);
+  ringBroke(ring: Ring): void {
     const { port, native, counters } = this.context;
     counters.add(port.number, 'ringsBroken');
     if (ring.errFd >= 0) native.signal(ring.errFd);

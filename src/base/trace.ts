@@ -5,6 +5,7 @@
 import type { Adapter } from '../adapter/adapter.ts';
 import { CELLS } from '../counters.ts';
 import type { Port } from '../port/port.ts';
+import { ARP, IPV4 } from '../routing/ether-types.ts';
 import {
   AT_OWNER,
   BROADCAST,
@@ -20,8 +21,6 @@ import { dotted } from '../wire/ipv4-address.ts';
 import { macText } from '../wire/mac.ts';
 import type { TracedDatagram, TracedPlace } from './plan.ts';
 
-const IPV4 = 0x0008;
-const ARP = 0x0608;
 const PROTOCOLS: Record<number, string> = { 1: 'ICMP', 6: 'TCP', 17: 'UDP' };
 
 interface Wish {

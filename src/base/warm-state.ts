@@ -22,6 +22,7 @@ export interface WarmState {
   neighbours: { adapter: string; address: string; mac: string }[];
 }
 
+/** What is worth keeping now, of this worker's VMs and adapters; plain data, for the main thread to `merge`. */
 export function snapshot(ports: Port[], adapters: Adapter[], control: ControlService): WarmState {
   return {
     version: VERSION,

@@ -6,8 +6,6 @@ import { BEAT } from './plan.ts';
 
 export const EPOLLIN = 1;
 export const EPOLLOUT = 4;
-export const EPOLLERR = 8;
-export const EPOLLHUP = 16;
 
 /** Called between turns, never inside one. */
 export type Ready = (events: number) => void;
@@ -74,6 +72,7 @@ export class Watcher {
     return count;
   }
 
+  /** Ends the wait; the descriptors that were watched stay their owners'. */
   close(): void {
     this.waiter.close();
   }

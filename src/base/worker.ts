@@ -18,7 +18,10 @@ const NEXT_TO_NOTHING = 8; // datagrams
 /** Messages of the main thread that are taken between two turns. */
 const MESSAGES = 64;
 
-/** Milliseconds that a worker which ends waits for the others' last datagrams, and then for its VMs to take them; microseconds between two looks. */
+/**
+ * Milliseconds that a worker which ends waits for the others' last datagrams, and then for its VMs to take them; microseconds
+ * between two looks.
+ */
 const LAST_TURNS = 700;
 const LAST_BACKLOGS = 100;
 const LAST_LOOK = 200;

@@ -6,7 +6,7 @@ import { fstatSync, readFileSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { crossCheck } from '../config/cross-checks.ts';
 import { formatPath } from '../config/complaints.ts';
-import { parsePrefix, formatPrefix } from '../config/addresses.ts';
+import { formatAddress, formatPrefix, parsePrefix } from '../config/addresses.ts';
 import { buildPlan } from '../config/plan.ts';
 import { configSchema, LOG_LEVELS } from '../config/schema.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
@@ -27,8 +27,7 @@ const VM = 'vm';
 /** Not connected by path: the plan gets the descriptor instead. */
 const PLACEHOLDER_PATH = '/dev/null/vhost-user';
 
-export const CAPABILITIES = '{"type":"net"}';
-
+/** Runs the daemon for one port until it ends; the exit code. Throws a CommandError that names the option at fault. */
 export async function backendProgram(options: BackendOptions): Promise<number> {
   if ((options.socketPath === undefined) === (options.fd === undefined)) {
     throw new CommandError('give either --socket-path=PATH or --fd=N, not both', EXIT.usage);
@@ -63,7 +62,7 @@ function onePortConfig(options: BackendOptions) {
   const path = options.socketPath;
   if (path === '') throw new CommandError('--socket-path is empty', EXIT.usage);
   const raw = {
-    networks: { net: { subnet, address: options.gateway ?? firstHost(prefix.first) } },
+    networks: { net: { subnet, address: options.gateway ?? formatAddress(prefix.first + 1) } },
     vms: {
       [VM]: {
         socket: path === undefined ? PLACEHOLDER_PATH : isAbsolute(path) ? path : resolve(path),
@@ -87,11 +86,6 @@ function onePortConfig(options: BackendOptions) {
   });
   if (wrong.length > 0 || !result.success) throw new CommandError(wrong.join('\n'), EXIT.usage);
   return result.data;
-}
-
-function firstHost(first: number): string {
-  const host = first + 1;
-  return [24, 16, 8, 0].map((shift) => Math.floor(host / 2 ** shift) % 256).join('.');
 }
 
 function checkDescriptor(text: string): number {

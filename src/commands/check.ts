@@ -7,6 +7,7 @@ import { type Config, DEFAULT_ADMIN_SOCKET } from '../config/schema.ts';
 import { EXIT } from '../exit-codes.ts';
 import { table } from './table.ts';
 
+/** Prints what the configuration would do; the exit code. Throws a ConfigError with all that is wrong. */
 export function check(options: { config: string }): number {
   const { file, config, warnings } = loadConfig(options.config);
   const plan = buildPlan(config);

@@ -4,6 +4,7 @@ import { printable } from '../config/complaints.ts';
 import { DROP_REASONS } from '../counters.ts';
 import { table } from './table.ts';
 
+/** Text of several lines; what came from names and peers is made printable. */
 export function describeStatus(status: Status): string {
   const parts = [headline(status), networks(status)];
   if (Object.keys(status.vms).length > 0) parts.push(vms(status.vms));

@@ -30,6 +30,7 @@ export interface QemuVersion {
 /** Milliseconds between attempts to reconnect: the longest a restart of the base adds to an outage. */
 const RECONNECT_MS = 100;
 
+/** Prints the arguments; the exit code. Throws a ConfigError, or a CommandError that names the option at fault. */
 export function qemuArgs(vm: string, options: QemuArgsOptions): number {
   const { file, config } = loadConfig(options.config);
   if (!Object.hasOwn(config.vms, vm)) {

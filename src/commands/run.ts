@@ -10,6 +10,7 @@ import { groupId, primaryGroupId, userId } from '../config/users.ts';
 import { Log } from '../log.ts';
 import type { Account } from '../supervision/privileges.ts';
 
+/** Runs the daemon until it ends; the exit code. Throws a ConfigError, or a CommandError when it could not start or go on. */
 export async function run(options: { config: string }): Promise<number> {
   const { file, config, warnings } = loadConfig(options.config);
   const plan = buildPlan(config);

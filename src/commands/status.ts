@@ -12,6 +12,7 @@ export interface StatusOptions {
   adminSocket?: string;
 }
 
+/** Prints it; the exit code. Throws a CommandError when no daemon answers. */
 export async function status(options: StatusOptions): Promise<number> {
   const configured = options.config === undefined ? undefined : loadConfig(options.config);
   const socket = options.adminSocket ?? configured?.config.admin?.socket ?? DEFAULT_ADMIN_SOCKET;

@@ -1,6 +1,7 @@
 /**
  * What must hold between an adapter and the rest of a configuration: its network and interface are its alone, its controllers are
- * management VMs, its next hop is a neighbour outside the base. As in `cross-checks.ts`, values that the schema has complained of are passed over.
+ * management VMs, its next hop is a neighbour outside the base. As in `cross-checks.ts`, values that the schema has complained of
+ * are passed over.
  */
 import { contains, formatPrefix, parseAddress } from './addresses.ts';
 import type { Network } from './cross-checks.ts';

@@ -26,6 +26,7 @@ export function parseAddress(text: unknown): number | null {
   return text.split('.').reduce((sum, octet) => sum * 256 + Number(octet), 0);
 }
 
+/** An address (a number in host order) in dotted form. */
 export function formatAddress(address: number): string {
   return [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join('.');
 }
@@ -41,6 +42,7 @@ export function parsePrefix(text: unknown): (Prefix & { hostBits: boolean }) | n
   return { first, last: first + size - 1, length, hostBits: address !== first };
 }
 
+/** `10.77.0.0/24` */
 export function formatPrefix(prefix: Prefix): string {
   return `${formatAddress(prefix.first)}/${prefix.length}`;
 }
@@ -70,14 +72,4 @@ export function unusableMac(mac: string): string {
     return 'is a group address (the lowest bit of its first byte is set): a station needs a unicast one';
   }
   return '';
-}
-
-/** A MAC address as six bytes. */
-export function macBytes(mac: string): Uint8Array {
-  return Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16));
-}
-
-/** Six bytes as "52:54:00:12:34:56". */
-export function formatMac(bytes: Uint8Array): string {
-  return Array.from(bytes.subarray(0, 6), (byte) => byte.toString(16).padStart(2, '0')).join(':');
 }

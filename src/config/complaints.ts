@@ -24,6 +24,7 @@ export class ConfigError extends Error {
   }
 }
 
+/** One line, without control characters. */
 export function formatComplaint(file: string, complaint: Complaint): string {
   const path = formatPath(complaint.path);
   const where = `${file}:${complaint.line}:${complaint.column}: `;
@@ -136,6 +137,7 @@ function nameOf(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77)}…"` : text;
 }
 
+/** What stands at a path of the raw values; undefined where nothing does. */
 export function valueAt(raw: unknown, path: Path): unknown {
   let value = raw;
   for (const step of path) {

@@ -3,7 +3,7 @@
  * Guests keep the base's MAC in their ARP caches; a new one would cut them off until the entries expire.
  */
 import { createHash } from 'node:crypto';
-import { formatMac } from './addresses.ts';
+import { macText } from '../wire/mac.ts';
 
 function digest(...parts: string[]): Buffer {
   return createHash('sha256').update(parts.join('\0')).digest();
@@ -13,7 +13,7 @@ function digest(...parts: string[]): Buffer {
 export function baseMac(network: string, subnet: string): string {
   const bytes = digest('basewire base', network, subnet).subarray(0, 6);
   bytes[0] = 0x02;
-  return formatMac(bytes);
+  return macText(bytes);
 }
 
 /**
@@ -23,5 +23,5 @@ export function baseMac(network: string, subnet: string): string {
 export function proposedVmMac(network: string, vm: string): string {
   const bytes = digest('basewire vm', network, vm).subarray(0, 6);
   bytes.set([0x52, 0x54, 0x00]);
-  return formatMac(bytes);
+  return macText(bytes);
 }

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { BasePlan } from '../base/plan.ts';
 
+/** One sentence for each adapter that could not be opened now. */
 export function environmentWarnings(plan: BasePlan): string[] {
   const warnings: string[] = [];
   for (const adapter of plan.adapters) {

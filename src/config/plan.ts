@@ -7,6 +7,7 @@ import { groupId, userId } from './users.ts';
 export const DEFAULT_MTU = 1500;
 const DEFAULT_FILE_MODE = 0o660;
 
+/** The configuration must have passed its checks (`loadConfig`): names are looked up without asking. */
 export function buildPlan(config: Config): BasePlan {
   const networkNames = Object.keys(config.networks);
   const vmNames = Object.keys(config.vms);

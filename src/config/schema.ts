@@ -205,4 +205,3 @@ export const configSchema = z.strictObject({
 export type Config = z.output<typeof configSchema>;
 export type SocketConfig = z.output<typeof socket>;
 export type VmConfig = z.output<typeof vm>;
-export type AdapterConfig = z.output<typeof adapter>;

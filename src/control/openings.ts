@@ -30,6 +30,7 @@ export class Openings {
   /** In order of their deadlines. */
   private waiting: Waiting[] = [];
 
+  /** How many wait. */
   get count(): number {
     return this.waiting.length;
   }

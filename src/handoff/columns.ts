@@ -1,7 +1,6 @@
 /** What the entries of handed-over datagrams said, by slot of base storage, until they are routed. */
 import { AT_OWNER, BROADCAST_HERE } from '../routing/verdict.ts';
-
-const SHORTEST = 14;
+import { HEADER_BYTES } from '../wire/ethernet.ts';
 
 export class Columns {
   readonly from: Int32Array;
@@ -12,7 +11,8 @@ export class Columns {
   private readonly owner: boolean;
 
   /**
-   * `vms`, `ports`: how many VMs there are, and VMs and adapters; `local`: whether a VM is this worker's; `owner`: whether the adapters are.
+   * `vms`, `ports`: how many VMs there are, and VMs and adapters; `local`: whether a VM is this worker's; `owner`: whether the
+   * adapters are.
    */
   constructor(
     slots: number,
@@ -31,7 +31,7 @@ export class Columns {
 
   /** Whether an entry can be true: the ports exist, the receiver is ours, the frame has an Ethernet header. */
   possible(from: number, to: number, length: number): boolean {
-    if (length < SHORTEST || from < -1 || from >= this.ports) return false;
+    if (length < HEADER_BYTES || from < -1 || from >= this.ports) return false;
     if (to >= 0) return to < this.vms && this.local(to);
     if (from < 0 || from >= this.vms) return false;
     return to === BROADCAST_HERE || (to === AT_OWNER && this.owner);

@@ -1,6 +1,7 @@
 /**
- * One turn worker's ends of the rings to and from all others. What is for a port that another worker owns is put into the ring to that worker;
- * what the others put for us is gathered in the next turn like anything else. Nobody waits for anybody: a full ring drops, counted.
+ * One turn worker's ends of the rings to and from all others. What is for a port that another worker owns is put into the ring to
+ * that worker; what the others put for us is gathered in the next turn like anything else. Nobody waits for anybody: a full ring
+ * drops, counted.
  *
  * A worker sleeps only after it has said so in shared memory and looked at its rings once more; a producer looks at that flag after it has
  * published. One of the two sees the other, whatever the order (both sides use sequentially consistent loads and stores).
@@ -26,7 +27,6 @@ const MISSED = CELL.missed;
 export const OWNER = 0;
 
 export class Handoff {
-  readonly worker: number;
   /** Which worker owns each port. */
   readonly owners: Int32Array;
   readonly columns: Columns;
@@ -35,7 +35,6 @@ export class Handoff {
   private readonly words: Int32Array;
   private readonly storage: BaseStorage;
   private readonly cells: Float64Array;
-  private readonly wakeFds: readonly number[];
   /** By worker; our own is null. */
   private readonly outgoing: (Outgoing | null)[] = [];
   private readonly consumers: Outgoing[] = [];
@@ -68,10 +67,8 @@ export class Handoff {
     const vms = plan.vms.length;
     const ports = vms + plan.adapters.length;
     this.native = native;
-    this.worker = worker;
     this.storage = storage;
     this.cells = counters.cells;
-    this.wakeFds = start.wakeFds;
     this.time = time;
     this.owners = Int32Array.from({ length: ports }, (_, port) => ownerOf(plan, port));
     this.columns = new Columns(
@@ -100,7 +97,7 @@ export class Handoff {
       this.consumers.push(outgoing);
       this.sleeping.push(sleepingAt(other) >> 2);
       this.quiet.push(quietAt(other) >> 2);
-      this.bells.push(this.wakeFds[other]);
+      this.bells.push(start.wakeFds[other]);
       const here = ringStart(workers, other, worker);
       this.incoming.push(
         new Incoming(this.words, this.region, here, storage, copies, this.columns, ports + other),
@@ -139,7 +136,10 @@ export class Handoff {
     }
   }
 
-  /** After the copies: shows the others what is for them, and writes the eventfds of those that sleep to `bells` from `count` on; how many are in it then. */
+  /**
+   * After the copies: shows the others what is for them, and writes the eventfds of those that sleep to `bells` from `count` on;
+   * how many are in it then.
+   */
   publish(bells: Int32Array, count: number): number {
     let end = count;
     const { consumers } = this;
@@ -197,6 +197,7 @@ export class Handoff {
     return false;
   }
 
+  /** Takes back what `fallAsleep` said. */
   wakeUp(): void {
     Atomics.store(this.words, this.ownSleeping, 0);
   }
@@ -211,6 +212,7 @@ export class Handoff {
     return this.quiet.every((cell) => Atomics.load(this.words, cell) !== 0);
   }
 
+  /** Unmaps the shared memory; the descriptors are the main thread's. Nothing here may be used afterwards. */
   close(): void {
     this.native.unmapRegion(this.region);
   }

@@ -1,7 +1,7 @@
 /**
- * The receiving end of a ring from another turn worker: gathered like an adapter's receive ring. The producer's index is read once per turn,
- * and every entry once; they are checked as if anybody could have written them, as a worker that failed may have left anything. What is
- * impossible is left out and counted, never followed. Nothing is allocated here.
+ * The receiving end of a ring from another turn worker: gathered like an adapter's receive ring. The producer's index is read
+ * once per turn, and every entry once; they are checked as if anybody could have written them, as a worker that failed may have
+ * left anything. What is impossible is left out and counted, never followed. Nothing is allocated here.
  */
 import { HEADER_BYTES, MAX_FRAME_BYTES, type BaseStorage } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';

@@ -15,7 +15,10 @@ import { type RingAddress, SplitQueue } from '../virtio/split-queue.ts';
 
 /** Queue pairs a port can have. */
 export const MAX_PAIRS = 8;
-/** Lower half of a packed ring's base when it was never used: its wrap bit (virtio 1.3 §2.8.1). DPDK leaves the upper half, the used index, out. */
+/**
+ * Lower half of a packed ring's base when it was never used: its wrap bit (virtio 1.3 §2.8.1). DPDK leaves the upper half, the
+ * used index, out.
+ */
 const FRESH_PACKED = 0x8000;
 
 /** What the front-end said about one ring, kept as it said it until the ring starts. */
@@ -39,6 +42,7 @@ export class Ring {
     this.index = index;
   }
 
+  /** Even rings are the VM's input (receiveq), odd ones its output (transmitq). */
   get isInput(): boolean {
     return this.index % 2 === 0;
   }
@@ -139,16 +143,18 @@ export class Attachment {
     this.receives = this.inputs.length > 0;
   }
 
+  /** Datagrams flow both ways. */
   get runs(): boolean {
     return this.receives && this.outputs.some((ring) => ring.enabled);
   }
 
   /** The VM's rings were in use, both ways, before this connection, or before they were stopped. */
   get wentOn(): boolean {
-    const gone = this.rings.filter(({ wentOn }) => wentOn);
-    return gone.some(({ isInput }) => isInput) && gone.some(({ isInput }) => !isInput);
+    const continued = this.rings.filter(({ wentOn }) => wentOn);
+    return continued.some(({ isInput }) => isInput) && continued.some(({ isInput }) => !isInput);
   }
 
+  /** The first started ring that is broken: `queue.broken` says why. */
   get brokenRing(): Ring | undefined {
     return this.rings.find((ring) => ring.started && ring.queue.broken !== '');
   }

@@ -34,8 +34,8 @@ export interface Budget {
 }
 
 /**
- * Of a budget, the chains that a turn takes from a ring of `size` entries. A part of it only, so that its driver refills the rest while we work,
- * and the receivers' rings, which are seldom longer, have room (docs/performance.md).
+ * Of a budget, the chains that a turn takes from a ring of `size` entries. A part of it only, so that its driver refills the rest while
+ * we work, and the receivers' rings, which are seldom longer, have room (docs/performance.md).
  */
 export function chainsAtOnce(budget: Budget, size: number): number {
   const part = size >> budget.shift;
@@ -53,7 +53,8 @@ export function descriptorsAtOnce(budget: Budget, size: number): number {
 /**
  * Gathers from one started and enabled ring. Returns the chains taken (0: nothing there), or BROKEN with `queue.broken` set; the
  * descriptors it saw are in `queue.walked`, and `queue.filled` says whether it took all that the budget allows.
- * `record`: the port's first counter cell; `headerBytes`: of the virtio-net header as negotiated (12, or 10 for a legacy driver without MRG_RXBUF).
+ * `record`: the port's first counter cell; `headerBytes`: of the virtio-net header as negotiated (12, or 10 for a legacy driver
+ * without MRG_RXBUF).
  */
 export function gatherOutput(
   queue: SplitQueue,

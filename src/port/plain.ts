@@ -112,8 +112,9 @@ export function plainGather(storage: BaseStorage, copies: CopyList): GatherPlain
 }
 
 /**
- * The common case, for as many of slots [first, end) as it lasts: each datagram fits into one plain, writable buffer, and the receiver takes a
- * 12-byte header. Returns how many were put (0: `putInput` must look at the first), their frame bytes in `queue.movedBytes`.
+ * The common case, for as many of slots [first, end) as it lasts: each datagram fits into one plain, writable buffer, and the
+ * receiver takes a 12-byte header. Returns how many were put (0: `putInput` must look at the first), their frame bytes in
+ * `queue.movedBytes`.
  */
 export type PutPlain = (
   queue: SplitQueue,

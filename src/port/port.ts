@@ -56,6 +56,7 @@ export class Port {
     this.address = address;
   }
 
+  /** For the status: what the current attachment makes of it. */
   get state(): VmState {
     if (this.current === null) return 'waiting';
     if (this.current.brokenRing) return 'broken';
@@ -106,6 +107,7 @@ export class Port {
     this.macHalf = -1;
   }
 
+  /** A front-end has connected. It becomes the current one only where no other runs. */
   attach(attachment: Attachment): void {
     this.attachments.push(attachment);
     if (this.current === null || !this.current.runs) this.current = attachment;
@@ -116,6 +118,7 @@ export class Port {
     this.current = attachment;
   }
 
+  /** A front-end is gone. Another whose rings run takes its place, else the last one that came. */
   detach(attachment: Attachment): void {
     const index = this.attachments.indexOf(attachment);
     if (index >= 0) this.attachments.splice(index, 1);

@@ -34,9 +34,6 @@ export const CONTROL_PORT = 7356;
 
 const IP = 14;
 
-const PROTOCOL_UNREACHABLE = 2;
-const PORT_UNREACHABLE = 3;
-
 const SPOOFED = drop('spoofed');
 const MARTIAN = drop('martian');
 const NO_ROUTE = drop('noRoute');
@@ -293,8 +290,8 @@ export class Elsewhere {
     }
     const code =
       protocol === ipv4.PROTOCOL_UDP || protocol === ipv4.PROTOCOL_TCP
-        ? PORT_UNREACHABLE
-        : PROTOCOL_UNREACHABLE;
+        ? icmp.PORT_UNREACHABLE
+        : icmp.PROTOCOL_UNREACHABLE;
     this.sayUnreachable(slot, network, code);
     return CONSUMED;
   }

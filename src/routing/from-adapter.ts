@@ -25,7 +25,6 @@ import { drop, dropCell } from './verdict.ts';
 const DELIVERED = CELL.delivered;
 
 const IP = 14;
-const NO_OPTIONS = 20;
 
 const RUNT = drop('runt');
 const BAD_IP = drop('badIp');
@@ -62,7 +61,7 @@ export class FromAdapter {
     const ip = (at + IP) >> 2;
     if (!ipv4.checkWords(words, ip, storage.length[slot] - IP)) return BAD_IP;
     storage.length[slot] = IP + ipv4.totalLength(bytes, at + IP);
-    const options = ipv4.headerLength(bytes, at + IP) !== NO_OPTIONS;
+    const options = ipv4.headerLength(bytes, at + IP) !== ipv4.MIN_HEADER_BYTES;
     if (options && ipv4.sourceRouted(bytes, at + IP)) return IP_OPTIONS;
     const source = words[ip + 3];
     const destination = words[ip + 4];

@@ -36,6 +36,7 @@ export class HandedOver {
     storage.from[slot] = from;
     // Its worker made it so; but a worker that failed may have left anything.
     const believed = isCanonical(storage, slot);
+    // A copy of a broadcast is in nobody's books: what can't be believed goes nowhere, and nothing is counted.
     if (to === BROADCAST_HERE) return believed ? BROADCAST_HERE : HELD;
     if (from >= 0) counters.cells[from * RECORD_CELLS + TAKEN_OVER]++;
     if (!believed) return BAD_OFFLOAD;

@@ -30,9 +30,9 @@ export class IcmpErrors {
   }
 
   /**
-   * Says an error about the datagram in `slot`, unchanged since it was received but for its time to live, back through the port it came from, where the base is
-   * `address` at `mac`, and which takes `back` bytes. `rest`: second word of the ICMP header. Nothing where no error may be said, or
-   * too many were.
+   * Says an error about the datagram in `slot`, unchanged since it was received but for its time to live, back through the port
+   * it came from, where the base is `address` at `mac`, and which takes `back` bytes. `rest`: second word of the ICMP header.
+   * Nothing where no error may be said, or too many were.
    */
   say(
     slot: number,

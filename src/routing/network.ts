@@ -60,6 +60,7 @@ export class Network {
     return -1;
   }
 
+  /** True for every address of the subnet (a key), its own and its broadcast address among them. */
   isInside(key: number): boolean {
     return (key & this.mask) === this.subnet.key;
   }

@@ -19,8 +19,8 @@ import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
 
 /**
- * Smallest gso_size: Linux's own TCP_MIN_SND_MSS, below which no default stack segments whatever its peer asks for. The kernel would take 1 from
- * a guest and make one frame of each byte.
+ * Smallest gso_size: Linux's own TCP_MIN_SND_MSS, below which no default stack segments whatever its peer asks for. The kernel
+ * would take 1 from a guest and make one frame of each byte.
  */
 export const MIN_GSO_SIZE = 48;
 

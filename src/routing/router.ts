@@ -2,8 +2,8 @@
  * 3. Decides for each datagram in base storage which port gets it, or why nobody does. Everything is decided on the
  * base's copy, which no guest can change any more.
  *
- * The common case - IPv4 from a VM to a VM of the same network - stands in `fromVm` and `toVm`; whatever is not
- * that goes to the slower methods (`elsewhere.ts`).
+ * The common case, IPv4 from a VM to a VM of the same network without options or offload, has a loop of its own (`plain.ts`).
+ * `fromVm` and `toVm` take what that leaves over; what is not for a VM of the same network goes on to `elsewhere.ts`.
  */
 import type { Adapter } from '../adapter/adapter.ts';
 import type { Columns } from '../handoff/columns.ts';

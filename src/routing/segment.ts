@@ -16,9 +16,9 @@ const IP = ethernet.HEADER_BYTES;
 
 /**
  * Appends the segments of a datagram whose offload was checked and asks for segmentation, each complete with lengths, IP
- * identification, sequence number, flags and checksums, `from` and `to` copied, and no offload left. Returns their number; they are the last
- * slots of storage, in order. Returns -1, and appends none, when storage has no room for all. The datagram itself stays as
- * it is; what becomes of its slot is the caller's to say.
+ * identification, sequence number, flags and checksums, `from` and `to` copied, and no offload left. Returns their number; they
+ * are the last slots of storage, in order. Returns -1, and appends none, when storage has no room for all. The datagram itself
+ * stays as it is; what becomes of its slot is the caller's to say.
  */
 export function segment(storage: BaseStorage, slot: number): number {
   const { bytes, words } = storage;

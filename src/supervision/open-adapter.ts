@@ -4,13 +4,12 @@
  */
 import { readFileSync } from 'node:fs';
 import type { AdapterPlan, ToWorker } from '../base/plan.ts';
-import { formatMac, macBytes } from '../config/addresses.ts';
+import { isUp } from '../adapter/rtnetlink.ts';
 import { native } from '../native.ts';
+import { macText, parseMac } from '../wire/mac.ts';
 
 /** if.h */
-const IFF_UP = 0x1;
 const IFF_LOOPBACK = 0x8;
-const IFF_RUNNING = 0x40;
 /** if_arp.h */
 const ARPHRD_ETHER = 1;
 
@@ -42,7 +41,7 @@ export function openAdapter(adapter: number, plan: AdapterPlan, socket = -1): Ad
     const opened = native.packetOpen({
       interfaceIndex: info.index,
       ...RINGS,
-      unicast: plan.mac === null ? null : macBytes(plan.mac),
+      unicast: plan.mac === null ? null : parseMac(plan.mac),
       ...(socket >= 0 && { socket }),
     });
     return {
@@ -54,9 +53,9 @@ export function openAdapter(adapter: number, plan: AdapterPlan, socket = -1): Ad
       transmit: opened.transmit,
       mapBytes: opened.mapBytes,
       interfaceIndex: info.index,
-      mac: plan.mac ?? formatMac(info.mac),
+      mac: plan.mac ?? macText(info.mac),
       mtu: info.mtu,
-      up: (info.flags & (IFF_UP | IFF_RUNNING)) === (IFF_UP | IFF_RUNNING),
+      up: isUp(info.flags),
     };
   } catch (error) {
     return refused(reasonInWords(plan.interface, error as NodeJS.ErrnoException));

@@ -1,7 +1,8 @@
 /**
- * What the process is allowed to do, and how it stops being allowed. Opening an adapter needs CAP_NET_RAW, but only to make the socket:
- * so one packet socket per configured adapter is made at the start, bound to nothing and without rings, and then the
- * capability goes, before the first socket for guests exists. When a management guest asks, the kept socket gets its rings and its interface.
+ * What the process is allowed to do, and how it stops being allowed. Opening an adapter needs CAP_NET_RAW, but only to make the
+ * socket: so one packet socket per configured adapter is made at the start, bound to nothing and without rings, and then the
+ * capability goes, before the first socket for guests exists. When a management guest asks, the kept socket gets its rings and
+ * its interface.
  *
  * Two ways to be rid of it in every thread:
  * - started as root with `user:`: setgroups, setgid and setuid, which Node does for all threads;

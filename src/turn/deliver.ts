@@ -1,6 +1,6 @@
 /**
- * The stage behind routing: from base storage into the VMs' input buffers, the adapters' transmit rings and the rings to other workers. What a receiver can't
- * take just now goes to its backlog, past whose bound it is dropped: nobody is ever waited for.
+ * The stage behind routing: from base storage into the VMs' input buffers, the adapters' transmit rings and the rings to other
+ * workers. What a receiver can't take just now goes to its backlog, past whose bound it is dropped: nobody is ever waited for.
  */
 import type { Adapter } from '../adapter/adapter.ts';
 import { BASE } from '../base/outbox.ts';
@@ -270,7 +270,10 @@ export class Deliver {
     return released;
   }
 
-  /** A broadcast goes to every other VM of the network (those of other workers: there), as copies that are in nobody's books but the receivers'. */
+  /**
+   * A broadcast goes to every other VM of the network (those of other workers: there), as copies that are in nobody's books but
+   * the receivers'.
+   */
   private replicate(slot: number): void {
     const { storage } = this;
     const from = storage.from[slot];

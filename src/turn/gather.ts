@@ -1,6 +1,6 @@
 /**
- * The first stage: from the VMs' output buffers, the rings of other workers and the adapters' receive rings into base storage. Every ring has a budget, and
- * who comes first changes from turn to turn. Output buffers are given back right after the copies.
+ * The first stage: from the VMs' output buffers, the rings of other workers and the adapters' receive rings into base storage.
+ * Every ring has a budget, and who comes first changes from turn to turn. Output buffers are given back right after the copies.
  */
 import type { Handoff } from '../handoff/handoff.ts';
 import type { Attachment, Ring } from '../port/attachment.ts';

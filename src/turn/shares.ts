@@ -1,14 +1,14 @@
 /**
- * How much of a turn is whose, so that a VM that sends all it can leaves the others what they need. Nothing is dropped by this: what can't be taken
- * now waits in its ring.
+ * How much of a turn is whose, so that a VM that sends all it can leaves the others what they need. Nothing is dropped by this: what
+ * can't be taken now waits in its ring.
  *
- * A VM that fills its budget turn after turn (it is greedy) is given half of it: then one that asks for less gets what it asks for, though all this may be
- * half of what we can do. Greedy ones share alike.
+ * A VM that fills its budget turn after turn (it is greedy) is given half of it: then one that asks for less gets what it asks for,
+ * though all this may be half of what we can do. Greedy ones share alike.
  *
- * And a datagram waits for the turn that is under way and for its own, so while some VM sends little at a time (it is light), all that bring
- * more (they are heavy) bring much less per turn, and have to let it pass every other turn (gather.ts). What counts for this is what a port brings in
- * a span of time, not in a turn: turns are short when there is little to do, and a VM that sends millions of datagrams in a second then brings
- * few into each.
+ * And a datagram waits for the turn that is under way and for its own, so while some VM sends little at a time (it is light), all that
+ * bring more (they are heavy) bring much less per turn, and have to let it pass every other turn (gather.ts). What counts for this is
+ * what a port brings in a span of time, not in a turn: turns are short when there is little to do, and a VM that sends millions of
+ * datagrams in a second then brings few into each.
  */
 import { MAX_PAIRS } from '../port/attachment.ts';
 import type { Budget } from '../port/output.ts';

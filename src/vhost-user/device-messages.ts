@@ -7,10 +7,12 @@ import { bits, Refused, u64, u64Reply } from './payload.ts';
 import { stopRing } from './ring-messages.ts';
 import type { Session } from './session.ts';
 
+/** GET_FEATURES: what this port offers. */
 export function getFeatures(session: Session): Uint8Array {
   return u64Reply(session.offered.low, session.offered.high);
 }
 
+/** SET_FEATURES: what the driver acknowledged, of what was offered. */
 export function setFeatures(session: Session, payload: DataView): undefined {
   const features = bits(payload, 0);
   if (!isSubset(features, session.offered))
@@ -19,10 +21,12 @@ export function setFeatures(session: Session, payload: DataView): undefined {
   session.host.changed(session);
 }
 
+/** GET_PROTOCOL_FEATURES: the same for every port. */
 export function getProtocolFeatures(): Uint8Array {
   return u64Reply(OFFERED_PROTOCOL.low, OFFERED_PROTOCOL.high);
 }
 
+/** SET_PROTOCOL_FEATURES: of what was offered. */
 export function setProtocolFeatures(session: Session, payload: DataView): undefined {
   const features = bits(payload, 0);
   if (!isSubset(features, OFFERED_PROTOCOL)) {
@@ -53,6 +57,7 @@ export function sendRarp(session: Session, payload: DataView): undefined {
   session.host.announce(session, new Uint8Array(payload.buffer, payload.byteOffset, 6));
 }
 
+/** NET_SET_MTU: nothing depends on it, as every datagram is held to its network's own MTU. */
 export function setMtu(_session: Session, payload: DataView): undefined {
   const mtu = u64(payload, 0, 'MTU');
   if (mtu < 68 || mtu > 65535) throw new Refused(`MTU ${mtu} is not within 68..65535`);

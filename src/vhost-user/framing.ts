@@ -6,19 +6,19 @@
  * Descriptors come with the first byte of a header; anywhere else they are a protocol error. The header is read alone and
  * its size checked before a payload byte is read, so nothing is ever allocated by what the peer says.
  */
+import { EAGAIN, EINTR, EMSGSIZE } from '../errno.ts';
 import type { Native } from '../native.ts';
 
 export const HEADER_BYTES = 12;
 /** The longest payload we know is SET_MEM_TABLE's with eight regions: 264 bytes. */
 export const MAX_PAYLOAD = 4096;
+/** SCM_MAX_FD: the kernel passes no more in one message (unix(7)). */
 export const MAX_DESCRIPTORS = 253;
 
 const VERSION = 1;
 const VERSION_MASK = 3;
 const REPLY = 4;
 export const NEED_REPLY = 8;
-const EAGAIN = -11;
-const EINTR = -4;
 
 /** Outcome of `Framing.read`. */
 export const MESSAGE = 1; // a whole message stands in the fields
@@ -90,7 +90,7 @@ export class Framing {
     const count = this.native.receive(fd, into, at, length, this.received);
     if (count <= 0) {
       if (count === EAGAIN || count === EINTR) return NOTHING;
-      if (count === -90) return this.malformed('more descriptors than a message can carry');
+      if (count === EMSGSIZE) return this.malformed('more descriptors than a message can carry');
       return ENDED;
     }
     const first = this.have === 0;

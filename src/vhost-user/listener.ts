@@ -3,8 +3,10 @@
  * an inherited descriptor. One front-end at a time; a second is closed at once and counted.
  */
 import { lchownSync } from 'node:fs';
+import { getSystemErrorName } from 'node:util';
 import { EPOLLIN, type Watcher } from '../base/watcher.ts';
 import type { SocketPlan } from '../base/plan.ts';
+import { EINVAL } from '../errno.ts';
 import type { Native } from '../native.ts';
 import {
   makeSocketFolder,
@@ -26,7 +28,6 @@ const BACKLOG = 16;
 const ACCEPTS_PER_ROUND = 32;
 const FIRST_RETRY = 100; // milliseconds between attempts to connect (client), doubling up to:
 const LAST_RETRY = 1000;
-const EINVAL = -22;
 /** What unixAccept gives instead of EAGAIN. */
 const NONE_WAITS = -1;
 
@@ -113,7 +114,7 @@ export class Listener {
       const fd = this.native.unixAccept(this.fd);
       if (fd < 0) {
         if (fd === NONE_WAITS) return;
-        this.host.refused(`a connection could not be accepted (errno ${-fd})`);
+        this.host.refused(`a connection could not be accepted: ${getSystemErrorName(fd)}`);
         // Out of descriptors, most likely: whoever waits would wake us for ever. Look again later.
         this.watcher.unwatch(this.fd);
         this.listenAgainAt = this.host.now() + LAST_RETRY;
@@ -149,6 +150,7 @@ export class Listener {
     }
   }
 
+  /** Stops listening and removes its own socket file; the connection that it brought is the host's. */
   close(): void {
     if (this.fd >= 0) {
       this.watcher.unwatch(this.fd);

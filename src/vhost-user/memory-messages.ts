@@ -29,7 +29,7 @@ interface Description {
 function readRegion(payload: DataView, at: number): Description {
   const guest = u64(payload, at, 'guest address');
   const bytes = u64(payload, at + 8, 'region size');
-  const user = userAddress(payload, at + 16);
+  const user = u64(payload, at + 16, 'user address');
   const offset = u64(payload, at + 24, 'mmap offset');
   if (bytes === 0) throw new Refused('region of size 0');
   if (
@@ -44,10 +44,6 @@ function readRegion(payload: DataView, at: number): Description {
     throw new Refused('region that is not made of whole pages');
   }
   return { guest, bytes, user, offset };
-}
-
-function userAddress(payload: DataView, at: number): number {
-  return u64(payload, at, 'user address');
 }
 
 function overlaps(a: Description, b: Description): boolean {
@@ -69,6 +65,7 @@ function map(session: Session, description: Description, fd: number): Region {
   }
 }
 
+/** SET_MEM_TABLE: replaces all regions, or changes nothing. */
 export function setMemoryTable(
   session: Session,
   payload: DataView,
@@ -109,10 +106,12 @@ export function setMemoryTable(
   remapRings(session);
 }
 
+/** GET_MAX_MEM_SLOTS. */
 export function getMaxSlots(): Uint8Array {
   return u64Reply(MAX_SLOTS);
 }
 
+/** ADD_MEM_REG. The same region again is no fault (repeated-regions.ts). */
 export function addRegion(session: Session, payload: DataView, descriptors: number[]): undefined {
   const description = readRegion(payload, 8);
   const { memory } = session.attachment;
@@ -127,6 +126,7 @@ export function addRegion(session: Session, payload: DataView, descriptors: numb
   remapRings(session);
 }
 
+/** REM_MEM_REG; a descriptor that comes along is only closed. The same region again is no fault (repeated-regions.ts). */
 export function removeRegion(session: Session, payload: DataView): undefined {
   const description = readRegion(payload, 8);
   const { memory } = session.attachment;
@@ -147,6 +147,7 @@ export function removeRegion(session: Session, payload: DataView): undefined {
   remapRings(session);
 }
 
+/** SET_LOG_BASE: maps the dirty log of a live migration in place of the one before. It must cover all regions. */
 export function setLogBase(session: Session, payload: DataView, descriptors: number[]): Uint8Array {
   const bytes = u64(payload, 0, 'log size');
   const offset = u64(payload, 8, 'log offset');

@@ -4,6 +4,7 @@
  */
 import { PROTOCOL } from '../virtio/features.ts';
 import * as device from './device-messages.ts';
+import { MAX_DESCRIPTORS } from './framing.ts';
 import * as memory from './memory-messages.ts';
 import * as rings from './ring-messages.ts';
 import type { Session } from './session.ts';
@@ -59,7 +60,7 @@ export const MESSAGES: ReadonlyMap<number, Message> = new Map([
   [2, message('SET_FEATURES', U64, device.setFeatures)],
   [3, message('SET_OWNER', NONE, device.setOwner)],
   [4, message('RESET_OWNER', NONE, device.resetOwner)],
-  [5, message('SET_MEM_TABLE', -1, memory.setMemoryTable, { descriptors: [0, 253] })],
+  [5, message('SET_MEM_TABLE', -1, memory.setMemoryTable, { descriptors: [0, MAX_DESCRIPTORS] })],
   [
     6,
     message('SET_LOG_BASE', LOG, memory.setLogBase, {

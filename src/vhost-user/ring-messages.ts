@@ -17,18 +17,21 @@ function ringOf(session: Session, index: number): Ring {
   return ring;
 }
 
+/** SET_VRING_NUM: entries of the ring, a power of two where it is split. */
 export function setSize(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const size = payload.getUint32(4, true);
   const packed = ring.queue.format === 'packed'; // whose size may be any (§2.8.10.1)
   if (size === 0 || size > MAX_QUEUE_SIZE || (!packed && (size & (size - 1)) !== 0)) {
-    throw new Refused(`ring size ${size} is not a power of two within 1..${MAX_QUEUE_SIZE}`);
+    const rule = packed ? 'within' : 'a power of two within';
+    throw new Refused(`ring ${ring.index}: its size ${size} is not ${rule} 1..${MAX_QUEUE_SIZE}`);
   }
   if (ring.started && ring.size !== size)
     throw new Refused(`ring ${ring.index} is started: its size can't change`);
   ring.size = size;
 }
 
+/** SET_VRING_ADDR: front-end user addresses of the three parts. Of a ring that is started only the logging may change. */
 export function setAddress(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const flags = payload.getUint32(4, true);
@@ -75,11 +78,12 @@ export function setAddress(session: Session, payload: DataView): undefined {
   ring.address = address;
 }
 
+/** SET_VRING_BASE: where a ring that is not started goes on. */
 export function setBase(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const base = payload.getUint32(4, true);
   if (base > 0xffff && ring.queue.format === 'split')
-    throw new Refused(`ring base ${base} is more than 65535`);
+    throw new Refused(`ring ${ring.index}: its base ${base} is more than 65535`);
   if (ring.started) throw new Refused(`ring ${ring.index} is started: its base can't change`);
   ring.base = base;
 }
@@ -112,8 +116,10 @@ function eventOf(session: Session, payload: DataView, descriptors: number[]): [R
   if (value > 0x1ff) throw new Refused('ring index with unknown bits');
   const ring = ringOf(session, value & 0xff);
   if ((value & NO_DESCRIPTOR) !== 0) return [ring, -1];
-  if (descriptors.length !== 1) throw new Refused('the request needs a descriptor');
-  if (!isEventfd(descriptors[0])) throw new Refused('the descriptor is not an eventfd');
+  if (descriptors.length !== 1)
+    throw new Refused(`ring ${ring.index}: a descriptor must come along`);
+  if (!isEventfd(descriptors[0]))
+    throw new Refused(`ring ${ring.index}: the descriptor is not an eventfd`);
   return [ring, takeDescriptor(descriptors, 0)];
 }
 
@@ -150,6 +156,7 @@ export function setKick(session: Session, payload: DataView, descriptors: number
   session.host.changed(session);
 }
 
+/** SET_VRING_CALL: the eventfd by which the driver is interrupted, or none. */
 export function setCall(session: Session, payload: DataView, descriptors: number[]): undefined {
   const [ring, fd] = eventOf(session, payload, descriptors);
   session.dropDescriptor(ring, 'callFd');
@@ -159,16 +166,18 @@ export function setCall(session: Session, payload: DataView, descriptors: number
   session.native.signal(fd);
 }
 
+/** SET_VRING_ERR: the eventfd that is signalled when the ring breaks, or none. */
 export function setErr(session: Session, payload: DataView, descriptors: number[]): undefined {
   const [ring, fd] = eventOf(session, payload, descriptors);
   session.dropDescriptor(ring, 'errFd');
   ring.errFd = fd;
 }
 
+/** SET_VRING_ENABLE. */
 export function setEnable(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const value = payload.getUint32(4, true);
-  if (value > 1) throw new Refused(`SET_VRING_ENABLE with ${value}`);
+  if (value > 1) throw new Refused(`ring ${ring.index}: ${value} is neither 0 nor 1`);
   ring.enabled = value === 1;
   session.attachment.refresh();
   session.host.changed(session);
@@ -200,7 +209,7 @@ export function remapRings(session: Session): void {
     if (everMapped) ring.base = queue.base;
     const fault = mapRing(session, ring);
     if (fault === '' && everMapped) queue.resume(nextUsed);
-    if (fault !== '') session.host.ringBroke(session, ring);
+    if (fault !== '') session.host.ringBroke(ring);
   }
   session.attachment.refresh();
   session.host.changed(session);

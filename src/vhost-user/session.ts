@@ -7,6 +7,7 @@
  * it brought - descriptors, mappings - goes with it.
  */
 import { Attachment, type Ring } from '../port/attachment.ts';
+import { EAGAIN } from '../errno.ts';
 import type { Native } from '../native.ts';
 import { EPOLLIN, EPOLLOUT, type Watcher } from '../base/watcher.ts';
 import { type Bits, has, PROTOCOL } from '../virtio/features.ts';
@@ -44,7 +45,8 @@ export interface SessionHost {
   kicked(session: Session): void;
   /** Tell the LAN where the VM is now. */
   announce(session: Session, mac: Uint8Array): void;
-  ringBroke(session: Session, ring: Ring): void;
+  /** A ring of this port stopped working: `ring.queue.broken` says why. */
+  ringBroke(ring: Ring): void;
   /** Everything is released; `reason` for people. */
   closed(session: Session, reason: string): void;
   log(level: 'debug' | 'info' | 'warn', message: string, fields?: Record<string, unknown>): void;
@@ -174,6 +176,8 @@ export class Session {
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       refusal = error.message;
+      if (message !== undefined && !refusal.startsWith(message.name))
+        refusal = `${message.name}: ${refusal}`;
     } finally {
       framing.closeDescriptors();
     }
@@ -183,7 +187,7 @@ export class Session {
       this.host.log('warn', `vhost-user request refused: ${refusal}`);
       if (message?.replies) {
         // It waits for an answer of its own shape that does not exist.
-        this.close(`${message.name} can't be answered: ${refusal}`);
+        this.close(`a request can't be answered: ${refusal}`);
         return;
       }
       if (wantsAck) this.send(request, u64Reply(1));
@@ -198,7 +202,7 @@ export class Session {
     if (this.unsent.length === 0) {
       const sent = this.native.send(this.fd, bytes, 0, bytes.length, null, 0);
       if (sent === bytes.length) return;
-      if (sent < 0 && sent !== -11) {
+      if (sent < 0 && sent !== EAGAIN) {
         this.close('a reply could not be sent');
         return;
       }
@@ -219,7 +223,7 @@ export class Session {
     while (this.unsent.length > 0) {
       const bytes = this.unsent[0];
       const sent = this.native.send(this.fd, bytes, 0, bytes.length, null, 0);
-      if (sent === -11) return;
+      if (sent === EAGAIN) return;
       if (sent < 0) {
         this.close('a reply could not be sent');
         return;

@@ -28,8 +28,6 @@ export const FEATURE = {
   IN_ORDER: 35,
 } as const;
 
-export type FeatureName = keyof typeof FEATURE;
-
 /** vhost-user protocol features (vhost-user.rst, "Protocol features"). */
 export const PROTOCOL = {
   MQ: 0,
@@ -41,14 +39,13 @@ export const PROTOCOL = {
   CONFIGURE_MEM_SLOTS: 15,
 } as const;
 
-export type ProtocolName = keyof typeof PROTOCOL;
-
 /** A 64-bit set as two unsigned halves. */
 export interface Bits {
   low: number;
   high: number;
 }
 
+/** A set from bit numbers, 0 to 63. */
 export function bitsOf(numbers: Iterable<number>): Bits {
   let low = 0;
   let high = 0;
@@ -59,6 +56,7 @@ export function bitsOf(numbers: Iterable<number>): Bits {
   return { low, high };
 }
 
+/** True when a bit, 0 to 63, is set. */
 export function has(bits: Bits, bit: number): boolean {
   return bit < 32 ? ((bits.low >>> bit) & 1) === 1 : ((bits.high >>> (bit - 32)) & 1) === 1;
 }

@@ -1,6 +1,7 @@
 /**
- * A front-end's memory: regions of guest-physical addresses, mapped here. Where guest addresses are translated; the hot
- * loops of `port/` do the same for the region of the last hit. Descriptors hold guest-physical addresses, SET_VRING_ADDR holds the front-end's own (user) addresses.
+ * A front-end's memory: regions of guest-physical addresses, mapped here. Where guest addresses are translated; the hot loops of
+ * `port/` do the same for the region of the last hit. Descriptors hold guest-physical addresses, SET_VRING_ADDR holds the
+ * front-end's own (user) addresses.
  *
  * Addresses are doubles: exact below 2^53, and nothing above is ever mapped. What the guest wrote as two 32-bit
  * words is put together unsigned; a high word of 2^21 or more is outside every region by construction.
@@ -23,8 +24,6 @@ export class GuestMemory {
   count = 0;
   /** Region of the last hit: almost always the next one, too. */
   last = 0;
-  /** Grows with each change, so that rings know to translate their addresses again. */
-  generation = 0;
 
   regions: Region[] = [];
   private readonly native: Native;
@@ -120,6 +119,5 @@ export class GuestMemory {
     this.ends = Float64Array.from(this.regions, (region) => region.guest + region.bytes);
     this.handles = Int32Array.from(this.regions, (region) => region.handle);
     this.last = 0;
-    this.generation++;
   }
 }

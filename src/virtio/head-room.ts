@@ -1,6 +1,7 @@
 /**
- * What is known of the buffers at the head of an input ring that a datagram did not fit into: the next ones need not look again, which can
- * cost thousands of descriptors each. Believed for so many datagrams only, as the driver may have put others there that look the same to us.
+ * What is known of the buffers at the head of an input ring that a datagram did not fit into: the next ones need not look again,
+ * which can cost thousands of descriptors each. Believed for so many datagrams only, as the driver may have put others there that
+ * look the same to us.
  */
 const BELIEVED = 64;
 
@@ -26,6 +27,7 @@ export class HeadRoom {
     return false;
   }
 
+  /** Nothing is known any more: the ring was mapped anew. */
   forget(): void {
     this.at = -1;
   }

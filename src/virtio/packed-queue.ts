@@ -116,6 +116,7 @@ export class PackedQueue {
     );
   }
 
+  /** Forgets the parts; positions stay, for GET_VRING_BASE. */
   unmap(): void {
     this.mapped = false;
     this.armed = false;
@@ -124,6 +125,7 @@ export class PackedQueue {
     this.deviceEvent = new Int32Array(0);
   }
 
+  /** Back to a ring that never started. */
   stop(): void {
     this.unmap();
     this.broken = '';
@@ -134,6 +136,7 @@ export class PackedQueue {
   /** After mapping anew: everything went on from `base` already. */
   resume(_nextUsed: number): void {}
 
+  /** Whether what we write is logged. Where it lies is known from the mapping: the address given is a split ring's. */
   setLogged(logged: boolean, _address: number): void {
     this.usedLogged = logged;
   }
@@ -147,6 +150,7 @@ export class PackedQueue {
     );
   }
 
+  /** True when the driver seems to have made something available: one plain load, for polling. */
   mayHaveWork(): boolean {
     return PackedQueue.isAvailable(this.descriptors[this.nextAvail * 4 + 3], this.availWrap);
   }
@@ -237,6 +241,7 @@ export class PackedQueue {
     this.disarm();
   }
 
+  /** Notifications are not needed: we look by ourselves. */
   disarm(): void {
     if (!this.armed) return;
     this.armed = false;

@@ -24,8 +24,9 @@ export const TIME_EXCEEDED = 11;
 /** Codes of UNREACHABLE (RFC 792, RFC 1812 §5.2.7.1). */
 export const NET_UNREACHABLE = 0;
 export const HOST_UNREACHABLE = 1;
+export const PROTOCOL_UNREACHABLE = 2;
+export const PORT_UNREACHABLE = 3;
 export const FRAGMENTATION_NEEDED = 4;
-export const ADMINISTRATIVELY_PROHIBITED = 13;
 
 /** Code of TIME_EXCEEDED. */
 export const TTL_EXCEEDED = 0;

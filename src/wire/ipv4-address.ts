@@ -20,6 +20,7 @@ export interface Prefix {
 
 export const BROADCAST_KEY = -1;
 
+/** True for four decimal numbers from 0 to 255 with dots between them. */
 export function isAddress(text: string): boolean {
   return ADDRESS_TEXT.test(text);
 }
@@ -31,6 +32,7 @@ export function keyOf(text: string): number {
   return a | (b << 8) | (c << 16) | (d << 24);
 }
 
+/** A key as text: `10.77.0.1` */
 export function dotted(key: number): string {
   return `${key & 0xff}.${(key >>> 8) & 0xff}.${(key >>> 16) & 0xff}.${key >>> 24}`;
 }

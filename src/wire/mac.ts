@@ -50,8 +50,8 @@ export function same(bytes: Uint8Array, at: number, other: Uint8Array, otherAt: 
 }
 
 /**
- * Writes the group address that goes with an IPv4 broadcast or multicast destination (its key) at `halves[half]`: everybody's, or by RFC 1112
- * §6.4 01:00:5e and the lower 23 bits of the group.
+ * Writes the group address that goes with an IPv4 broadcast or multicast destination (its key) at `halves[half]`: everybody's, or
+ * by RFC 1112 §6.4 01:00:5e and the lower 23 bits of the group.
  */
 export function putGroup(halves: Uint16Array, half: number, key: number): void {
   const multicast = isMulticast(key);

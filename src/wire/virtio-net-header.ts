@@ -1,5 +1,6 @@
 /**
- * virtio-net header (virtio 1.3 §5.1.6), always 12 bytes and little-endian here: VERSION_1 is required, HASH_REPORT never offered.
+ * virtio-net header (virtio 1.3 §5.1.6), little-endian, as it stands in base storage: always 12 bytes. A driver with neither VERSION_1 nor
+ * MRG_RXBUF has the first 10 only (`port/`, `Router.fromVm`); HASH_REPORT, which makes it longer, is never offered.
  *
  *      0       1       2       4       6       8      10      12
  *     | flags |  gso  |  hdr  |  gso  | csum  | csum  |  num  |

@@ -4,7 +4,8 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { EAGAIN, ENETDOWN, ENOBUFS, PACKET } from '../../src/adapter/packet-layout.ts';
+import { PACKET } from '../../src/adapter/packet-layout.ts';
+import { EAGAIN, ENETDOWN, ENOBUFS } from '../../src/errno.ts';
 import { TransmitRing } from '../../src/adapter/transmit-ring.ts';
 import { CELL } from '../../src/counters.ts';
 import type { Native } from '../../src/native.ts';

@@ -3,8 +3,6 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   formatAddress,
-  formatMac,
-  macBytes,
   overlap,
   parseAddress,
   parsePrefix,
@@ -177,11 +175,6 @@ describe('addresses', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 2 ** 32 - 1 }), (address) => {
         expect(parseAddress(formatAddress(address))).toBe(address);
-      }),
-    );
-    fc.assert(
-      fc.property(fc.uint8Array({ minLength: 6, maxLength: 6 }), (bytes) => {
-        expect(macBytes(formatMac(bytes))).toEqual(bytes);
       }),
     );
   });

@@ -23,6 +23,11 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const COMMAND = join(ROOT, 'dist/cli.js');
 const DOCUMENTS = [
   'README.md',
+  'SECURITY.md',
+  'native/README.md',
+  'src/wire/README.md',
+  'test/corpus/order/README.md',
+  'test/corpus/ring/README.md',
   ...readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.md'))
     .map((name) => join('docs', name)),

@@ -258,7 +258,7 @@ export class Daemon {
 
   // --- what the kernel says ---------------------------------------------------------------------
 
-  /** Open descriptors, as their links; sockets and eventfds included. */
+  /** Numbers of the open descriptors; sockets and eventfds included. */
   descriptors(): string[] {
     return readdirSync(`/proc/${this.pid}/fd`);
   }

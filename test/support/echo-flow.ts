@@ -9,7 +9,7 @@ import type { Received, Vm } from './vm.ts';
 
 const OWN_PORT = 7001;
 const WINDOW = 32;
-/** Before the host's MAC is known only 16 may wait for it (waiting-room.ts), however long the answer takes. */
+/** Before the host's MAC is known datagrams wait for it, and only so many may (waiting-room.ts), however long the answer takes. */
 const FIRST_WINDOW = 8;
 const INTERVAL = 2;
 

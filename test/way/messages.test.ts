@@ -72,6 +72,24 @@ describe('vhost-user messages', () => {
     expect(await one.askNumber(REQUEST.GET_QUEUE_NUM)).toBeGreaterThanOrEqual(8n);
   });
 
+  test('a refusal is logged with its request, the ring and what is wrong', async () => {
+    const one = await front();
+    await one.negotiate(QEMU_PROTOCOL_FEATURES);
+    const { lines } = world.daemon;
+    const from = lines.length;
+    expect(await one.setVringNumber(1, 257)).not.toBe(0n);
+    expect(await one.setVringEnable(3, true)).toBe(0n);
+    expect(await one.order(REQUEST.SET_VRING_ENABLE, vringState(3, 2))).not.toBe(0n);
+    expect(await one.order(REQUEST.SET_VRING_ERR, u64(1n))).not.toBe(0n);
+    const logged = (text: string) =>
+      until(`a line of the log with: ${text}`, () =>
+        lines.slice(from).some((line) => line.includes(text)),
+      );
+    await logged('SET_VRING_NUM: ring 1: its size 257 is not a power of two within 1..32768');
+    await logged('SET_VRING_ENABLE: ring 3: 2 is neither 0 nor 1');
+    await logged('SET_VRING_ERR: ring 1: a descriptor must come along');
+  });
+
   test("QEMU's whole connect sequence, twice for a second queue pair", async () => {
     const one = await front();
     await one.negotiate(QEMU_PROTOCOL_FEATURES);

@@ -2,7 +2,7 @@
  * ICMP errors by which the base, as the router it is, tells a sender what became of a datagram.
  *
  *      in use:  3/0 network unreachable    3/1 host unreachable    3/4 fragmentation needed (rest: next-hop MTU)
- *               3/2 protocol, 3/3 port unreachable    3/13 prohibited    11/0 time to live exceeded
+ *               3/2 protocol, 3/3 port unreachable    11/0 time to live exceeded
  *
  * How often is the caller's matter (rate-limit.ts).
  */
@@ -53,9 +53,9 @@ export function mayReport(storage: BaseStorage, slot: number): boolean {
 }
 
 /**
- * Appends an ICMP error about the datagram in `slot`, from `source` (a key) at `baseMac` to its sender; `rest` is the second
- * word of the ICMP header, `mtu` what the way to the sender takes. To be called before the datagram is changed, as it quotes it as received. Returns the new slot,
- * `to` undecided, or -1: no error may be sent about this one, or storage is full.
+ * Appends an ICMP error about the datagram in `slot`, from `source` (a key) at `baseMac` to its sender; `rest` is the second word
+ * of the ICMP header, `mtu` what the way to the sender takes. To be called before the datagram is changed, as it quotes it as
+ * received. Returns the new slot, `to` undecided, or -1: no error may be sent about this one, or storage is full.
  */
 export function icmpError(
   storage: BaseStorage,

@@ -29,9 +29,4 @@ export class TokenBuckets {
     this.tokens[index] = given ? tokens - 1 : tokens;
     return given;
   }
-
-  /** Fills a bucket up again: its port has a new guest. */
-  reset(index: number): void {
-    this.tokens[index] = this.burst;
-  }
 }

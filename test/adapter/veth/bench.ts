@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { Adapter } from '../../../src/adapter/adapter.ts';
 import { LinkWatch } from '../../../src/adapter/link-watch.ts';
-import { ENETDOWN } from '../../../src/adapter/packet-layout.ts';
+import { ENETDOWN } from '../../../src/errno.ts';
 import { ReceiveRing } from '../../../src/adapter/receive-ring.ts';
 import { isUp } from '../../../src/adapter/rtnetlink.ts';
 import { TransmitRing } from '../../../src/adapter/transmit-ring.ts';

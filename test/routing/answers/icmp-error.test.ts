@@ -47,7 +47,8 @@ describe('the error', () => {
     ['network unreachable', icmp.UNREACHABLE, icmp.NET_UNREACHABLE, 0],
     ['host unreachable', icmp.UNREACHABLE, icmp.HOST_UNREACHABLE, 0],
     ['fragmentation needed', icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, 1400],
-    ['prohibited', icmp.UNREACHABLE, icmp.ADMINISTRATIVELY_PROHIBITED, 0],
+    ['protocol unreachable', icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE, 0],
+    ['port unreachable', icmp.UNREACHABLE, icmp.PORT_UNREACHABLE, 0],
     ['time to live exceeded', icmp.TIME_EXCEEDED, icmp.TTL_EXCEEDED, 0],
   ])('%s', (_name, type, code, rest) => {
     const frame = datagram();

@@ -20,14 +20,6 @@ test('one port’s flood costs another nothing', () => {
   expect(buckets.take(1, 1000)).toBe(true);
 });
 
-test('reset fills one bucket', () => {
-  const buckets = new TokenBuckets(2, 1, 1);
-  buckets.take(0, 1);
-  buckets.take(1, 1);
-  buckets.reset(0);
-  expect([buckets.take(0, 1), buckets.take(1, 1)]).toEqual([true, false]);
-});
-
 test('a rate of 0 gives the burst, once', () => {
   const buckets = new TokenBuckets(1, 0, 2);
   expect([1, 2, 1e12].map((now) => buckets.take(0, now))).toEqual([true, true, false]);
