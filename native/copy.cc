@@ -142,6 +142,10 @@ ALWAYS_INLINE int32_t carryOut(const CopySpace& space, int32_t count) {
         continue;
       }
     }
+    // What another VM left there must not go on in its stead.
+    if (toArena && length >= 0 && arena >= 0 && arena + length <= space.arenaBytes) {
+      memset(space.arena + arena, 0, static_cast<size_t>(length));
+    }
     row.length = -1;
     refused++;
   }

@@ -36,7 +36,7 @@ struct CopySpace {
   uint32_t windowLimit = 0;
 };
 
-/** Carries out rows [0, count) region -> arena; returns how many were refused. count is cut to rowLimit. */
+/** Carries out rows [0, count) region -> arena; returns how many were refused (their bytes in the arena are zeros). count is cut to rowLimit. */
 int32_t gatherRows(const CopySpace& space, int32_t count);
 
 /** The same, arena -> region. */

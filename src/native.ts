@@ -109,7 +109,8 @@ export interface Native {
   createArena(bytes: number, rows: number): { arena: ArrayBuffer; rows: ArrayBuffer };
   /**
    * Carries out rows [0, count): region → arena. Re-checks every row (handle mapped by this thread, offset and length
-   * inside the region, arena range inside the arena); a refused row is not copied, its `length` becomes -1.
+   * inside the region, arena range inside the arena); a refused row is not copied, its `length` becomes -1
+   * and its bytes in the arena zeros.
    * Returns the number of refused rows (0 unless we have a bug). Prefetches ahead.
    */
   gatherCopies(count: number): number;

@@ -138,6 +138,10 @@ void runBatch(CopySpace& space, std::vector<Region>& regions, std::vector<uint8_
     rows[i] = space.rows[i] = makeRow(regions);
     size_t index = 0;
     if (!acceptable(rows[i], regions, index)) {
+      const CopyRow& row = rows[i];
+      if (gather && row.length >= 0 && row.arena >= 0 && int64_t{row.arena} + row.length <= arenaBytes) {
+        memset(model.data() + row.arena, 0, static_cast<size_t>(row.length));
+      }
       rows[i].length = -1;
       expected++;
       continue;

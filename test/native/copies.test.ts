@@ -77,6 +77,8 @@ function model(rows: readonly Row[], toArena: boolean) {
   for (const row of rows) {
     if (!acceptable(row)) {
       refused++;
+      const fits = row.length >= 0 && row.arena >= 0 && row.arena + row.length <= ARENA;
+      if (toArena && fits) own.fill(0, row.arena, row.arena + row.length);
       continue;
     }
     const guest = guests[handles.indexOf(row.region)];
