@@ -7,11 +7,10 @@ import { parseArgs } from 'node:util';
 import { PROJECT } from './lib/candidates.ts';
 import { Lab, type Timing } from './lib/lab.ts';
 import { describeMachine } from './lib/machine.ts';
-import { DPDK, provide } from './lib/needs.ts';
 import { writePlot } from './lib/plot.ts';
 import { setNiceness } from './lib/process.ts';
 import { type Cell, printRow, type Row, storeRow } from './lib/results.ts';
-import type { RowOptions, RowRunner } from './rows/row.ts';
+import { type RowOptions, type RowRunner, VARIANTS } from './rows/row.ts';
 import { adapterRow } from './rows/adapter.ts';
 import { controlRow } from './rows/control.ts';
 import { fairnessRow } from './rows/fairness.ts';
@@ -46,6 +45,7 @@ rows: ${ROWS.map((row) => row.name).join(', ')} (all when none is named)
   --quick             one short round, no limits, results not stored: does it run at all?
   --rounds N          interleaved rounds (5)
   --measure SECONDS   length of one measurement (3)
+  --warmup SECONDS    traffic before it (1.5)
   --only NAMES        candidates, by commas: basewire, "ovs-dpdk", "dpdk io"
   --sizes BYTES       frame sizes of the switch row, by commas
   --variants LIST     rings of the switch row: split, in-order, packed (all)
@@ -71,36 +71,36 @@ async function main(): Promise<number> {
       help: { type: 'boolean', default: false },
     },
   });
-  const unknown = positionals.filter((name) => !ROWS.some((row) => row.name === name));
-  if (values.help || unknown.length > 0) {
-    process.stderr.write(
-      `${unknown.length > 0 ? `no such row: ${unknown.join(', ')}\n\n` : ''}${USAGE}`,
-    );
-    return unknown.length > 0 ? 64 : 0;
-  }
   const list = (text: string | undefined) => text?.split(',').map((part) => part.trim()) ?? null;
-  const number = (text: string | undefined, otherwise: number) =>
-    text === undefined ? otherwise : Number(text);
+  const wrong: string[] = [];
+  const number = (name: string, text: string | undefined, otherwise: number) => {
+    const value = text === undefined ? otherwise : Number(text);
+    if (!(value > 0)) wrong.push(`--${name} takes a number above 0, not "${text}"`);
+    return value;
+  };
+  for (const name of positionals)
+    if (!ROWS.some((row) => row.name === name)) wrong.push(`there is no row "${name}"`);
+  const variants = list(values.variants) ?? (values.quick ? ['split'] : [...VARIANTS]);
+  for (const name of variants)
+    if (!VARIANTS.some((variant) => variant === name)) wrong.push(`there are no rings "${name}"`);
+  const sizes = list(values.sizes)?.map((size) => number('sizes', size, 0)) ?? null;
   const timing: Timing = {
     quick: values.quick,
-    rounds: number(values.rounds, values.quick ? 1 : 5),
-    warmup: number(values.warmup, values.quick ? 0.5 : 1.5),
-    measure: number(values.measure, values.quick ? 0.5 : 3),
+    rounds: number('rounds', values.rounds, values.quick ? 1 : 5),
+    warmup: number('warmup', values.warmup, values.quick ? 0.5 : 1.5),
+    measure: number('measure', values.measure, values.quick ? 0.5 : 3),
   };
+  if (values.help || wrong.length > 0) {
+    process.stderr.write(`${wrong.length > 0 ? `${wrong.join('\n')}\n\n` : ''}${USAGE}`);
+    return wrong.length > 0 ? 2 : 0;
+  }
   if (values.priority) setNiceness(-20);
-  const kinds = ['split', 'in-order', 'packed'];
   const options: RowOptions = {
     install: !values['no-install'],
     only: list(values.only),
-    sizes: list(values.sizes)?.map(Number) ?? null,
-    variants:
-      list(values.variants)?.map((kind) => kinds.indexOf(kind)) ?? (values.quick ? [0] : [0, 1, 2]),
+    sizes,
+    variants: VARIANTS.filter((variant) => variants.includes(variant)),
   };
-  const lacking = provide(DPDK, options.install);
-  if (lacking !== null) {
-    process.stderr.write(`${lacking}\n`);
-    return 69;
-  }
   return runRows(
     ROWS.filter((row) => positionals.length === 0 || positionals.includes(row.name)),
     timing,

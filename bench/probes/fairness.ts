@@ -30,10 +30,7 @@ export interface Reading {
   offered: number;
   arrived: number;
   flooded: number;
-}
-
-/** Everything that a can bring to b with nobody else there. */
-export interface Capacity {
+  /** Everything that a could bring to b in this round with nobody else there, of which half was to be offered. */
   capacity: number;
 }
 
@@ -146,10 +143,9 @@ if (Number.isNaN(first)) throw new Error('no datagram came back');
 trips(wanted.seconds / 2);
 calm('none');
 stream(wanted.seconds / 2, 1e9);
-calm('none');
-const capacity = stream(wanted.seconds, 1e9).arrived;
-result({ capacity } satisfies Capacity);
 for (let round = 0; round < wanted.rounds; round++) {
+  calm('none');
+  const capacity = stream(wanted.seconds / 2, 1e9).arrived;
   for (const next of FLOODS) {
     calm(next);
     const sunk = atS.taken;
@@ -158,7 +154,7 @@ for (let round = 0; round < wanted.rounds; round++) {
     const start = performance.now();
     const rates = stream(wanted.seconds, capacity / 2);
     const flooded = (atS.taken - sunk) / (wanted.seconds + (performance.now() - start) / 1000);
-    result({ flood: next, ...times, ...rates, flooded } satisfies Reading);
+    result({ flood: next, ...times, ...rates, flooded, capacity } satisfies Reading);
   }
 }
 for (const vm of vms) vm.close();

@@ -9,8 +9,8 @@ import type { Lab } from '../lib/lab.ts';
 import { NoiseMeter } from '../lib/machine.ts';
 import { Probe } from '../lib/probe.ts';
 import { type Cell, quantity } from '../lib/results.ts';
-import { compare, judgeNoise, summarise } from '../lib/statistics.ts';
-import type { Argument, Capacity, Flood, Reading } from '../probes/fairness.ts';
+import { compare, judgeNoise, median, summarise } from '../lib/statistics.ts';
+import type { Argument, Flood, Reading } from '../probes/fairness.ts';
 import type { RowRunner } from './row.ts';
 
 /** At least this share of the rate without the flood; less than this many times the round trip. */
@@ -24,7 +24,6 @@ const MORE = [
 type Poll = 'busy' | 'adaptive';
 
 interface Measured {
-  capacity: number;
   readings: Reading[];
   foreign: number;
   steal: number;
@@ -49,18 +48,16 @@ async function measure(lab: Lab, poll: Poll): Promise<Measured> {
   } satisfies Argument);
   const noise = new NoiseMeter([process.pid, probe.child.pid, ...base.pids]);
   try {
-    const { capacity } = await probe.result<Capacity>(60 + 3 * seconds);
-    lab.say(`${poll}: ${quantity(capacity, '/s')} datagrams/s from a to b alone`);
     const readings: Reading[] = [];
     for (let count = 0; count < 4 * rounds; count++) {
-      const reading = await probe.result<Reading>(30 + 3 * seconds);
+      const reading = await probe.result<Reading>(60 + 5 * seconds);
       readings.push(reading);
       lab.say(
         `${poll}, ${reading.flood}: p50 ${reading.p50.toFixed(1)} µs, p99 ${reading.p99.toFixed(1)} µs; ` +
-          `${quantity(reading.arrived, '/s')} of ${quantity(capacity / 2, '/s')} datagrams/s beside ${quantity(reading.flooded, '/s')}`,
+          `${quantity(reading.arrived, '/s')} of ${quantity(reading.capacity / 2, '/s')} datagrams/s beside ${quantity(reading.flooded, '/s')}`,
       );
     }
-    return { capacity, readings, ...noise.read() };
+    return { readings, ...noise.read() };
   } catch (error) {
     throw new Error(`${(error as Error).message}\n--- log\n${base.log()}`, { cause: error });
   } finally {
@@ -88,7 +85,7 @@ export const fairnessRow: RowRunner = {
 function toCell(
   lab: Lab,
   poll: Poll,
-  { capacity, readings, foreign, steal }: Measured,
+  { readings, foreign, steal }: Measured,
   flood: Flood,
   which: 'arrived' | 'p99',
 ): Cell {
@@ -109,6 +106,10 @@ function toCell(
     candidates: { 'beside the flood': beside, alone },
     comparisons: [compare('alone', beside.values, alone.values, required, noise.quiet, !rate)],
     noise,
-    notes: rate ? [`offered: half of ${quantity(capacity, '/s')}`] : [],
+    notes: rate
+      ? [
+          `offered: half of ${quantity(median(readings.map(({ capacity }) => capacity)), '/s')} (median)`,
+        ]
+      : [],
   };
 }

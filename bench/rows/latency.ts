@@ -3,6 +3,7 @@
  * pause between round trips an adaptive one has, and must be woken by a kick.
  */
 import { type Candidate, basewire, dpdkIo, ovsDpdk } from '../lib/candidates.ts';
+import { CoreDistance, type Placed, pairs } from '../lib/core-distance.ts';
 import { BASE_MAC, PORTS } from '../lib/generator.ts';
 import type { Lab } from '../lib/lab.ts';
 import { NoiseMeter } from '../lib/machine.ts';
@@ -21,6 +22,8 @@ interface Reading {
   foreign: number;
   steal: number;
 }
+
+type Placing = Reading & Placed;
 
 /** Name of the pattern, and microseconds between round trips. */
 const PATTERNS: [string, number][] = [
@@ -74,20 +77,22 @@ export const latencyRow: RowRunner = {
     const chosen = candidates.filter(
       ({ name }) => options.only?.some((part) => name.startsWith(part)) ?? true,
     );
-    const readings = new Map<string, Reading[]>();
+    const readings = new Map<string, Placing[]>();
+    const cores = new CoreDistance(lab);
     for (let round = 0; round < lab.timing.rounds; round++) {
       for (const candidate of chosen) {
         for (const [pattern, gap] of PATTERNS) {
-          const reading = await measure(lab, candidate, gap);
+          const reading = await cores.around(() => measure(lab, candidate, gap));
           const key = `${pattern}/${candidate.name}`;
           readings.set(key, [...(readings.get(key) ?? []), reading]);
           lab.say(
             `round ${round + 1}/${lab.timing.rounds} ${candidate.name}, ${pattern}: ` +
-              `p50 ${reading.p50.toFixed(1)} µs, p99 ${reading.p99.toFixed(1)} µs, ${reading.kicks.toFixed(2)} kicks a trip`,
+              `p50 ${reading.p50.toFixed(1)} µs, p99 ${reading.p99.toFixed(1)} µs, ${reading.kicks.toFixed(2)} kicks a trip, cores ${reading.distance}`,
           );
         }
       }
     }
+    await cores.stop();
     const cells = PATTERNS.flatMap(([pattern]) =>
       (['p50', 'p99'] as const).map((which) => toCell(lab, pattern, which, chosen, readings)),
     );
@@ -101,7 +106,7 @@ function toCell(
   pattern: string,
   which: 'p50' | 'p99',
   chosen: Candidate[],
-  readings: Map<string, Reading[]>,
+  readings: Map<string, Placing[]>,
 ): Cell {
   const of = (name: string) => readings.get(`${pattern}/${name}`) ?? [];
   const summaries = Object.fromEntries(
@@ -121,16 +126,17 @@ function toCell(
     less: true,
     candidates: summaries,
     comparisons: busy
-      ? peers.map(({ name }) =>
-          compare(
+      ? peers.map(({ name }) => {
+          const alike = pairs(of('basewire busy'), of(name));
+          return compare(
             name,
-            busy.values,
-            summaries[name]!.values,
+            alike.map(([ours]) => ours[which]),
+            alike.map(([, theirs]) => theirs[which]),
             name === 'dpdk io' ? required : null,
             noise.quiet,
             true,
-          ),
-        )
+          );
+        })
       : [],
     noise,
     notes: [

@@ -2,6 +2,10 @@
 import type { Lab } from '../lib/lab.ts';
 import type { Cell } from '../lib/results.ts';
 
+/** Split rings, split rings used in order, packed rings. */
+export const VARIANTS = ['split', 'in-order', 'packed'] as const;
+export type Variant = (typeof VARIANTS)[number];
+
 export interface RowOptions {
   /** May missing Debian packages be installed? */
   install: boolean;
@@ -9,8 +13,8 @@ export interface RowOptions {
   only: string[] | null;
   /** Only these frame sizes. */
   sizes: number[] | null;
-  /** Ring variants of the switch row: 0 split, 1 split with in_order, 2 packed. */
-  variants: number[];
+  /** Rings of the switch row. */
+  variants: Variant[];
 }
 
 export interface RowRunner {

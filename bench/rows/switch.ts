@@ -6,11 +6,11 @@ import { CoreDistance, type Placed, pairs } from '../lib/core-distance.ts';
 import { Generator, type GeneratorOptions, type Measurement } from '../lib/generator.ts';
 import type { Lab } from '../lib/lab.ts';
 import { NoiseMeter } from '../lib/machine.ts';
-import { provide } from '../lib/needs.ts';
+import { DPDK, provide } from '../lib/needs.ts';
 import { sleep } from '../lib/process.ts';
 import { type Cell, quantity } from '../lib/results.ts';
 import { compare, judgeNoise, median, summarise } from '../lib/statistics.ts';
-import type { RowRunner } from './row.ts';
+import type { RowRunner, Variant } from './row.ts';
 
 const IN_FLIGHT = 512;
 /** Rounds are added until there are as many pairs as were asked for with the cores placed alike, up to so many times the rounds. */
@@ -25,7 +25,8 @@ const REQUIRED: Record<number, [number | null, number | null]> = {
   1500: [1.0, 1.0],
 };
 
-interface Variant {
+interface Rings {
+  kind: Variant;
   name: string;
   ours: Candidate;
   generator: Pick<GeneratorOptions, 'inOrder' | 'packed'>;
@@ -35,7 +36,7 @@ interface Variant {
 async function measureSizes(
   lab: Lab,
   candidate: Candidate,
-  variant: Variant,
+  variant: Rings,
   sizes: number[],
   cores: CoreDistance,
 ): Promise<Map<number, Placing>> {
@@ -75,7 +76,7 @@ async function measureRate(
 
 async function measureVariant(
   lab: Lab,
-  variant: Variant,
+  variant: Rings,
   peers: Candidate[],
   sizes: number[],
   cores: CoreDistance,
@@ -101,9 +102,7 @@ async function measureVariant(
         const lost = m.lost === 0 ? '' : ` (${m.lost} lost)`;
         return `${bytes} B ${quantity(m.rate, '/s')}${lost} (cores ${m.distance}, generator ${quantity(m.ceiling, '/s')})`;
       });
-      lab.say(
-        `round ${round + 1}/${rounds}${variant.name} ${candidate.name}: ${rates.join(', ')}`,
-      );
+      lab.say(`round ${round + 1}/${rounds}${variant.name} ${candidate.name}: ${rates.join(', ')}`);
     }
   }
   return sizes.map((bytes) => toCell(lab, variant, bytes, candidates, measured));
@@ -111,7 +110,7 @@ async function measureVariant(
 
 function toCell(
   lab: Lab,
-  variant: Variant,
+  variant: Rings,
   bytes: number,
   candidates: Candidate[],
   measured: Map<string, Map<number, Placing>[]>,
@@ -128,17 +127,19 @@ function toCell(
   const notes: string[] = [];
   for (const { name } of candidates) {
     const lost = of(name).reduce((sum, m) => sum + m.lost, 0);
-    if (lost !== 0)
-      notes.push(`${name} lost ${lost} of ${IN_FLIGHT * of(name).length} datagrams`);
+    if (lost !== 0) notes.push(`${name} lost ${lost} of ${IN_FLIGHT * of(name).length} datagrams`);
   }
   const ceiling = Math.min(...candidates.flatMap(({ name }) => of(name).map((m) => m.ceiling)));
   if (ceiling > 0) notes.push(`the generator's own work allows ${quantity(ceiling, '/s')}/s`);
   for (const distance of ['near', 'far'] as const) {
     const medians = candidates.map(({ name }) => {
-      const rates = of(name).filter((m) => m.distance === distance).map((m) => m.rate);
+      const rates = of(name)
+        .filter((m) => m.distance === distance)
+        .map((m) => m.rate);
       return rates.length === 0 ? '' : `${name} ${quantity(median(rates), '/s')} (${rates.length})`;
     });
-    if (medians.some((text) => text !== '')) notes.push(`cores ${distance}: ${medians.filter(Boolean).join(', ')}`);
+    if (medians.some((text) => text !== ''))
+      notes.push(`cores ${distance}: ${medians.filter(Boolean).join(', ')}`);
   }
   const peers = candidates.slice(1);
   return {
@@ -166,6 +167,8 @@ export const switchRow: RowRunner = {
   title: 'Switch: datagrams per second from VM to VM, 512 in flight',
   async run(lab, options) {
     const sizes = options.sizes ?? (lab.timing.quick ? [64, 1500] : [64, 512, 1500]);
+    const missing = provide(DPDK, options.install);
+    if (missing !== null) throw new Error(missing);
     const peers: Candidate[] = [];
     const cells: Cell[] = [];
     const notes: string[] = [];
@@ -176,16 +179,29 @@ export const switchRow: RowRunner = {
       else notes.push(`without ${peer.name}: ${lacking}`);
     }
     const cores = new CoreDistance(lab);
-    const variants: Variant[] = [
-      { name: '', ours: basewire(), generator: {} },
-      { name: ', in order', ours: basewire(), generator: { inOrder: true } },
-      { name: ', packed', ours: basewire({ packed: true }), generator: { packed: true } },
-    ].filter((_, index) => options.variants.includes(index));
+    const variants = (
+      [
+        { kind: 'split', name: '', ours: basewire(), generator: {} },
+        { kind: 'in-order', name: ', in order', ours: basewire(), generator: { inOrder: true } },
+        {
+          kind: 'packed',
+          name: ', packed',
+          ours: basewire({ packed: true }),
+          generator: { packed: true },
+        },
+      ] satisfies Rings[]
+    ).filter(({ kind }) => options.variants.includes(kind));
     for (const variant of variants) {
       if (options.only && !options.only.includes('basewire')) {
         // Peers alone: the first of them stands where basewire would.
         cells.push(
-          ...(await measureVariant(lab, { ...variant, ours: peers[0]! }, peers.slice(1), sizes, cores)),
+          ...(await measureVariant(
+            lab,
+            { ...variant, ours: peers[0]! },
+            peers.slice(1),
+            sizes,
+            cores,
+          )),
         );
       } else {
         cells.push(...(await measureVariant(lab, variant, peers, sizes, cores)));
