@@ -6,6 +6,7 @@ import type { Counters } from '../counters.ts';
 import type { Native } from '../native.ts';
 import type { Attachment, Ring } from '../port/attachment.ts';
 import type { Port } from '../port/port.ts';
+import { TokenBuckets } from '../routing/answers/rate-limit.ts';
 import type { Network } from '../routing/network.ts';
 import type { Turn } from '../turn.ts';
 import { Listener, type ListenerHost } from '../vhost-user/listener.ts';
@@ -39,8 +40,13 @@ const TICK = 500;
 const POLL = 1;
 /** Between two attempts to connect, in client mode, at least. */
 const CONNECT = 100;
-/** The main thread is shown a port at most so often: a front-end may change it with each message. */
+/**
+ * The main thread is shown a port at most so often, as a front-end may change it with each message; and seldom when that goes on: it may
+ * share our core, and who asks us something must not wait while it takes notes.
+ */
 const TELL_INTERVAL = 20;
+const TELL_SELDOM = 250;
+const TELLS = { perSecond: 4, burst: 10 };
 
 export class PortControl implements SessionHost, ListenerHost {
   readonly port: Port;
@@ -53,6 +59,7 @@ export class PortControl implements SessionHost, ListenerHost {
   /** What the main thread was shown last, when it may be shown more, and whether there is more. */
   private told = '';
   private tellAfter = Number.NEGATIVE_INFINITY;
+  private readonly tells = new TokenBuckets(1, TELLS.perSecond, TELLS.burst);
   private untold = false;
   private toldMac = false;
   /** The attachment through which datagrams flow, if they do. */
@@ -255,7 +262,8 @@ export class PortControl implements SessionHost, ListenerHost {
   private show(): void {
     const { port } = this.context;
     this.untold = false;
-    this.tellAfter = this.context.now() + TELL_INTERVAL;
+    const now = this.context.now();
+    this.tellAfter = now + (this.tells.take(0, now) ? TELL_INTERVAL : TELL_SELDOM);
     this.toldMac = port.macKnown;
     const attachment = port.current;
     let session: Session | undefined;
