@@ -9,8 +9,11 @@ import type { Received, Vm } from './vm.ts';
 
 const OWN_PORT = 7001;
 const WINDOW = 32;
-/** Before the host's MAC is known datagrams wait for it, and only so many may (waiting-room.ts), however long the answer takes. */
-const FIRST_WINDOW = 8;
+/**
+ * Before the first echo: the kernel of the LAN's host does not know the VM's MAC yet, and when the answer to its question comes it sends what
+ * waited for it one by one, while what it sends just then overtakes (neigh_update). So nothing else may be under way meanwhile.
+ */
+const FIRST_WINDOW = 1;
 const INTERVAL = 2;
 
 export class EchoFlow {
@@ -19,6 +22,8 @@ export class EchoFlow {
   readonly others: Received[] = [];
   sent = 0;
   arrived = 0;
+  /** How often it has looked, and could have sent. */
+  steps = 0;
   #timer: NodeJS.Timeout | null = null;
   #failure: Error | null = null;
   readonly #poll: () => void;
@@ -44,6 +49,7 @@ export class EchoFlow {
   }
 
   #step(send: boolean): void {
+    this.steps++;
     try {
       const window = this.arrived === 0 ? FIRST_WINDOW : WINDOW;
       if (send && this.sent - this.arrived < window) {

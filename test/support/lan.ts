@@ -154,6 +154,11 @@ export class Lan {
     this.ipOutside('addr', 'add', `${address}/24`, 'dev', 'lan0');
   }
 
+  /** The host on the LAN knows the MAC of an address and never asks for it. */
+  know(address: string, mac: string): void {
+    this.ipOutside('neigh', 'replace', address, 'lladdr', mac, 'nud', 'permanent', 'dev', 'lan0');
+  }
+
   /** Has the host on the LAN send a datagram of text. */
   send(address: string, port: number, text: string, ttl = 64): void {
     this.#host!.stdin!.write(`${JSON.stringify({ address, port, text, ttl })}\n`);

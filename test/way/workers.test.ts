@@ -297,6 +297,7 @@ describe.skipIf(NO_LAN !== '')(
   `the adapter is the first worker’s${NO_LAN && ` (${NO_LAN})`}`,
   () => {
     let lan: Lan;
+    let a: Vm;
     let b: Vm;
     beforeAll(async () => {
       lan = await Lan.start();
@@ -309,6 +310,7 @@ describe.skipIf(NO_LAN !== '')(
         },
         { under: lan.under },
       );
+      a = await world.vm('a');
       b = await world.vm('b');
     });
     afterAll(async () => {
@@ -355,7 +357,6 @@ describe.skipIf(NO_LAN !== '')(
     });
 
     test('out through the adapter and back, from either worker', async () => {
-      const a = await world.vm('a');
       for (let i = 0; i < 200; i++) {
         for (const [vm, host] of [
           [a, A],
@@ -377,6 +378,38 @@ describe.skipIf(NO_LAN !== '')(
       const dropped = Object.values(drops).reduce((sum, count) => sum + count, 0);
       expect(received.delivered).toBeGreaterThanOrEqual(400);
       expect(received.datagrams).toBe(received.delivered + received.waiting + dropped);
+    });
+
+    test('what waits for a neighbour’s MAC stays in order, and what is sent meanwhile does not overtake it', async () => {
+      const { uplink } = (await world.daemon.status()).adapters;
+      for (const [index, [vm, host]] of (
+        [
+          [a, A],
+          [b, B],
+        ] as const
+      ).entries()) {
+        // The order that is looked at is the base's: the host's kernel has nothing to resolve.
+        lan.know(host.ip, uplink.mac as string);
+        for (let round = 0; round < 30; round++) {
+          const address = `10.77.0.${100 + 40 * index + round}`;
+          lan.addAddress(address);
+          let sent = 0;
+          const seen: number[] = [];
+          await until('all echoes', () => {
+            const number = Buffer.from([sent]);
+            if (
+              sent < 40 &&
+              vm.trySend(udpFrame(host, address, number, { ports: [6000, LAN_ECHO_PORT] }))
+            )
+              sent++;
+            vm.pollReceived();
+            for (const { frame } of vm.received.splice(0)) seen.push(parse(frame).udp!.payload[0]);
+            return seen.length === 40;
+          });
+          expect(seen, `${host.ip}, round ${round}`).toEqual([...seen.keys()]);
+        }
+      }
+      await world.balance();
     });
 
     test('to a neighbour that nobody is: waits, then is dropped, in the sender’s books', async () => {
