@@ -146,7 +146,9 @@ export class Daemon {
     this.#stopping = true;
     // The workers remove their socket files; what is left when one could not is removed here.
     const sockets = this.#served ? this.#serverSockets() : [];
-    const inTime = await Promise.all(this.#workers.map((worker) => worker.stop(WORKER_STOP_MS)));
+    const workers = this.#workers;
+    const away = [...workers.keys()].filter((number) => workers[number]!.away);
+    const inTime = await Promise.all(workers.map((worker) => worker.stop(WORKER_STOP_MS, away)));
     this.state.ready = false;
     if (inTime.includes(false)) this.#log.logger.warn('a turn worker did not stop in time');
     for (const file of sockets) removeSocketFile(file);

@@ -112,7 +112,8 @@ export const BEAT = {
 } as const;
 
 export type ToWorker =
-  | { kind: 'stop' }
+  /** `away`: the workers that do not run now, for whose last datagrams nobody need wait. */
+  | { kind: 'stop'; away: number[] }
   /** Answer to adapterOpen. The descriptor is the main thread's, until adapterTaken: the worker makes one of its own from it. */
   | {
       kind: 'adapterOpened';

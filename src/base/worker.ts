@@ -39,14 +39,17 @@ function run(): void {
   const beat = new Int32Array(start.beat);
   const base = new Base(native, plan, start.counters, post, clock, start.worker, start.handoff);
   let stopping = false;
+  let away: number[] = [];
   base.watcher.watch(start.wakeFd, EPOLLIN, false, () => {
     native.drain(start.wakeFd);
     for (let left = MESSAGES; left > 0; left--) {
       const received = receiveMessageOnPort(parentPort!);
       if (received === undefined) return;
       const message = received.message as ToWorker;
-      if (message.kind === 'stop') stopping = true;
-      else base.receive(message);
+      if (message.kind === 'stop') {
+        stopping = true;
+        away = message.away;
+      } else base.receive(message);
     }
     native.signal(start.wakeFd); // the rest behind the next turn
   });
@@ -95,15 +98,16 @@ function run(): void {
     readClock();
     lastLook[0] = time[0];
   }
-  if (handoff !== null) takeLast(base, handoff);
+  if (handoff !== null) takeLast(base, handoff, away);
   base.tellState();
   base.close();
   post({ kind: 'stopped' });
 }
 
-/** What the other workers took from their VMs for ours is delivered before we end: a restart loses nothing. */
-function takeLast(base: Base, handoff: Handoff): void {
+/** What the other workers took from their VMs for ours is delivered before we end: a restart loses nothing. `away`: those that do not run. */
+function takeLast(base: Base, handoff: Handoff, away: readonly number[]): void {
   handoff.beQuiet();
+  for (const worker of away) handoff.expectNothing(worker);
   let deadline = clock() + LAST_TURNS;
   let complete = false;
   for (;;) {

@@ -207,7 +207,13 @@ export class Handoff {
     Atomics.store(this.words, this.ownQuiet, 1);
   }
 
-  /** All others have said so; what they handed over is in the rings. */
+  /** The worker does not run, and so can't say it: nobody waits for it. */
+  expectNothing(worker: number): void {
+    const index = this.quiet.indexOf(quietAt(worker) >> 2);
+    if (index >= 0) this.quiet.splice(index, 1);
+  }
+
+  /** All others that run have said so; what they handed over is in the rings. */
   get othersQuiet(): boolean {
     return this.quiet.every((cell) => Atomics.load(this.words, cell) !== 0);
   }

@@ -81,6 +81,11 @@ export class TurnWorker {
     return this.#phase;
   }
 
+  /** It does not run, or is being ended: it hands over nothing more before it is started again. */
+  get away(): boolean {
+    return this.#phase !== 'starting' && this.#phase !== 'serving';
+  }
+
   /** Whether a thread runs: after stop() that means it is stuck inside a system call. */
   get alive(): boolean {
     return this.#worker !== null;
@@ -100,8 +105,11 @@ export class TurnWorker {
     return true;
   }
 
-  /** Asks the worker to quiesce and waits at most `milliseconds`; then ends it anyway. True when it did so in time. */
-  async stop(milliseconds: number): Promise<boolean> {
+  /**
+   * Asks the worker to quiesce and waits at most `milliseconds`; then ends it anyway. True when it did so in time. `away`: which workers
+   * were so when the base began to end.
+   */
+  async stop(milliseconds: number, away: number[] = []): Promise<boolean> {
     if (this.#watch) clearInterval(this.#watch);
     if (this.#restart) clearTimeout(this.#restart);
     const worker = this.#worker;
@@ -116,7 +124,7 @@ export class TurnWorker {
       inTime = await new Promise<boolean>((resolve) => {
         this.#stopped = () => resolve(true);
         timer = setTimeout(() => resolve(false), milliseconds);
-        worker.postMessage({ kind: 'stop' } satisfies ToWorker);
+        worker.postMessage({ kind: 'stop', away } satisfies ToWorker);
         native.signal(this.#wakeFd);
       });
       clearTimeout(timer);

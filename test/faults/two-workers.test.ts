@@ -157,3 +157,39 @@ test('SIGTERM while both work ends both, and the process with 0', async () => {
     await world.close();
   }
 });
+
+test('SIGTERM while a worker is away: the other does not wait for it', {
+  timeout: 90_000,
+}, async () => {
+  const world = await World.start(config(0), {
+    nodeArguments: ['--require', PRELOAD],
+    environment: { BASEWIRE_TEST_FAULT: FAULT },
+  });
+  const { daemon } = world;
+  const pair = await Pair.start(daemon); // of worker 0
+  try {
+    // Each pause is twice as long as the one before: in the last one there is time enough to end.
+    for (const pause of [100, 200, 400, 800]) {
+      writeFileSync(`${FAULT}.new`, 'end');
+      renameSync(`${FAULT}.new`, `${FAULT}.1`);
+      await until(
+        'the worker to fail',
+        () => {
+          pair.step();
+          // Wakes it.
+          pair.b.trySend(udpFrame(B, A.ip, Buffer.from('are you there?')));
+          return daemon.lines.some((line) => line.includes(`"pauseMs":${pause},`));
+        },
+        30_000,
+      );
+    }
+    const terminated = daemon.stop();
+    await until('the last line', () => daemon.lines.some((line) => line.includes('"stopped"')));
+    await terminated;
+    expect(daemon.exit).toEqual({ code: 0, signal: null });
+    expect(daemon.lines.filter((line) => line.includes('did not end in time'))).toEqual([]);
+  } finally {
+    pair.close();
+    await world.close();
+  }
+});

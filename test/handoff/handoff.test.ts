@@ -183,6 +183,16 @@ test('a worker ends when all others have said that they hand over nothing more',
   expect(workers[1].othersQuiet, 'it was started anew').toBe(false);
 });
 
+test('a worker that is away is not waited for', () => {
+  workers[0].beQuiet();
+  expect(workers[1].othersQuiet).toBe(false);
+  workers[1].expectNothing(1); // itself: no difference
+  expect(workers[1].othersQuiet).toBe(false);
+  workers[1].expectNothing(2);
+  expect(workers[1].othersQuiet).toBe(true);
+  expect(workers[2].othersQuiet, 'only we were told').toBe(false);
+});
+
 describe('the main thread', () => {
   test('shows sums, and what is between two workers as waiting', () => {
     const sums = new CounterSums(2, 2);
