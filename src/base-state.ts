@@ -31,9 +31,9 @@ export class BaseState {
   }
 
   /**
-   * A turn worker is gone, and with it the connections of its VMs and what waited in its backlogs. What waited is
-   * booked as dropped, so that received = delivered + drops stays true for every port. What others handed over to it
-   * still waits: the next one takes it.
+   * A turn worker is gone, and with it the connections of its VMs and what was in its base storage, backlogs and waiting rooms. That is
+   * booked as dropped, so that received = delivered + waiting + drops stays true for every port. What others handed over to it and it had
+   * not taken still waits: the next one takes it.
    */
   workerLost(worker: number): void {
     this.ready = false;
@@ -47,9 +47,8 @@ export class BaseState {
         this.adapters[index] = closedAdapter(adapter.mac);
     });
     for (let record = 0; record < plan.vms.length + plan.adapters.length; record++) {
-      const waiting = counters.get(record, 'waiting');
-      counters.add(record, 'receiverNotRunning', waiting);
-      counters.add(record, 'waiting', -waiting);
+      counters.add(record, 'workerLost', this.counters.here(worker, record));
+      counters.add(record, 'waiting', -counters.get(record, 'waiting'));
     }
   }
 }

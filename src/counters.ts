@@ -42,6 +42,7 @@ export const DROP_REASONS = {
   neighbourUnresolved: 'the LAN neighbour did not answer ARP, or too many datagrams waited for it',
   ttlExpired: 'time to live ran out',
   tooBig: 'larger than the receiver or the adapter takes',
+  workerLost: 'the turn worker that had it failed',
   handoffFull: 'the ring to the turn worker that serves the receiver is full',
   receiverNotRunning: 'the receiving VM is not connected or its rings are not started',
   inputFull: 'the receiving VM has no free input buffers and its backlog is full',
@@ -103,7 +104,8 @@ export const CELL = Object.fromEntries(CELLS.map((name, index) => [name, index])
 >;
 
 /** First drop cell: reasons are numbered from here, in the order of DROP_REASONS. */
-export const FIRST_DROP = CELLS.length - Object.keys(DROP_REASONS).length;
+const DROP_REASON_COUNT = Object.keys(DROP_REASONS).length;
+export const FIRST_DROP = CELLS.length - DROP_REASON_COUNT;
 
 export const VM_STATES = ['waiting', 'connected', 'running', 'broken'] as const;
 export const ADAPTER_STATES = ['closed', 'open', 'down', 'gone'] as const;
@@ -143,6 +145,19 @@ export class CounterSums {
 
   constructor(records: number, workers: number) {
     this.blocks = Array.from({ length: workers }, () => new Counters(records));
+  }
+
+  /**
+   * Of what came from the port and reached this worker, from the port itself or from another worker: how many it neither delivered nor
+   * dropped nor handed over. Between two turns these wait.
+   */
+  here(worker: number, record: number): number {
+    const block = this.blocks[worker]!;
+    let here = block.get(record, 'receivedDatagrams') + block.get(record, 'takenOver');
+    here -= block.get(record, 'delivered') + block.get(record, 'handedOver');
+    const drops = block.base(record) + FIRST_DROP;
+    for (let cell = drops; cell < drops + DROP_REASON_COUNT; cell++) here -= block.cells[cell];
+    return here;
   }
 
   /** The sum over all workers; for `waiting` with what is on its way between two of them. */

@@ -7,7 +7,7 @@
  * published. One of the two sees the other, whatever the order (both sides use sequentially consistent loads and stores).
  */
 import type { BasePlan, HandoffStart } from '../base/plan.ts';
-import { CELL, type Counters } from '../counters.ts';
+import { CELL, type Counters, RECORD_CELLS } from '../counters.ts';
 import type { Native } from '../native.ts';
 import type { Budget } from '../port/output.ts';
 import type { Port } from '../port/port.ts';
@@ -22,6 +22,7 @@ import { Outgoing } from './outgoing.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const MISSED = CELL.missed;
+const TAKEN_OVER = CELL.takenOver;
 
 /** The worker that owns the adapters, the control service and everything else that there is only one of. */
 export const OWNER = 0;
@@ -47,6 +48,9 @@ export class Handoff {
   private readonly quiet: number[] = [];
   /** By network and worker: 1 when the worker has VMs of it. */
   private readonly reaches: Uint8Array;
+  /** Slots from `firstTaken` on whose `from` is at least `marks` were taken out of a ring. */
+  private firstTaken = 0;
+  private readonly marks: number;
   /** With whom the next gather begins. */
   private first = 0;
   private readonly time: Float64Array;
@@ -67,6 +71,7 @@ export class Handoff {
     const vms = plan.vms.length;
     const ports = vms + plan.adapters.length;
     this.native = native;
+    this.marks = ports;
     this.storage = storage;
     this.cells = counters.cells;
     this.time = time;
@@ -164,6 +169,7 @@ export class Handoff {
   gather(budget: Budget): number {
     const { incoming } = this;
     const count = incoming.length;
+    this.firstTaken = this.storage.count;
     let index = this.first;
     if (++this.first === count) this.first = 0;
     let found = 0;
@@ -176,9 +182,16 @@ export class Handoff {
     return found;
   }
 
-  /** After the copies of `gather`. */
+  /** After the copies of `gather`. Enters into the books what the others may forget from here on: nothing can fail in between. */
   release(): void {
-    const { incoming } = this;
+    const { incoming, storage, columns, cells } = this;
+    for (let slot = this.firstTaken; slot < storage.count; slot++) {
+      if (storage.from[slot] < this.marks) continue;
+      const from = columns.from[slot];
+      // Copies of broadcasts, and what the base itself says, are in nobody's books.
+      if (from >= 0 && columns.to[slot] !== BROADCAST_HERE)
+        cells[from * RECORD_CELLS + TAKEN_OVER]++;
+    }
     for (let index = 0; index < incoming.length; index++) incoming[index].release();
   }
 

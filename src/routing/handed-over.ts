@@ -3,7 +3,6 @@
  * receiver's worker can know: whether the VM is there, its MAC, which offloads it takes, and for the owner of the adapters the way out.
  */
 import { BASE } from '../base/outbox.ts';
-import { CELL, RECORD_CELLS } from '../counters.ts';
 import type { Columns } from '../handoff/columns.ts';
 import type { Elsewhere, ElsewhereContext } from './elsewhere.ts';
 import { NOBODY } from './address-list.ts';
@@ -11,8 +10,6 @@ import type { Router } from './router.ts';
 import { isCanonical } from './offload-received.ts';
 import { AT_OWNER, BROADCAST_HERE, drop, HELD } from './verdict.ts';
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
-const TAKEN_OVER = CELL.takenOver;
 const BAD_OFFLOAD = drop('badChecksumOffload');
 
 export class HandedOver {
@@ -30,7 +27,7 @@ export class HandedOver {
 
   /** Gives the slot its true origin, and returns the verdict. */
   route(slot: number): number {
-    const { storage, ports, networks, counters } = this.context;
+    const { storage, ports, networks } = this.context;
     const from = this.columns.from[slot];
     const to = this.columns.to[slot];
     storage.from[slot] = from;
@@ -38,7 +35,6 @@ export class HandedOver {
     const believed = isCanonical(storage, slot);
     // A copy of a broadcast is in nobody's books: what can't be believed goes nowhere, and nothing is counted.
     if (to === BROADCAST_HERE) return believed ? BROADCAST_HERE : HELD;
-    if (from >= 0) counters.cells[from * RECORD_CELLS + TAKEN_OVER]++;
     if (!believed) return BAD_OFFLOAD;
     if (to === AT_OWNER) {
       const port = ports[from];

@@ -59,6 +59,7 @@ describe.each([1, 0])('worker %i fails', { timeout: 90_000 }, (lost) => {
     ['throw', /it threw: Error: injected/],
     ['hang', /its loop stood still for 1\.75 seconds/],
     ['end', /it ended with code 3/],
+    ['lose', /it threw: Error: injected with datagrams in base storage/],
   ])('%s: the other worker’s VMs lose nothing', async (what, reason) => {
     const { daemon } = world;
     await pair.untilFlows();
@@ -77,6 +78,7 @@ describe.each([1, 0])('worker %i fails', { timeout: 90_000 }, (lost) => {
           if (pair.sent - (sent + pair.arrived - arrived) < 100) pair.step();
           else pair.take();
           pair.b.trySend(udpFrame(B, A.ip, Buffer.from('are you there?')));
+          a.trySend(udpFrame(A, C.ip, Buffer.from('I was')));
         }
         if (++asked % 10 !== 0) return false;
         const status = (await daemon.status()) as unknown as Record<string, unknown>;

@@ -32,6 +32,7 @@ describe('a turn worker that fails', { timeout: 90_000 }, () => {
     ['throw', /it threw: Error: injected/],
     ['hang', /its loop stood still for 1\.75 seconds/],
     ['end', /it ended with code 3/],
+    ['lose', /it threw: Error: injected with datagrams in base storage/],
     ['throw', /it threw/],
   ])('%s: noticed, replaced, traffic goes on', async (what, reason) => {
     const { daemon } = world;
@@ -52,6 +53,7 @@ describe('a turn worker that fails', { timeout: 90_000 }, () => {
     await pair.reattach();
     await pair.expectNoLoss(200);
     await world.balance();
+    if (what === 'lose') expect(await daemon.count('b', 'workerLost')).toBeGreaterThan(0);
     expect(daemon.running).toBe(true);
     expect(daemon.lines.slice(from).some((line) => reason.test(line))).toBe(true);
     await until('descriptors as before', () => daemon.descriptors().length <= descriptors);

@@ -135,6 +135,29 @@ describe('who gets it', () => {
   });
 });
 
+test('what is taken counts as taken over as soon as the ring may forget it, and not before', () => {
+  put(workers[0], 0, 1, 1);
+  put(workers[0], 4, 3, 2);
+  put(workers[0], -1, 1, 3);
+  const network = new Network(plan.networks[0]);
+  network.enter(new Port(1, plan.vms[1], 0));
+  copies.delivering = true;
+  storage.clear();
+  workers[0].broadcast(storage.take(0, 60), network, 0);
+  copies.deliver();
+  workers[0].publish(bells, 0);
+  const taken = () => [0, 1, 2, 3, 4].map((port) => counters[1].get(port, 'takenOver'));
+  storage.clear();
+  storage.take(2, 60); // what its own VM sent
+  copies.delivering = false;
+  workers[1].gather(BUDGET);
+  copies.gather();
+  expect(storage.count).toBe(5);
+  expect(taken()).toEqual([0, 0, 0, 0, 0]);
+  workers[1].release();
+  expect(taken()).toEqual([1, 0, 0, 0, 1]);
+});
+
 describe('sleep', () => {
   test('only who sleeps and gets something is woken, once per publish', () => {
     expect(workers[1].fallAsleep()).toBe(true);
@@ -217,17 +240,18 @@ describe('the main thread', () => {
     first.add(0, 'receivedDatagrams', 10);
     first.add(0, 'handedOver', 10);
     second.add(0, 'takenOver', 7);
-    second.add(0, 'delivered', 5);
-    second.add(0, 'waiting', 2);
-    first.add(0, 'waiting', 0);
+    second.add(0, 'delivered', 3);
+    second.add(0, 'inputFull', 1);
+    second.add(0, 'waiting', 2); // and one in base storage
     for (const vm of state.vms) vm.state = 'running';
     state.adapters[0].state = 'open';
     state.workerLost(1);
     expect(state.vms.map((vm) => vm.state)).toEqual(['running', 'waiting', 'running', 'waiting']);
     expect(state.adapters[0].state).toBe('open');
-    expect(state.counters.get(0, 'receiverNotRunning')).toBe(2);
+    expect(state.counters.get(0, 'workerLost')).toBe(3);
     expect(state.counters.get(0, 'waiting')).toBe(3);
     state.workerLost(0);
+    expect(state.counters.get(0, 'workerLost'), 'the first one had nothing').toBe(3);
     expect(state.adapters[0].state).toBe('closed');
   });
 

@@ -100,12 +100,13 @@ it('messages to a worker that is gone are refused', async () => {
   expect(worker.send({ kind: 'adapterRefused', adapter: 0, reason: '' })).toBe(false);
 });
 
-it('what waited when the worker was lost is booked as dropped', () => {
+it('what waited or was in base storage when the worker was lost is booked as dropped', () => {
   const state = new BaseState(testPlan('/tmp'));
-  state.counters.blocks[0]!.add(0, 'receivedDatagrams', 10);
+  state.counters.blocks[0]!.add(0, 'receivedDatagrams', 12);
+  state.counters.blocks[0]!.add(0, 'spoofed', 1);
   state.counters.blocks[0]!.add(0, 'delivered', 7);
   state.counters.blocks[0]!.add(0, 'waiting', 3);
   state.workerLost(0);
   expect(state.counters.get(0, 'waiting')).toBe(0);
-  expect(state.counters.get(0, 'receiverNotRunning')).toBe(3);
+  expect(state.counters.get(0, 'workerLost')).toBe(4);
 });

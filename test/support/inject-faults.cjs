@@ -1,12 +1,13 @@
 // Faults inside the turn worker, for tests only: preloaded with `node --require`, which worker threads inherit. When the file named by
-// BASEWIRE_TEST_FAULT appears, the worker's next look at the clock does what it says: throw, hang, or end the thread. With a dot and a
-// number behind its name it means only that worker.
+// BASEWIRE_TEST_FAULT appears, the worker's next look at the clock does what it says: throw, hang, or end the thread; or throw as
+// soon as datagrams are in base storage. With a dot and a number behind its name it means only that worker.
 const { existsSync, readFileSync, rmSync } = require('node:fs');
 const { isMainThread, workerData } = require('node:worker_threads');
 
 const file = process.env.BASEWIRE_TEST_FAULT;
 if (!isMainThread && file && workerData?.plan) {
   let looks = 0;
+  let losing = false;
   const look = () => {
     if (++looks % 16 !== 0) return;
     const found = [file, `${file}.${workerData.worker}`].find((name) => existsSync(name));
@@ -16,6 +17,7 @@ if (!isMainThread && file && workerData?.plan) {
     if (what === 'throw') throw new Error('injected');
     if (what === 'hang') for (;;);
     if (what === 'end') process.exit(3);
+    if (what === 'lose') losing = true;
   };
   // The clock is the addon's.
   const open = process.dlopen;
@@ -27,6 +29,14 @@ if (!isMainThread && file && workerData?.plan) {
       look();
       exports.readClock();
     };
-    module.exports = Object.create(exports, { readClock: { value: readClock } });
+    const gatherCopies = (count) => {
+      const refused = exports.gatherCopies(count);
+      if (losing) throw new Error('injected with datagrams in base storage');
+      return refused;
+    };
+    module.exports = Object.create(exports, {
+      readClock: { value: readClock },
+      gatherCopies: { value: gatherCopies },
+    });
   };
 }
