@@ -93,6 +93,8 @@ export class EchoFlow {
     await until('echoes from the LAN', () => {
       if (this.#failure !== null) throw this.#failure;
       return this.arrived >= goal;
+    }).catch((error: Error) => {
+      throw new Error(`${error.message} (${this.arrived} of ${this.sent} have come)`);
     });
   }
 
