@@ -95,7 +95,10 @@ export class Base {
 
     const scratchAt = TURN_BYTES;
     const backlogsAt = scratchAt + Chain.scratchBytes;
-    const { arena, rows } = native.createArena(backlogsAt + plan.vms.length * BACKLOG_BYTES, ROWS);
+    // Room for a backlog for each of our own VMs: what is for another worker's never waits here.
+    let backlogs = 0;
+    const places = plan.vms.map((vm) => (vm.worker === worker ? backlogs++ : -1));
+    const { arena, rows } = native.createArena(backlogsAt + backlogs * BACKLOG_BYTES, ROWS);
     const storage = new BaseStorage(arena, TURN_BYTES, SLOTS);
     this.copies = new CopyList(native, rows);
     const chain = new Chain(this.copies, arena, scratchAt);
@@ -182,7 +185,7 @@ export class Base {
         bytes: BYTES_PER_PORT,
         shift: 1, // half of a ring
       },
-      backlogStart: (port) => backlogsAt + port * BACKLOG_BYTES,
+      backlogStart: (port) => backlogsAt + places[port] * BACKLOG_BYTES,
       ringBroke: (port, ring) =>
         this.portControls.find((control) => control.port === port)!.ringBroke(ring),
     });

@@ -232,6 +232,29 @@ describe('VM to VM', () => {
     expect(waiting).toBeLessThanOrEqual(512);
   });
 
+  test('what waits for two VMs of one worker comes to each whole and in order', async () => {
+    const a = await world.vm('a');
+    const [b, d] = [
+      await world.vm('b', { receiveBuffers: 4 }),
+      await world.vm('d', { receiveBuffers: 4 }),
+    ];
+    for (let i = 0; i < 100; i++)
+      for (const { ip } of [B, D])
+        await a.send(udpFrame(A, ip, Buffer.from(`${i} to ${ip}`.padEnd(900))));
+    // Four each are in their buffers, and the base's question for d's MAC in one.
+    await until('the rest to wait', async () => (await world.daemon.count('a', 'waiting')) >= 192);
+    for (const [vm, { ip }] of [
+      [b, B],
+      [d, D],
+    ] as const) {
+      for (let i = 0; i < 100; ) {
+        const { udp } = parse((await vm.receive()).frame);
+        if (udp !== undefined) expect(udp.payload.toString().trimEnd()).toBe(`${i++} to ${ip}`);
+      }
+    }
+    await world.balance();
+  });
+
   test('the way that a datagram takes is shown from either side', async () => {
     const [a, b] = [await world.vm('a'), await world.vm('b')];
     const traces = ['a', 'b'].map((vm) =>
