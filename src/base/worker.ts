@@ -104,7 +104,10 @@ function run(): void {
   post({ kind: 'stopped' });
 }
 
-/** What the other workers took from their VMs for ours is delivered before we end: a restart loses nothing. `away`: those that do not run. */
+/**
+ * What the other workers took from their VMs for ours is delivered before we end: a restart loses nothing. `away`: those that
+ * do not run.
+ */
 function takeLast(base: Base, handoff: Handoff, away: readonly number[]): void {
   handoff.beQuiet();
   for (const worker of away) handoff.expectNothing(worker);

@@ -10,8 +10,9 @@ import type { Received, Vm } from './vm.ts';
 const OWN_PORT = 7001;
 const WINDOW = 32;
 /**
- * Before the first echo: the kernel of the LAN's host does not know the VM's MAC yet, and when the answer to its question comes it sends what
- * waited for it one by one, while what it sends just then overtakes (neigh_update). So nothing else may be under way meanwhile.
+ * Before the first echo: the kernel of the LAN's host does not know the VM's MAC yet, and when the answer to its question comes it
+ * sends what waited for it one by one, while what it sends just then overtakes (neigh_update). So nothing else may be under way
+ * meanwhile.
  */
 const FIRST_WINDOW = 1;
 const INTERVAL = 2;

@@ -34,9 +34,7 @@ if (!isMainThread && file && workerData?.plan) {
       if (losing) throw new Error('injected with datagrams in base storage');
       return refused;
     };
-    module.exports = Object.create(exports, {
-      readClock: { value: readClock },
-      gatherCopies: { value: gatherCopies },
-    });
+    // Own properties: native.ts copies the object.
+    module.exports = { ...exports, readClock, gatherCopies };
   };
 }
