@@ -6,6 +6,7 @@ import { chownSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { AdminServer } from './admin/server.ts';
+import { Refresh } from './admin/refresh.ts';
 import { Traces } from './admin/traces.ts';
 import { BaseState } from './base-state.ts';
 import type { BasePlan, FromWorker, HandoffStart } from './base/plan.ts';
@@ -58,6 +59,7 @@ export class Daemon {
   readonly #sent = new Map<number, number>();
   readonly #admin: AdminServer;
   readonly #traces: Traces;
+  readonly #refresh: Refresh;
   readonly #stateFile: StateFile | null;
   /** What the workers want kept; a new worker, of this process or the next, begins with it. */
   #warmState: unknown = null;
@@ -83,7 +85,10 @@ export class Daemon {
     this.#traces = new Traces((vm, message) =>
       this.#workers[options.plan.vms[vm]!.worker]!.send(message),
     );
-    this.#admin = new AdminServer(this.state, this.#traces, (error) => {
+    this.#refresh = new Refresh(
+      (message) => this.#workers.filter((worker) => worker.send(message)).length,
+    );
+    this.#admin = new AdminServer(this.state, this.#traces, this.#refresh, (error) => {
       this.#log.logger.warn({ error: error.message }, 'admin interface');
     });
     const { plan } = options;
@@ -238,6 +243,9 @@ export class Daemon {
         break;
       case 'traced':
         this.#traces.take(message.id, message.datagrams);
+        break;
+      case 'shown':
+        this.#refresh.take(message.id);
         break;
       case 'adapterOpen':
         this.#openAdapter(message.adapter);

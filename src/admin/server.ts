@@ -6,7 +6,6 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { setImmediate } from 'node:timers/promises';
 import type { BaseState } from '../base-state.ts';
 import {
   prepareSocketPath,
@@ -15,6 +14,7 @@ import {
   type SocketFile,
 } from '../socket-file.ts';
 import { Metrics } from './metrics.ts';
+import type { Refresh } from './refresh.ts';
 import { buildStatus } from './status.ts';
 import { MAX_COUNT, MAX_SECONDS, type Traces } from './traces.ts';
 
@@ -41,12 +41,14 @@ export class AdminServer {
   readonly #state: BaseState;
   readonly #metrics: Metrics;
   readonly #traces: Traces;
+  readonly #refresh: Refresh;
   readonly #connections = new Set<Socket>();
   #file: SocketFile | null = null;
 
-  constructor(state: BaseState, traces: Traces, onError: (error: Error) => void) {
+  constructor(state: BaseState, traces: Traces, refresh: Refresh, onError: (error: Error) => void) {
     this.#state = state;
     this.#traces = traces;
+    this.#refresh = refresh;
     this.#metrics = new Metrics(state);
     this.#server = createServer(
       {
@@ -146,10 +148,8 @@ export class AdminServer {
       );
     }
     if (path === '/v1/trace') return this.#trace(new URLSearchParams(query));
-    // What the turn worker said before this request came is taken first: who was just answered by the base finds it here. Between
-    // the two lies a whole round of the event loop, which takes messages.
-    await setImmediate();
-    await setImmediate();
+    // Who was just answered by the base finds it here.
+    await this.#refresh.request();
     if (path === '/v1/status') return json(200, buildStatus(this.#state));
     return { status: 200, type: this.#metrics.contentType, body: await this.#metrics.text() };
   }

@@ -289,6 +289,10 @@ export class Base {
       case 'traceEnd':
         this.tracer.end(message.id);
         break;
+      case 'show':
+        for (const control of this.portControls) control.showNow();
+        this.post({ kind: 'shown', id: message.id });
+        break;
       case 'stop':
         break;
     }

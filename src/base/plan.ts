@@ -134,7 +134,9 @@ export type ToWorker =
   /** Please trace the next `count` datagrams that a VM sends or gets; answered by `traced` with the same id. */
   | { kind: 'trace'; id: number; vm: number; count: number }
   /** No longer: answered by `traced` with what there is. */
-  | { kind: 'traceEnd'; id: number };
+  | { kind: 'traceEnd'; id: number }
+  /** Show what is not shown yet, then say so: `shown`. */
+  | { kind: 'show'; id: number };
 
 /** One end of a traced datagram's way. */
 export interface TracedPlace {
@@ -224,5 +226,6 @@ export type FromWorker =
   /** The warm state changed. */
   | { kind: 'state'; state: unknown }
   | { kind: 'traced'; id: number; datagrams: TracedDatagram[] }
+  | { kind: 'shown'; id: number }
   /** All rings quiesced and published, sockets closed. */
   | { kind: 'stopped' };

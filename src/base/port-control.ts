@@ -258,6 +258,11 @@ export class PortControl implements SessionHost, ListenerHost {
     else this.context.due(this.tellAfter);
   }
 
+  /** The main thread is asked how the port stands. */
+  showNow(): void {
+    if (this.untold || this.port.macKnown !== this.toldMac) this.show();
+  }
+
   /** Shows the main thread how the port stands, if that changed. */
   private show(): void {
     const { port } = this.context;

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { askAdmin } from '../../src/admin/client.ts';
 import { AdminServer } from '../../src/admin/server.ts';
+import { Refresh } from '../../src/admin/refresh.ts';
 import { Traces } from '../../src/admin/traces.ts';
 import { BaseState } from '../../src/base-state.ts';
 import { CELLS, DROP_REASONS, RECORD_CELLS } from '../../src/counters.ts';
@@ -16,7 +17,9 @@ async function startAdmin() {
   const folder = testFolder();
   const state = new BaseState(testPlan(folder));
   const errors: Error[] = [];
-  const server = new AdminServer(state, new Traces(() => false), (error) => errors.push(error));
+  const server = new AdminServer(state, new Traces(() => false), new Refresh(() => 0), (error) =>
+    errors.push(error),
+  );
   const path = join(folder, 'admin.sock');
   await server.listen(path);
   onTestFinished(() => server.close());
@@ -153,7 +156,12 @@ it('the socket is 0600 from the beginning and goes at the end', async () => {
 
 it('what stands in the way stays there', async () => {
   const first = await startAdmin();
-  const second = new AdminServer(first.state, new Traces(() => false), () => {});
+  const second = new AdminServer(
+    first.state,
+    new Traces(() => false),
+    new Refresh(() => 0),
+    () => {},
+  );
   await expect(second.listen(first.path)).rejects.toThrow(/another process accepts/);
   const folder = testFolder();
   writeFileSync(join(folder, 'file'), '');
