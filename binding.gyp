@@ -17,6 +17,7 @@
         'native/memory.cc',
         'native/own-descriptors.cc',
         'native/packet.cc',
+        'native/passed.cc',
         'native/process.cc',
         'native/regions.cc',
         'native/sockets.cc',
