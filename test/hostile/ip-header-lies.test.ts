@@ -78,6 +78,17 @@ describe.each(FORMATS)('the IPv4 header lies: $format', ({ packed }) => {
     });
   }
 
+  test('bytes behind a datagram with options are cut off', async () => {
+    const a = await fixture().attacker({ packed });
+    const frame = udpFrame(A, B.ip, Buffer.from('short'), {
+      ip: { options: option('0707040000000000') }, // record route
+    });
+    await a.send(Buffer.concat([frame, Buffer.alloc(100, 0xee)]));
+    const got = (await fixture().flow.other(fixture().b)).frame;
+    expect(got.equals(forwarded(frame, B))).toBe(true);
+    await fixture().goodPasses(a);
+  });
+
   test('a lie changes nothing for the honest datagrams around it', async () => {
     const a = await fixture().attacker({ packed });
     for (const [, , frame] of FRAMES) {
