@@ -27,6 +27,6 @@ if (!isMainThread && file && workerData?.plan) {
       look();
       exports.readClock();
     };
-    module.exports = Object.create(exports, { readClock: { value: readClock } });
+    module.exports = { ...exports, readClock };
   };
 }
