@@ -24,7 +24,8 @@
         'native/waiter.cc',
       ],
       'include_dirs': ["<!(node -p \"require('node-addon-api').include_dir\")"],
-      'defines': ['NAPI_VERSION=9', 'NODE_ADDON_API_CPP_EXCEPTIONS_ALL', 'NODE_ADDON_API_CPP_EXCEPTIONS', '_GNU_SOURCE'],
+      # The last but one: a worker may be ended while a call of it fails. Its error can't be thrown then, which must not end the process.
+      'defines': ['NAPI_VERSION=9', 'NODE_ADDON_API_CPP_EXCEPTIONS_ALL', 'NODE_ADDON_API_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS', '_GNU_SOURCE'],
       'cflags!': ['-fno-exceptions', '-O3'],
       'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-O3'],
       'cflags': ['-O2', '-Wall', '-Wextra', '-Wno-unused-parameter', '-fvisibility=hidden'],
