@@ -8,6 +8,8 @@
 
 #include "arguments.h"
 #include "environment.h"
+#include "passed.h"
+#include "regions.h"
 
 namespace basewire {
 namespace {
@@ -70,6 +72,24 @@ Napi::Value closeDescriptor(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/** closePassed(fd, owner) and closeConnection(fd, owner) */
+template <void (*closeIt)(int, int32_t)>
+Napi::Value closeFor(const Napi::CallbackInfo& info) {
+  const int fd = descriptor(info, 0);
+  const int32_t owner = integer(info, 1, "owner", 0);
+  environmentOf(info).own.closing(fd);
+  closeIt(fd, owner);
+  return info.Env().Undefined();
+}
+
+Napi::Value countClosing(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), closing(integer(info, 0, "owner", 0)));
+}
+
+Napi::Value sharedMemory(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), isSharedMemory(descriptor(info, 0)));
+}
+
 Napi::Value duplicate(const Napi::CallbackInfo& info) {
   const int copy = fcntl(descriptor(info, 0), F_DUPFD_CLOEXEC, 3);
   if (copy < 0) throw systemError(info.Env(), errno, "fcntl");
@@ -113,6 +133,10 @@ void addDescriptors(Napi::Env env, Napi::Object exports, Environment& environmen
   define(env, exports, "signalAll", signalAll, &environment);
   define(env, exports, "drain", wrapped<drain>, &environment);
   define(env, exports, "closeDescriptor", wrapped<closeDescriptor>, &environment);
+  define(env, exports, "closePassed", wrapped<closeFor<closePassed>>, &environment);
+  define(env, exports, "closeConnection", wrapped<closeFor<closeConnection>>, &environment);
+  define(env, exports, "closing", wrapped<countClosing>, &environment);
+  define(env, exports, "isSharedMemory", wrapped<sharedMemory>, &environment);
   define(env, exports, "duplicate", wrapped<duplicate>, &environment);
   define(env, exports, "setNonBlocking", wrapped<setNonBlocking>, &environment);
   define(env, exports, "memfd", wrapped<memfd>, &environment);

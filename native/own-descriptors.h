@@ -2,6 +2,7 @@
 // ends, and whoever is at their other end would wait for ever. The environment of a worker closes what is left when it goes.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 namespace basewire {
@@ -14,15 +15,18 @@ class OwnDescriptors {
   OwnDescriptors(const OwnDescriptors&) = delete;
   OwnDescriptors& operator=(const OwnDescriptors&) = delete;
 
+  /** Where a descriptor comes from: what others passed or connected may not be waited for when it is closed (passed.h). */
+  enum class From : uint8_t { nowhere, here, message, connection };
+
   /** A descriptor of this thread from here on; returns it. */
-  int opened(int fd);
+  int opened(int fd, From from = From::here);
 
   /** No longer: call before it is closed, as another thread may get its number at once. */
   void closing(int fd);
 
  private:
   const bool keeps_;
-  std::vector<bool> open_;  // by number
+  std::vector<From> open_;  // by number
 };
 
 }  // namespace basewire

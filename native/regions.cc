@@ -14,6 +14,7 @@
 
 #ifndef F_ADD_SEALS
 #define F_ADD_SEALS 1033
+#define F_GET_SEALS 1034
 #define F_SEAL_SHRINK 0x0002
 #endif
 #ifndef MAP_FIXED_NOREPLACE
@@ -208,10 +209,13 @@ int32_t mapShared(int fd, uint64_t offset, uint64_t bytes, uint64_t pageBytes, M
 
 }  // namespace
 
+bool isSharedMemory(int fd) { return fcntl(fd, F_GET_SEALS) >= 0; }
+
 int32_t mapFile(int fd, uint64_t offset, uint64_t length, Mapping& mapping, MapFailure& failure) {
   if (length == 0 || length > INT64_MAX || offset > INT64_MAX - length) {
     return refuse(failure, "BAD_RANGE");
   }
+  if (!isSharedMemory(fd)) return errno == EBADF ? fail(failure, "fcntl") : refuse(failure, "NOT_MEMORY");
   struct stat file;
   struct statfs system;
   if (fstat(fd, &file) != 0) return fail(failure, "fstat");

@@ -15,6 +15,9 @@ namespace basewire {
 
 constexpr uint32_t maxRegions = 65536;
 
+/** On tmpfs or hugetlbfs: only they know seals. Asks no file system, as fstat would: that may be a process. */
+bool isSharedMemory(int fd);
+
 /** A mapping and its surroundings. */
 struct Mapping {
   uint8_t* base = nullptr;      // the byte that the caller's offset named

@@ -12,6 +12,7 @@
 
 #include "arguments.h"
 #include "environment.h"
+#include "passed.h"
 
 namespace basewire {
 namespace {
@@ -104,12 +105,15 @@ Napi::Value unixConnect(const Napi::CallbackInfo& info) {
   if (connect(connection.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     throw systemError(env, errno, "connect", path);
   }
-  return Napi::Number::New(env, environmentOf(info).own.opened(connection.release()));
+  const int fd = environmentOf(info).own.opened(connection.release(), OwnDescriptors::From::connection);
+  return Napi::Number::New(env, fd);
 }
 
 Napi::Value unixAccept(const Napi::CallbackInfo& info) {
   const int fd = accept4(descriptor(info, 0), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  const int answer = fd >= 0 ? environmentOf(info).own.opened(fd) : errno == EAGAIN ? -1 : -errno;
+  const int error = errno;
+  if (fd >= 0) environmentOf(info).own.opened(fd, OwnDescriptors::From::connection);
+  const int answer = fd >= 0 ? fd : error == EAGAIN ? -1 : -error;
   return Napi::Number::New(info.Env(), answer);
 }
 
@@ -182,11 +186,11 @@ Napi::Value receive(const Napi::CallbackInfo& info) {
   }
   // MSG_CTRUNC also when we ran out of descriptors; MSG_TRUNC when a netlink message is longer than `length`.
   if ((message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0 || count > room) {
-    for (size_t i = 0; i < count; i++) close(passed[i]);
+    for (size_t i = 0; i < count; i++) closePassed(passed[i], -1);
     return Napi::Number::New(info.Env(), -EMSGSIZE);
   }
   std::copy(passed, passed + count, out + 1);
-  for (size_t i = 0; i < count; i++) environmentOf(info).own.opened(passed[i]);
+  for (size_t i = 0; i < count; i++) environmentOf(info).own.opened(passed[i], OwnDescriptors::From::message);
   out[0] = static_cast<int32_t>(count);
   return Napi::Number::New(info.Env(), static_cast<double>(got));
 }

@@ -164,6 +164,17 @@ export interface Native {
   ): number;
   /** Closes; EBADF throws, everything else is ignored. */
   closeDescriptor(fd: number): void;
+  /**
+   * Closes a descriptor that a peer passed, and never waits: what is no eventfd and no shared memory is closed by another thread (see
+   * native/passed.h), one for each `owner`, an integer >= 0.
+   */
+  closePassed(fd: number, owner: number): void;
+  /** Shuts a connection down, which its peer sees at once, and closes it; never waits, whatever lies in its queue. */
+  closeConnection(fd: number, owner: number): void;
+  /** How many descriptors of `owner` are still being closed. */
+  closing(owner: number): number;
+  /** On tmpfs or hugetlbfs. Never waits: no file system is asked. */
+  isSharedMemory(fd: number): boolean;
   /** dup with close-on-exec. */
   duplicate(fd: number): number;
   setNonBlocking(fd: number): void;

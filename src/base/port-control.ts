@@ -73,6 +73,10 @@ export class PortControl implements SessionHost, ListenerHost {
     );
   }
 
+  get owner(): number {
+    return this.port.number;
+  }
+
   open(): void {
     for (const listener of this.listeners) listener.open();
     this.tell();

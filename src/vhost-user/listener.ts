@@ -8,6 +8,7 @@ import { EPOLLIN, type Watcher } from '../base/watcher.ts';
 import type { SocketPlan } from '../base/plan.ts';
 import { EINVAL } from '../errno.ts';
 import type { Native } from '../native.ts';
+import { MAX_CLOSING } from './session.ts';
 import {
   makeSocketFolder,
   prepareSocketPath,
@@ -17,6 +18,8 @@ import {
 } from '../socket-file.ts';
 
 export interface ListenerHost {
+  /** Number of the VM. */
+  readonly owner: number;
   /** A front-end is connected on `fd`, which the host owns now. False: it was refused and closed. */
   connected(listener: Listener, fd: number): boolean;
   refused(reason: string): void;
@@ -95,6 +98,7 @@ export class Listener {
       if (this.fd >= 0) this.watcher.watch(this.fd, EPOLLIN, false, () => this.accept());
     }
     if (this.plan.mode !== 'client' || this.plan.fd >= 0 || this.busy || now < this.retryAt) return;
+    if (this.mustWait) return;
     try {
       this.take(this.native.unixConnect(this.plan.path));
       this.complained = '';
@@ -111,22 +115,36 @@ export class Listener {
 
   private accept(): void {
     for (let count = 0; count < ACCEPTS_PER_ROUND; count++) {
+      if (this.mustWait) {
+        this.pauseListening();
+        return;
+      }
       const fd = this.native.unixAccept(this.fd);
       if (fd < 0) {
         if (fd === NONE_WAITS) return;
         this.host.refused(`a connection could not be accepted: ${getSystemErrorName(fd)}`);
-        // Out of descriptors, most likely: whoever waits would wake us for ever. Look again later.
-        this.watcher.unwatch(this.fd);
-        this.listenAgainAt = this.host.now() + LAST_RETRY;
+        // Out of descriptors, most likely: whoever waits would wake us for ever.
+        this.pauseListening();
         return;
       }
       this.take(fd);
     }
   }
 
+  /** What front-ends passed before is still being closed: who comes now would only make it more. */
+  private get mustWait(): boolean {
+    return this.native.closing(this.host.owner) > MAX_CLOSING;
+  }
+
+  /** Looks again later. */
+  private pauseListening(): void {
+    this.watcher.unwatch(this.fd);
+    this.listenAgainAt = this.host.now() + LAST_RETRY;
+  }
+
   private take(fd: number): void {
     if (this.busy) {
-      this.native.closeDescriptor(fd);
+      this.native.closeConnection(fd, this.host.owner);
       this.host.refused('a second front-end tried to connect while one is there');
       return;
     }
@@ -138,14 +156,14 @@ export class Listener {
       uid !== process.getuid!() &&
       !allowUids.includes(uid)
     ) {
-      this.native.closeDescriptor(fd);
+      this.native.closeConnection(fd, this.host.owner);
       this.host.refused(`process ${pid} of user ${uid} is not allowed to connect`);
       return;
     }
     try {
       this.busy = this.host.connected(this, fd);
     } catch (error) {
-      this.native.closeDescriptor(fd);
+      this.native.closeConnection(fd, this.host.owner);
       this.host.refused(`a connection could not be served: ${(error as Error).message}`);
     }
   }

@@ -22,6 +22,8 @@ const MESSAGES_PER_ROUND = 64;
 const ROUND = 0.5;
 /** Replies that the peer has not read: beyond it the connection is closed. */
 const MAX_UNSENT = 64 * 1024;
+/** Descriptors of one VM's front-ends that wait to be closed. Beyond it nobody is served there until they are. */
+export const MAX_CLOSING = 64;
 const MESSAGE_DEADLINE = 2000; // milliseconds for the rest of a message
 const OWNER_DEADLINE = 10_000; // milliseconds until the first message
 
@@ -36,6 +38,8 @@ export type SessionEvent =
 
 /** What a session needs of the base. */
 export interface SessionHost {
+  /** Number of the VM. */
+  readonly owner: number;
   count(event: SessionEvent): void;
   /** Rings, features or memory changed: look at the port again. */
   changed(session: Session): void;
@@ -81,7 +85,7 @@ export class Session {
     this.host = host;
     this.fd = fd;
     this.offered = offered;
-    this.framing = new Framing(native);
+    this.framing = new Framing(native, host.owner);
     this.attachment = new Attachment(native);
     const { pid, uid } = native.peerCredentials(fd);
     this.peer = { pid, uid };
@@ -147,6 +151,7 @@ export class Session {
     const { framing } = this;
     const { request, descriptors } = framing;
     const message = MESSAGES.get(request);
+    const passed = descriptors.length;
     const wantsAck = (framing.flags & NEED_REPLY) !== 0 && has(this.protocol, PROTOCOL.REPLY_ACK);
     let reply: Uint8Array | undefined;
     let refusal = '';
@@ -182,6 +187,10 @@ export class Session {
       framing.closeDescriptors();
     }
     if (this.closed) return;
+    if (passed > 0 && this.native.closing(this.host.owner) > MAX_CLOSING) {
+      this.close('descriptors that it passed take too long to close');
+      return;
+    }
     if (refusal !== '') {
       this.host.count('nacks');
       this.host.log('warn', `vhost-user request refused: ${refusal}`);
@@ -269,7 +278,7 @@ export class Session {
     this.attachment.log?.close();
     this.attachment.log = null;
     this.watcher.unwatch(this.fd);
-    this.native.closeDescriptor(this.fd);
+    this.native.closeConnection(this.fd, this.host.owner);
     this.host.closed(this, reason);
   }
 }

@@ -1,6 +1,6 @@
 /** Ranked case 38: no descriptors left, nobody reads the log, no room for the state file. Datagrams go on, and all is well again afterwards. */
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -60,6 +60,38 @@ describe('resources run out', { timeout: 60_000 }, () => {
     }
     const a = await world.vm('a');
     a.close();
+    await pair.expectNoLoss(50);
+    await world.balance();
+  });
+
+  test('address space: a front-end that shares more than there is is refused, the others go on', async () => {
+    world = await World.start({ vms: THREE_VMS });
+    pair = await Pair.start(world.daemon);
+    const { daemon } = world;
+    await pair.expectNoLoss(50);
+    const status = readFileSync(`/proc/${daemon.pid}/status`, 'utf8');
+    const now = Number(/VmSize:\s+(\d+) kB/.exec(status)![1]) * 1024;
+    const limit = (soft: string) =>
+      execFileSync('prlimit', [`--pid=${daemon.pid}`, `--as=${soft}:`]);
+    const a = await Vm.connect(daemon.socket('a'), {
+      // Sparse: nobody has so much.
+      memory: { regions: [{ guestAddress: 0x100000, bytes: 2 ** 30 }] },
+    });
+    try {
+      limit(`${now + 2 ** 29}`);
+      await a.negotiate();
+      a.createQueues();
+      await a.applyFeatures();
+      for (let round = 0; round < 20; round++) {
+        expect(await a.frontEnd.addRegion(a.memory.regions[0])).toBe(1n);
+        await pair.expectNoLoss(20);
+      }
+      limit('unlimited');
+      await a.run();
+      await daemon.untilState('a', 'running');
+    } finally {
+      a.close();
+    }
     await pair.expectNoLoss(50);
     await world.balance();
   });

@@ -64,13 +64,13 @@ export const LOOPS: Lie[] = [
   },
   {
     name: 'a loop of empty descriptors',
-    reason: ['chainLoop', 'shortChain'],
+    reason: 'chainLoop',
     format: 'split',
     tell: spoil(1, 0, (_, chain) => ({ length: 0, flags: DESC.next, next: chain.head })),
   },
   {
     name: 'a loop inside an indirect table',
-    reason: ['chainLoop', 'chainBadIndirect'],
+    reason: 'chainLoop',
     format: 'split',
     needs: FEATURE.INDIRECT_DESC,
     tell(a) {
@@ -96,7 +96,7 @@ BAD_NEXT.push(
   },
   {
     name: 'next leaves an indirect table',
-    reason: ['chainBadNext', 'chainBadIndirect'],
+    reason: 'chainBadNext',
     format: 'split',
     needs: FEATURE.INDIRECT_DESC,
     tell(a) {
@@ -142,15 +142,13 @@ export const BAD_ADDRESS: Lie[] = ADDRESSES.flatMap(([name, address]) => [
 ]);
 BAD_ADDRESS.push({
   name: 'a buffer of 4 GiB less one',
-  reason: ['chainBadAddress', 'oversize'],
+  reason: 'chainBadAddress',
   tell: spoil(2, 1, () => ({ length: 0xffffffff })),
 });
 
 function indirectLie(change: (a: Vm) => Partial<DescriptorFields>) {
   return (a: Vm) => a.transmitQueue().rewrite(honestIndirect(a, 2), 0, change(a));
 }
-
-const TABLE = ['chainBadIndirect', 'chainBadAddress'] as const;
 
 export const BAD_INDIRECT: Lie[] = [
   ...[0, 8, 15, 24, 33].map((length) => ({
@@ -160,32 +158,38 @@ export const BAD_INDIRECT: Lie[] = [
     tell: indirectLie(() => ({ length })),
   })),
   {
+    name: 'a table of one entry more than the ring has',
+    reason: 'chainBadIndirect',
+    needs: FEATURE.INDIRECT_DESC,
+    tell: indirectLie((a) => ({ length: 16 * (a.transmitQueue().size + 1) })),
+  },
+  {
     name: 'a table of 65536 entries',
-    reason: ['chainBadIndirect', 'chainLoop', 'chainBadAddress'],
+    reason: 'chainBadIndirect',
     needs: FEATURE.INDIRECT_DESC,
     tell: indirectLie(() => ({ length: 16 * 65536 })),
   },
   {
     name: 'a table of 2^28 entries less one',
-    reason: TABLE,
+    reason: 'chainBadIndirect',
     needs: FEATURE.INDIRECT_DESC,
     tell: indirectLie(() => ({ length: 0xfffffff0 })),
   },
   {
     name: 'a table in the hole',
-    reason: TABLE,
+    reason: 'chainBadIndirect',
     needs: FEATURE.INDIRECT_DESC,
     tell: indirectLie(() => ({ address: 0xb0000 })),
   },
   {
     name: 'a table that runs over the end of memory',
-    reason: TABLE,
+    reason: 'chainBadIndirect',
     needs: FEATURE.INDIRECT_DESC,
     tell: indirectLie((a) => ({ address: end(a) - 16 })),
   },
   {
     name: 'a table that wraps 2^64',
-    reason: TABLE,
+    reason: 'chainBadIndirect',
     needs: FEATURE.INDIRECT_DESC,
     tell: indirectLie(() => ({ address: (1n << 64n) - 16n })),
   },
@@ -227,7 +231,7 @@ export const BAD_INDIRECT: Lie[] = [
 export const BAD_DIRECTION: Lie[] = [
   {
     name: 'an output buffer for the device to write',
-    reason: ['chainBadDirection', 'shortChain'],
+    reason: 'chainBadDirection',
     tell: spoil(1, 0, () => ({ flags: DESC.write })),
   },
   {
@@ -237,7 +241,7 @@ export const BAD_DIRECTION: Lie[] = [
   },
   {
     name: 'a readable descriptor behind a writable one',
-    reason: ['chainBadOrder', 'chainBadDirection'],
+    reason: 'chainBadOrder',
     tell: spoil(2, 0, (_, chain) => ({
       flags: DESC.write | DESC.next,
       next: chain.descriptors[1],
@@ -263,22 +267,22 @@ export const SHORT: Lie[] = [
   },
   {
     name: 'exactly the header',
-    reason: ['shortChain', 'runt'],
+    reason: 'shortChain',
     tell: (a) => cut(a.headerBytes)(a),
   },
   {
     name: 'the header and one byte',
-    reason: ['shortChain', 'runt'],
+    reason: 'runt',
     tell: (a) => cut(a.headerBytes + 1)(a),
   },
   {
     name: 'one byte less than an Ethernet header',
-    reason: ['shortChain', 'runt'],
+    reason: 'runt',
     tell: (a) => cut(a.headerBytes + 13)(a),
   },
   {
     name: 'an Ethernet header and nothing behind it',
-    reason: ['badIp', 'runt', 'shortChain'],
+    reason: 'badIp',
     tell: (a) => cut(a.headerBytes + 14)(a),
   },
 ];
@@ -301,8 +305,8 @@ export const OVERSIZE: Lie[] = [
     tell: spoil(1, 0, (a) => ({ address: a.memory.regions.at(-1)!.at, length: 1 << 20 })),
   },
   {
-    name: 'a sum above 4 GiB',
-    reason: ['oversize', 'chainBadAddress'],
+    name: 'all of memory a hundred times',
+    reason: 'oversize',
     tell(a) {
       const queue = a.transmitQueue();
       const pieces = Math.min(queue.size - 4, 100);

@@ -44,6 +44,38 @@ describe('connection cycles', () => {
     await fixture().goodPasses(await fixture().attacker());
   });
 
+  test('closed at any byte of the way', { timeout: LONG ? 600_000 : 60_000 }, async () => {
+    const { daemon } = fixture();
+    const cut = new Error('cut');
+    /** The whole way, but for what is beyond so many bytes; how many it was. */
+    const go = async (limit: number): Promise<number> => {
+      const before = await daemon.count('a', 'disconnects');
+      const a = await fixture().connectedAttacker(SMALL);
+      const { frontEnd } = a;
+      const send = frontEnd.trySend.bind(frontEnd);
+      let sent = 0;
+      frontEnd.trySend = (bytes, descriptors) => {
+        const part = Math.min(bytes.length, limit - sent);
+        if (part > 0) send(bytes.subarray(0, part), descriptors);
+        sent += part;
+        if (part < bytes.length) throw cut;
+        return part;
+      };
+      try {
+        await a.negotiate();
+        await a.run();
+      } catch (error) {
+        if (error !== cut) throw error;
+      }
+      a.close();
+      await daemon.untilCount('a', 'disconnects', before + 1);
+      return sent;
+    };
+    const whole = await go(Number.POSITIVE_INFINITY);
+    for (let limit = 1; limit < whole; limit += LONG ? 1 : 7) await go(limit);
+    await fixture().goodPasses(await fixture().attacker());
+  });
+
   test('many cycles leave no descriptor, mapping or memory behind', async () => {
     const { daemon } = fixture();
     const cycle = async (i: number) => {

@@ -69,6 +69,36 @@ describe('control requests lie', () => {
     });
   }
 
+  test('status by a VM that is no management guest', async () => {
+    const a = await fixture().attacker();
+    const before = await fixture().daemon.count('a', 'controlRefused');
+    expect(await ask(a, '{"id":"s","op":"status"}')).toMatchObject({
+      id: 's',
+      ok: false,
+      error: 'forbidden',
+    });
+    await fixture().daemon.untilCount('a', 'controlRefused', before + 1);
+  });
+
+  test('a request in fragments, and a damaged one: not answered, not obeyed', async () => {
+    const { c, flow, daemon } = fixture();
+    const text = '{"id":1,"op":"open","adapter":"uplink"}';
+    const before = await daemon.count('c', 'controlRequests');
+    const whole = request(C, text);
+    for (const ip of [{ flags: 1 }, { flags: 0, fragmentOffset: 1 }])
+      await c.send(
+        udpFrame(C, BASE_IP, Buffer.from(text), { ports: [5555, CONTROL_PORT], ip }),
+      );
+    const damaged = Buffer.from(whole);
+    damaged[damaged.length - 3] ^= 1;
+    await c.send(damaged);
+    await c.untilSent();
+    await flow.advance(20);
+    expect(flow.others(c)).toEqual([]);
+    expect(await daemon.count('c', 'controlRequests')).toBe(before);
+    expect(await adapterState()).toBe('closed');
+  });
+
   test("in the manager's name: dropped as spoofed, no answer to anybody", async () => {
     const a = await fixture().attacker();
     const before = (await fixture().daemon.vm('a')).drops.spoofed;
@@ -100,17 +130,15 @@ describe('control requests lie', () => {
       '{"id":1e999,"op":"open","adapter":"uplink"}',
     ];
     const c = fixture().c;
-    for (const text of bad) {
-      // an answer is an error; silence is allowed
+    const refused = await fixture().daemon.count('c', 'controlRefused');
+    const all = [...bad, Buffer.from([0xff, 0xfe, 0x00]), Buffer.alloc(1400, 0x7b)];
+    for (const text of all) {
       await c.send(request(C, text));
-      await fixture().c.untilSent();
-      await pause(2);
+      const answer = answerOf((await fixture().flow.other(c)).frame);
+      const error = `${text}`.includes('xxx') ? 'unknownAdapter' : 'malformed';
+      expect(answer, `${text}`.slice(0, 60)).toMatchObject({ ok: false, error });
     }
-    for (const bytes of [Buffer.from([0xff, 0xfe, 0x00]), Buffer.alloc(1400, 0x7b)])
-      await c.send(request(C, bytes));
-    await fixture().flow.advance(40);
-    for (const { frame } of fixture().flow.others(c).splice(0))
-      expect(answerOf(frame).ok).toBe(false);
+    await fixture().daemon.untilCount('c', 'controlRefused', refused + all.length);
     expect(await adapterState()).toBe('closed');
     await pause(1100); // the rate limit of requests refills
     expect(await managerAsks('{"id":"after","op":"status"}')).toMatchObject({
@@ -150,8 +178,12 @@ describe('control requests lie', () => {
 
   test('a flood by an ordinary VM does not keep the manager from being served', async () => {
     const a = await fixture().attacker();
+    const input = (await fixture().daemon.vm('a')).input.datagrams;
+    const before = await fixture().daemon.count('a', 'controlRefused');
+    const start = performance.now();
+    let sent = 0;
     for (let i = 0; i < 3000; i++) {
-      a.trySend(request(A, `{"id":${i},"op":"open","adapter":"uplink"}`));
+      if (a.trySend(request(A, `{"id":${i},"op":"open","adapter":"uplink"}`))) sent++;
       if (i % 50 === 0) {
         await pause();
         a.pollReceived();
@@ -159,6 +191,10 @@ describe('control requests lie', () => {
     }
     expect(await managerAsks('{"id":"m","op":"status"}')).toMatchObject({ id: 'm', ok: true });
     await a.untilSent();
+    await fixture().daemon.untilCount('a', 'controlRefused', before + sent);
+    // 40 at once and 20 a second are answered.
+    const answers = (await fixture().daemon.vm('a')).input.datagrams - input;
+    expect(answers).toBeLessThanOrEqual(41 + (performance.now() - start) / 50);
     await fixture().goodPasses(a);
   });
 });

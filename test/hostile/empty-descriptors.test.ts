@@ -44,7 +44,7 @@ describe.each(FORMATS)('empty descriptors: $format', ({ packed }) => {
     }
   }
 
-  test('an empty descriptor with an impossible address', async () => {
+  test('an empty descriptor with an impossible address is passed over', async () => {
     const a = await fixture().attacker({ packed });
     const queue = a.transmitQueue();
     for (const address of [1n << 60n, (1n << 64n) - 1n, 0xb0000n]) {
@@ -52,9 +52,8 @@ describe.each(FORMATS)('empty descriptors: $format', ({ packed }) => {
       queue.rewrite(chain, 1, { address, length: 0 });
     }
     queue.publish();
-    await a.untilSent(); // delivered or recycled; not stalled
-    const { drops } = await fixture().daemon.vm('a');
-    for (let i = drops.chainBadAddress; i < 3; i++) {
+    await a.untilSent();
+    for (let i = 0; i < 3; i++) {
       const got = await fixture().flow.other(fixture().b);
       expect(parse(got.frame).udp?.payload.toString()).toBe('with gaps');
     }

@@ -1,4 +1,4 @@
-/** Ranked case 10: every chain lie under many sets of features and ring sizes has the same result. */
+/** Ranked case 10: every lie in a chain or about a checksum under many sets of features and ring sizes has the same result. */
 import { describe, test } from 'vitest';
 import { useFixture } from '../support/fixture.ts';
 import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
@@ -7,6 +7,7 @@ import { LONG } from '../support/random.ts';
 import { LINUX_FEATURES } from '../support/vm.ts';
 import { canTell, expectDropped } from './attack.ts';
 import { CHAIN_LIES } from './chains.ts';
+import { CHECKSUM_LIES } from './checksums.ts';
 
 const SETS: Record<string, bigint> = {
   everything: LINUX_FEATURES,
@@ -14,6 +15,7 @@ const SETS: Record<string, bigint> = {
   legacy: FEATURE.INDIRECT_DESC,
   'no MRG_RXBUF': LINUX_FEATURES & ~FEATURE.MRG_RXBUF,
   'no INDIRECT_DESC': LINUX_FEATURES & ~FEATURE.INDIRECT_DESC,
+  'no CSUM': LINUX_FEATURES & ~FEATURE.CSUM,
   'no EVENT_IDX': LINUX_FEATURES & ~FEATURE.EVENT_IDX,
   IN_ORDER: LINUX_FEATURES | FEATURE.IN_ORDER,
 };
@@ -40,7 +42,8 @@ describe.each(FORMATS)('every lie under every set of features: $format', ({ pack
             ],
           },
         });
-        for (const lie of CHAIN_LIES) if (canTell(lie, a)) await expectDropped(fixture(), a, lie);
+        const lies = [...CHAIN_LIES, ...CHECKSUM_LIES];
+        for (const lie of lies) if (canTell(lie, a)) await expectDropped(fixture(), a, lie);
       });
     }
   }

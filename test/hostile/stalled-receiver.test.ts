@@ -42,10 +42,15 @@ describe.each(FORMATS)('a receiver stalls: $format', ({ packed }) => {
 
   test('a receiver without any buffers, and one that never kicks', async () => {
     const a = await fixture().attacker({ packed, receiveBuffers: 0 });
-    const { b, flow } = fixture();
-    for (let i = 0; i < 800; i++) await b.send(udpFrame(B, A.ip, Buffer.alloc(1000)));
+    const { b, flow, daemon } = fixture();
+    const before = (await daemon.vm('b')).drops.inputFull;
+    const frame = udpFrame(B, A.ip, Buffer.alloc(1400));
+    for (let i = 0; i < 800; i++) await b.send(frame);
     await flow.advance();
     await b.untilSent();
     expect(a.receiveQueue().usedCount).toBe(0);
+    const held = 800 - ((await daemon.vm('b')).drops.inputFull - before);
+    expect(held * frame.length, 'bounded in bytes, too').toBeLessThanOrEqual(512 * 1024);
+    expect(held).toBeGreaterThan(300);
   });
 });

@@ -95,9 +95,12 @@ describe('storms', () => {
   test('datagrams that ask for ICMP errors', async () => {
     const a = await fixture().attacker();
     const input = (await fixture().daemon.vm('a')).input.datagrams;
+    const start = performance.now();
     await flood(a, udpFrame(A, '192.0.2.1', Buffer.alloc(30)));
     const answers = (await fixture().daemon.vm('a')).input.datagrams - input;
-    expect(answers).toBeLessThan(COUNT / 2);
+    // 50 at once and 100 a second, and what its own machine's ARP entry may need.
+    expect(answers).toBeLessThanOrEqual(52 + (performance.now() - start) / 10);
+    expect(answers).toBeGreaterThan(0);
     await fixture().goodPasses(a);
   });
 

@@ -36,7 +36,8 @@ test('the addon has every function of its contract', () => {
     [
       'mapRegion mapPacketRings viewRegion unmapRegion takeFaultedRegions createArena gatherCopies',
       'deliverCopies eventfd signal signalAll drain createWaiter unixListen unixConnect unixAccept',
-      'unixPair peerCredentials receive send closeDescriptor duplicate setNonBlocking packetOpen',
+      'unixPair peerCredentials receive send closeDescriptor closePassed closeConnection closing',
+      'isSharedMemory duplicate setNonBlocking packetOpen',
       'packetSocket packetBind packetSend packetStatistics packetClose interfaceInfo netlinkOpen',
       'memfd truncate executeWithout setDumpable readClock',
     ]

@@ -295,6 +295,9 @@ export class Daemon {
           `the daemon ended with ${JSON.stringify(this.#exit)}:\n${this.lines.join('\n')}`,
         );
       }
+      const there = existsSync(this.folder) ? readdirSync(this.folder) : [];
+      const left = there.filter((name) => name.endsWith('.sock'));
+      if (left.length > 0) throw new Error(`the daemon left ${left}`);
     } finally {
       await this.kill();
     }
