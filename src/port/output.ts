@@ -45,7 +45,7 @@ export function chainsAtOnce(budget: Budget, size: number): number {
 
 /** And the descriptors, of all these chains together. */
 export function descriptorsAtOnce(budget: Budget, size: number): number {
-  const part = 2 * (size >> budget.shift);
+  const part = size >> budget.shift;
   if (part === 0) return 1;
   return budget.descriptors < part ? budget.descriptors : part;
 }

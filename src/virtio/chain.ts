@@ -64,12 +64,23 @@ export class Chain {
 
   /** Adds the rows that copy the first `bytes` bytes of the buffers from or to `arena`. */
   addCopies(copies: CopyList, arena: number, bytes: number): void {
+    const { region, offset, length, segments } = this;
     let left = bytes;
     let at = arena;
-    for (let segment = 0; segment < this.segments && left > 0; segment++) {
-      const part = Math.min(left, this.length[segment]);
+    for (let segment = 0; segment < segments && left > 0; ) {
+      const first = segment;
+      let part = length[first];
+      // Buffers that lie one behind the other are one copy.
+      while (
+        ++segment < segments &&
+        part < left &&
+        region[segment] === region[first] &&
+        offset[segment] === offset[first] + part
+      )
+        part += length[segment];
+      if (part > left) part = left;
       if (copies.count >= copies.rows) copies.flush();
-      copies.add(this.region[segment], this.offset[segment], at, part);
+      copies.add(region[first], offset[first], at, part);
       at += part;
       left -= part;
     }

@@ -76,29 +76,27 @@ export class GuestMemory {
    * The region that holds all of [address, address + length), or -1. Hot: called once per descriptor.
    */
   find(address: number, length: number): number {
-    let index = this.last;
-    if (
-      index < this.count &&
-      address >= this.starts[index] &&
-      address + length <= this.ends[index]
-    ) {
-      return index;
-    }
-    index = this.holding(address);
-    if (index < 0 || address + length > this.ends[index]) return -1;
-    this.last = index;
-    return index;
+    const index = this.holding(address);
+    return index < 0 || address + length > this.ends[index] ? -1 : index;
   }
 
-  /** The region that holds `address`, or -1: the start of a range that may go on in the next region. */
+  /**
+   * The region that holds `address`, or -1: the start of a range that may go on in the next region. Found it is `last`, and so what the
+   * plain loops of `port/` look into from then on.
+   */
   holding(address: number): number {
+    const { last } = this;
+    if (last < this.count && address >= this.starts[last] && address < this.ends[last]) return last;
     let low = 0;
     let high = this.count - 1;
     while (low <= high) {
       const middle = (low + high) >> 1;
       if (address < this.starts[middle]) high = middle - 1;
       else if (address >= this.ends[middle]) low = middle + 1;
-      else return middle;
+      else {
+        this.last = middle;
+        return middle;
+      }
     }
     return -1;
   }
