@@ -7,6 +7,7 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import type { Handoff } from '../handoff/handoff.ts';
 import { native } from '../native.ts';
 import { Base } from './base.ts';
+import { Patience } from './patience.ts';
 import { BEAT, type FromWorker, type ToWorker, type WorkerStart } from './plan.ts';
 import { EPOLLIN } from './watcher.ts';
 
@@ -74,13 +75,18 @@ function run(): void {
   };
   readClock();
   let untilClock = TURNS_PER_CLOCK;
+  const patience = new Patience(turn.time);
   while (!stopping) {
     beat[BEAT.rounds]++;
-    if (turn.run() >= NEXT_TO_NOTHING || --untilClock === 0) {
+    const found = turn.run();
+    if (found >= NEXT_TO_NOTHING || --untilClock === 0) {
       readClock();
       untilClock = TURNS_PER_CLOCK;
     }
-    if (!busyPolling) turn.attention.quieten();
+    if (!busyPolling) {
+      if (found > 0) patience.worked();
+      turn.attention.quieten(found === 0 && !patience.pays);
+    }
     base.checkFaults();
     if (time[0] >= deadline.at[0]) {
       const now = time[0];
@@ -93,6 +99,7 @@ function run(): void {
       continue;
     }
     if (handoff !== null && !handoff.fallAsleep()) continue;
+    patience.fellAsleep();
     watcher.wait(deadline.left(time[0]), beat);
     if (handoff !== null) handoff.wakeUp();
     readClock();

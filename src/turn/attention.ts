@@ -4,6 +4,9 @@
  */
 import type { Port } from '../port/port.ts';
 
+/** Milliseconds that are looked on in any case: less than falling asleep takes. */
+export const LEAST_SPIN = 0.002;
+
 export class Attention {
   /** In no particular order. */
   readonly active: Port[] = [];
@@ -24,13 +27,13 @@ export class Attention {
   }
 
   /**
-   * Stops looking at ports without work for `spin`, once their drivers have been asked to notify us and nothing came
+   * Stops looking at ports without work for `spin` (`early`: for LEAST_SPIN), once their drivers have been asked to notify us and nothing came
    * in between. Their notifications stay suppressed while they are looked at.
    */
-  quieten(): void {
+  quieten(early: boolean): void {
     const { active } = this;
     const now = this.time[0];
-    const since = now - this.spin;
+    const since = now - (early && LEAST_SPIN < this.spin ? LEAST_SPIN : this.spin);
     for (let index = active.length - 1; index >= 0; index--) {
       const port = active[index];
       if (port.lastWork > since) continue;

@@ -142,7 +142,7 @@ export class Lab {
       case 'quieten':
         this.#now = op.now;
         this.#base.turn.time[0] = op.now;
-        this.#base.turn.attention.quieten();
+        this.#base.turn.attention.quieten(false);
         break;
       case 'end':
         this.end();

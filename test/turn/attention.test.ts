@@ -52,7 +52,7 @@ test('a VM whose datagrams wait for one ring is not looked at because another on
     now += 1;
     turn.time[0] = now;
     turn.run();
-    turn.attention.quieten();
+    turn.attention.quieten(false);
   };
   /** Makes entries of a ring available, which name descriptor 0. */
   const offer = (guest: Guest, ring: number, count: number): void =>

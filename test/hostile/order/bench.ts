@@ -276,7 +276,7 @@ export class OrderBench {
       this.#now += 0.4;
       turn.time[0] = this.#now;
       const found = turn.run();
-      turn.attention.quieten();
+      turn.attention.quieten(false);
       this.#base.checkFaults();
       this.#base.tick(this.#now);
       const events = watcher.wait(0);
