@@ -54,7 +54,11 @@ async function setTheStage(): Promise<Stage> {
   const site = await Site.start({
     qemu,
     lan,
-    guests: { web: { number: 11 }, db: { number: 12 }, controller: { number: 2, management: true } },
+    guests: {
+      web: { number: 11 },
+      db: { number: 12 },
+      controller: { number: 2, management: true },
+    },
   });
   command('host', `basewire run --config ${site.daemon.configPath}`);
   output(`the base is ready, process ${site.daemon.pid}; its own address is ${BASE_ADDRESS}`);
@@ -90,7 +94,10 @@ async function refusedBefore({ site }: Stage, lan: LanHost): Promise<void> {
   const before = await drops(site, 'adapterClosed');
   const page = await typed(site.vm('web'), 'wget -q -O - http://lan/');
   const counted = (await drops(site, 'adapterClosed')) - before;
-  verdict(/Network (is )?unreachable/.test(page), "web's own kernel reports it: network unreachable");
+  verdict(
+    /Network (is )?unreachable/.test(page),
+    "web's own kernel reports it: network unreachable",
+  );
   verdict(lan.lan.framesReceived() === 0, 'nothing has reached the LAN');
   verdict(counted > 0, `dropped and counted as adapterClosed: ${counted}`);
   step('An ordinary virtual machine may not open it', 'Who asks, the base knows by the port.');
@@ -100,7 +107,7 @@ async function refusedBefore({ site }: Stage, lan: LanHost): Promise<void> {
 }
 
 async function openedByController({ site }: Stage): Promise<void> {
-  step('The management guest opens the adapter', "Its init starts basewire-control at boot.");
+  step('The management guest opens the adapter', 'Its init starts basewire-control at boot.');
   await during('controller boots', site.boot('controller'));
   const adapter = await during(
     'the adapter opens',

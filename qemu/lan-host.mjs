@@ -12,7 +12,8 @@ import { get, createServer as httpServer } from 'node:http';
 import { connect, createServer } from 'node:net';
 
 const SECONDS = 100;
-const PAGE = 'Hello from the LAN. You reached an ordinary web server outside of every virtual machine.\n';
+const PAGE =
+  'Hello from the LAN. You reached an ordinary web server outside of every virtual machine.\n';
 
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 const sum = (bytes) => createHash('sha256').update(bytes).digest('hex');

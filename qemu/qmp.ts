@@ -87,7 +87,8 @@ export class Qmp {
   }
 
   #fail(): void {
-    for (const waiting of this.#waiting.values()) waiting.fail(new Error('QEMU closed its monitor'));
+    for (const waiting of this.#waiting.values())
+      waiting.fail(new Error('QEMU closed its monitor'));
     this.#waiting.clear();
   }
 }

@@ -58,7 +58,12 @@ export class Vm {
       ...['console', 'agent'].flatMap((line) => [
         ...['-chardev', `socket,id=${line},path=${this.#path(line)}`, '-serial', `chardev:${line}`],
       ]),
-      ...['-chardev', `socket,id=qmp,path=${this.#path('qmp')}`, '-mon', 'chardev=qmp,mode=control'],
+      ...[
+        '-chardev',
+        `socket,id=qmp,path=${this.#path('qmp')}`,
+        '-mon',
+        'chardev=qmp,mode=control',
+      ],
       ...attachment,
     ];
   }

@@ -7,7 +7,9 @@ import { run, SetupError, step } from './steps.mjs';
 
 /** @param {string} program @returns {string | undefined} its path, as a shell would find it */
 export function which(program) {
-  const folders = `${process.env.PATH ?? ''}${delimiter}/usr/sbin${delimiter}/sbin`.split(delimiter);
+  const folders = `${process.env.PATH ?? ''}${delimiter}/usr/sbin${delimiter}/sbin`.split(
+    delimiter,
+  );
   for (const folder of folders) {
     const path = join(folder, program);
     try {
@@ -23,7 +25,12 @@ const wanted = {
   build: [
     { program: 'g++', package: 'g++', for: 'to compile the addon', needed: true },
     { program: 'make', package: 'make', for: 'to compile the addon', needed: true },
-    { program: 'python3', package: 'python3', for: 'to compile the addon (node-gyp)', needed: true },
+    {
+      program: 'python3',
+      package: 'python3',
+      for: 'to compile the addon (node-gyp)',
+      needed: true,
+    },
   ],
   guests: [
     {
@@ -32,7 +39,7 @@ const wanted = {
       for: 'to run guests',
       needed: false,
     },
-    { program: 'dpkg-deb', package: 'dpkg', for: 'to unpack the guests\' kernel', needed: false },
+    { program: 'dpkg-deb', package: 'dpkg', for: "to unpack the guests' kernel", needed: false },
     { program: 'xz', package: 'xz-utils', for: 'to unpack kernel modules', needed: false },
     { program: 'ip', package: 'iproute2', for: 'the LAN in a network namespace', needed: false },
   ],

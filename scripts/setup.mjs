@@ -12,7 +12,9 @@ const [major, minor] = process.versions.node.split('.').map(Number);
 /** @param {{guests: boolean, tests: boolean}} what guests: QEMU and its image; tests: all for tests */
 export async function setup({ guests, tests }) {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new SetupError(`basewire runs on Linux x86_64; this is ${process.platform} ${process.arch}.`);
+    throw new SetupError(
+      `basewire runs on Linux x86_64; this is ${process.platform} ${process.arch}.`,
+    );
   }
   if (major < 20 || (major === 20 && minor < 19)) {
     throw new SetupError(`basewire needs Node 20.19 or later; this is ${process.version}.`);
@@ -45,8 +47,7 @@ function installedAsLocked() {
   const installed = packagesOf(join(root, 'node_modules/.package-lock.json'));
   if (!locked || !installed) return false;
   return Object.entries(locked).every(
-    ([path, entry]) =>
-      path === '' || entry.optional || installed[path]?.version === entry.version,
+    ([path, entry]) => path === '' || entry.optional || installed[path]?.version === entry.version,
   );
 }
 

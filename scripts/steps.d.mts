@@ -6,7 +6,10 @@ export class SetupError extends Error {
   constructor(message: string, remedy?: string[]);
   remedy: string[];
 }
-export function step<T>(title: string, work: (note: (text: string) => void) => Promise<T>): Promise<T>;
+export function step<T>(
+  title: string,
+  work: (note: (text: string) => void) => Promise<T>,
+): Promise<T>;
 export function run(
   name: string,
   program: string,

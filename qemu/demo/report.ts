@@ -89,6 +89,9 @@ export function showResults(seconds: number): void {
   step('Results');
   for (const { ok, text } of results) say(`   ${ok ? '✓' : '✗'} ${text}`);
   const failed = results.filter((result) => !result.ok).length;
-  say('', `   ${results.length - failed} of ${results.length} as promised, ${seconds.toFixed(0)} s`);
+  say(
+    '',
+    `   ${results.length - failed} of ${results.length} as promised, ${seconds.toFixed(0)} s`,
+  );
   if (failed > 0) process.exitCode = 1;
 }

@@ -24,7 +24,10 @@ export function command(where: string, text: string): void {
 
 /** Shows lines of output, at most `most` of them. */
 export function output(text: string, most = 6): void {
-  const lines = text.trim().split('\n').filter((line) => line.trim() !== '');
+  const lines = text
+    .trim()
+    .split('\n')
+    .filter((line) => line.trim() !== '');
   for (const line of lines.slice(0, most)) say(`     ${line.trimEnd()}`);
   if (lines.length > most) say(`     ... ${lines.length - most} more lines`);
 }

@@ -47,7 +47,7 @@ export async function kernelPackage(): Promise<string> {
     name = /Depends: (linux-image-\S+)/.exec(ask() ?? '')?.[1];
   }
   if (name) return name;
-  throw new SetupError('apt knows no package linux-image-cloud-amd64, the guests\' kernel.', [
+  throw new SetupError("apt knows no package linux-image-cloud-amd64, the guests' kernel.", [
     'This brings it, on Debian, with the network reachable: sudo apt-get update',
   ]);
 }

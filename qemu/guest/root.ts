@@ -56,7 +56,7 @@ function isRight(data: Buffer): boolean {
 
 /** @returns a root made of Debian's busybox-static, with a netcat that speaks UDP */
 export async function busyboxRoot(): Promise<Entry[]> {
-  process.stdout.write('! Guests are built from Debian\'s busybox-static instead of Alpine.\n');
+  process.stdout.write("! Guests are built from Debian's busybox-static instead of Alpine.\n");
   const applets = execFileSync(paths.busybox, ['--list-full'], { encoding: 'utf8' });
   const netcat = join(paths.guest, 'netcat');
   if (!existsSync(join(netcat, 'bin/nc.traditional'))) {

@@ -34,7 +34,14 @@ export async function kexec(): Promise<Entry[]> {
   const program = join(paths.guest, 'kexec');
   const source = join(root, 'qemu/guest/kexec.c');
   try {
-    await run('guest-kexec', process.env.CC ?? 'cc', ['-O2', '-static', '-s', '-o', program, source]);
+    await run('guest-kexec', process.env.CC ?? 'cc', [
+      '-O2',
+      '-static',
+      '-s',
+      '-o',
+      program,
+      source,
+    ]);
     return [{ path: 'usr/sbin/kexec', type: 'file', mode: 0o755, data: readFileSync(program) }];
   } catch (error) {
     process.stdout.write(`! Guests go without kexec: ${(error as Error).message}\n`);

@@ -2,7 +2,7 @@
  * An adapter's packet socket while it is open: the descriptor, the mapping of its two rings, and the rings. It owns both and
  * gives them back in `close`.
  */
-import { EPOLLIN, EPOLLOUT } from '../base/watcher.ts';
+import { EPOLLIN, EPOLLOUT } from '../watcher.ts';
 import type { ToWorker } from '../base/plan.ts';
 import { parseMac } from '../wire/mac.ts';
 import type { AdapterContext } from './context.ts';

@@ -2,8 +2,8 @@
  * What an adapter needs of the turn worker around it. Everything here lives in the worker's thread.
  */
 import type { AdapterPlan, NetworkPlan } from '../base/plan.ts';
-import type { Outbox } from '../base/outbox.ts';
-import type { Watcher } from '../base/watcher.ts';
+import type { Outbox } from '../storage/outbox.ts';
+import type { Watcher } from '../watcher.ts';
 import type { Counters } from '../counters.ts';
 import type { Native } from '../native.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';

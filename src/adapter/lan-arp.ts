@@ -2,7 +2,7 @@
  * ARP on the LAN (RFC 826, RFC 5227): the base answers for the addresses on its list with the adapter's MAC, announces them, and
  * asks for neighbours. What the LAN says is believed only about neighbours that were asked for, never about our own addresses.
  */
-import { BASE } from '../base/outbox.ts';
+import { BASE } from '../storage/outbox.ts';
 import { arpReply, arpRequest, gratuitousArp } from '../routing/answers/arp.ts';
 import { TokenBuckets } from '../routing/answers/rate-limit.ts';
 import { CONSUMED, drop } from '../routing/verdict.ts';

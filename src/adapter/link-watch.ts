@@ -2,7 +2,7 @@
  * Follows the host's interfaces through one rtnetlink socket for all adapters. When the kernel lost messages (ENOBUFS), every
  * adapter reads its interface anew.
  */
-import { EPOLLIN, type Watcher } from '../base/watcher.ts';
+import { EPOLLIN, type Watcher } from '../watcher.ts';
 import { EAGAIN } from '../errno.ts';
 import type { Native } from '../native.ts';
 import type { Adapter } from './adapter.ts';

@@ -24,13 +24,13 @@ import { dotted, keyOf } from '../wire/ipv4-address.ts';
 import { isGroup, isZero, parseMac } from '../wire/mac.ts';
 import { Announcements } from './announcements.ts';
 import { Deadline } from './deadline.ts';
-import { Outbox, BASE } from './outbox.ts';
+import { Outbox, BASE } from '../storage/outbox.ts';
 import type { BasePlan, FromWorker, HandoffStart, ToWorker } from './plan.ts';
 import { Tracer } from './trace.ts';
 import { PortControl } from './port-control.ts';
 import { Reminders } from './reminders.ts';
 import { restore, snapshot, type WarmState } from './warm-state.ts';
-import { Watcher } from './watcher.ts';
+import { Watcher } from '../watcher.ts';
 
 /** What one turn can hold. More than a processor's caches: full turns are rare, and a large datagram must always fit. */
 const TURN_BYTES = 8 << 20;

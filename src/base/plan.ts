@@ -94,22 +94,13 @@ export interface WorkerStart {
   handoff: HandoffStart | null;
   /** This worker's own block of counters: one record per VM, then per adapter. */
   counters: SharedArrayBuffer;
-  /** Int32 cells, see BEAT. */
+  /** See BEAT in beat.ts. */
   beat: SharedArrayBuffer;
   /** What a base before this one left (`base/warm-state.ts`), or null. */
   state: unknown;
   /** eventfd that wakes the worker after a postMessage to it. */
   wakeFd: number;
 }
-
-/** Cells of the beat buffer. */
-export const BEAT = {
-  /** Loop rounds, for the watchdog: must move at least once a second. */
-  rounds: 0,
-  /** 1 while the worker sits in its native wait. */
-  waiting: 1,
-  cells: 8,
-} as const;
 
 export type ToWorker =
   /** `away`: the workers that do not run now, for whose last datagrams nobody need wait. */

@@ -10,7 +10,7 @@ import type { Port } from '../port/port.ts';
 import { gratuitousArp } from '../routing/answers/arp.ts';
 import type { Network } from '../routing/network.ts';
 import { keyOf } from '../wire/ipv4-address.ts';
-import { BASE, type Outbox } from './outbox.ts';
+import { BASE, type Outbox } from '../storage/outbox.ts';
 
 type Milliseconds = number;
 

@@ -4,12 +4,13 @@
  * messages from the main thread are taken when the wake eventfd says so.
  */
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { BEAT } from '../beat.ts';
 import type { Handoff } from '../handoff/handoff.ts';
 import { native } from '../native.ts';
 import { Base } from './base.ts';
 import { Patience } from './patience.ts';
-import { BEAT, type FromWorker, type ToWorker, type WorkerStart } from './plan.ts';
-import { EPOLLIN } from './watcher.ts';
+import type { FromWorker, ToWorker, WorkerStart } from './plan.ts';
+import { EPOLLIN } from '../watcher.ts';
 
 /** While turns run without a pause, sockets are looked at this often: an answer to QEMU must not wait a millisecond. */
 const LOOK_INTERVAL = 0.1; // milliseconds

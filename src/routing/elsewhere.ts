@@ -3,7 +3,7 @@
  * all that can't be delivered and deserves an ICMP error. Less hot, still without allocation for what a guest can send at will.
  */
 import type { Adapter } from '../adapter/adapter.ts';
-import { BASE, type Outbox } from '../base/outbox.ts';
+import { BASE, type Outbox } from '../storage/outbox.ts';
 import type { Counters } from '../counters.ts';
 import { CELL } from '../counters.ts';
 import type { Port } from '../port/port.ts';

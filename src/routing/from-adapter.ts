@@ -3,7 +3,7 @@
  * there may speak with an address of ours.
  */
 import type { Adapter } from '../adapter/adapter.ts';
-import { BASE } from '../base/outbox.ts';
+import { BASE } from '../storage/outbox.ts';
 import { CELL } from '../counters.ts';
 import type { Port } from '../port/port.ts';
 import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';

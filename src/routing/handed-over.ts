@@ -2,7 +2,7 @@
  * What another turn worker handed over. Its worker has looked at where it comes from and found who gets it; here is decided what only the
  * receiver's worker can know: whether the VM is there, its MAC, which offloads it takes, and for the owner of the adapters the way out.
  */
-import { BASE } from '../base/outbox.ts';
+import { BASE } from '../storage/outbox.ts';
 import type { Columns } from '../handoff/columns.ts';
 import type { Elsewhere, ElsewhereContext } from './elsewhere.ts';
 import { NOBODY } from './address-list.ts';

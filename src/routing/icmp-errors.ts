@@ -2,7 +2,7 @@
  * ICMP errors about datagrams that the base can't forward, told to whom they came from, a VM or a host on the LAN (RFC 1812 §4.3).
  * Each port can make the base say only so many.
  */
-import { BASE } from '../base/outbox.ts';
+import { BASE } from '../storage/outbox.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import * as icmp from '../wire/icmp.ts';
 import { icmpError } from './answers/icmp-error.ts';

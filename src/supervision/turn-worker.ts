@@ -7,14 +7,8 @@
  * close and reconnect. Of several workers each has a keeper of its own: the others go on.
  */
 import { Worker } from 'node:worker_threads';
-import {
-  BEAT,
-  type BasePlan,
-  type FromWorker,
-  type HandoffStart,
-  type ToWorker,
-  type WorkerStart,
-} from '../base/plan.ts';
+import type { BasePlan, FromWorker, HandoffStart, ToWorker, WorkerStart } from '../base/plan.ts';
+import { BEAT } from '../beat.ts';
 import { native } from '../native.ts';
 
 /** The pulse is looked at this often; so many looks in a row without a move mean a hang (1.75 s). */

@@ -1,6 +1,6 @@
 /** What the stages of a turn work on. All of it belongs to the turn worker's thread. */
 import type { Adapter } from '../adapter/adapter.ts';
-import type { Outbox } from '../base/outbox.ts';
+import type { Outbox } from '../storage/outbox.ts';
 import type { Tracer } from '../base/trace.ts';
 import type { Counters } from '../counters.ts';
 import type { Handoff } from '../handoff/handoff.ts';

@@ -3,7 +3,7 @@
  * workers. What a receiver can't take just now goes to its backlog, past whose bound it is dropped: nobody is ever waited for.
  */
 import type { Adapter } from '../adapter/adapter.ts';
-import { BASE } from '../base/outbox.ts';
+import { BASE } from '../storage/outbox.ts';
 import { CELL } from '../counters.ts';
 import type { Attachment, Ring } from '../port/attachment.ts';
 import { Backlog } from '../port/backlog.ts';
@@ -282,7 +282,8 @@ export class Deliver {
     const at = storage.at[slot];
     putGroup(storage.halves, at >> 1, storage.words[(at + IP_DESTINATION) >> 2]);
     const { handoff } = this.context;
-    if (handoff !== null && storage.to[slot] === BROADCAST) handoff.broadcast(slot, network, this.ports[from].network);
+    if (handoff !== null && storage.to[slot] === BROADCAST)
+      handoff.broadcast(slot, network, this.ports[from].network);
     for (const port of network.ports) {
       if (port.number === from || port.current === null || !port.current.receives) continue;
       const copy = storage.take(BASE, length);

@@ -4,7 +4,7 @@
  */
 import { lchownSync } from 'node:fs';
 import { getSystemErrorName } from 'node:util';
-import { EPOLLIN, type Watcher } from '../base/watcher.ts';
+import { EPOLLIN, type Watcher } from '../watcher.ts';
 import type { SocketPlan } from '../base/plan.ts';
 import { EINVAL } from '../errno.ts';
 import type { Native } from '../native.ts';

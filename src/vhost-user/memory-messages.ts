@@ -117,7 +117,8 @@ export function addRegion(session: Session, payload: DataView, descriptors: numb
   const { memory } = session.attachment;
   const { offset } = description;
   // Before anything else is asked of it: its file system may be a process that never answers.
-  if (!session.native.isSharedMemory(descriptors[0])) throw new Refused('ADD_MEM_REG of a descriptor that is no shared memory');
+  if (!session.native.isSharedMemory(descriptors[0]))
+    throw new Refused('ADD_MEM_REG of a descriptor that is no shared memory');
   if (session.regions.isThere(description, offset, descriptors[0])) return;
   if (memory.count >= MAX_SLOTS) throw new Refused(`ADD_MEM_REG beyond ${MAX_SLOTS} regions`);
   if (memory.overlap(description.guest, description.user, description.bytes)) {

@@ -9,7 +9,7 @@
 import { Attachment, type Ring } from '../port/attachment.ts';
 import { EAGAIN } from '../errno.ts';
 import type { Native } from '../native.ts';
-import { EPOLLIN, EPOLLOUT, type Watcher } from '../base/watcher.ts';
+import { EPOLLIN, EPOLLOUT, type Watcher } from '../watcher.ts';
 import { type Bits, has, PROTOCOL } from '../virtio/features.ts';
 import { ENDED, Framing, MALFORMED, MESSAGE, NEED_REPLY, NOTHING, replyBytes } from './framing.ts';
 import { MESSAGES } from './message-table.ts';

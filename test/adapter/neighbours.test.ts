@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { AdapterContext } from '../../src/adapter/context.ts';
 import { NEIGHBOURS, NeighbourTable } from '../../src/adapter/neighbour-table.ts';
 import { Neighbours } from '../../src/adapter/neighbours.ts';
-import { Outbox } from '../../src/base/outbox.ts';
+import { Outbox } from '../../src/storage/outbox.ts';
 import { CELL, Counters } from '../../src/counters.ts';
 import { HELD } from '../../src/routing/verdict.ts';
 import { keyOf } from '../../src/wire/ipv4-address.ts';

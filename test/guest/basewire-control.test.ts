@@ -126,7 +126,12 @@ test('the system refusing is told with its reason; a refusal asks on, but seldom
 });
 
 test('nothing that a base answers breaks it', async () => {
-  start(['not JSON', '{"id":ID', '{"id":ID,"ok":true,"lease":"$(touch pwned)"}', '{"id":ID,"ok":true}']);
+  start([
+    'not JSON',
+    '{"id":ID',
+    '{"id":ID,"ok":true,"lease":"$(touch pwned)"}',
+    '{"id":ID,"ok":true}',
+  ]);
   await untilRequests(6);
   expect(operations().slice(0, 5)).toEqual(['open', 'open', 'open', 'renew', 'renew']);
   expect(existsSync(join(folder, 'pwned'))).toBe(false);

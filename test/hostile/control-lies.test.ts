@@ -86,9 +86,7 @@ describe('control requests lie', () => {
     const before = await daemon.count('c', 'controlRequests');
     const whole = request(C, text);
     for (const ip of [{ flags: 1 }, { flags: 0, fragmentOffset: 1 }])
-      await c.send(
-        udpFrame(C, BASE_IP, Buffer.from(text), { ports: [5555, CONTROL_PORT], ip }),
-      );
+      await c.send(udpFrame(C, BASE_IP, Buffer.from(text), { ports: [5555, CONTROL_PORT], ip }));
     const damaged = Buffer.from(whole);
     damaged[damaged.length - 3] ^= 1;
     await c.send(damaged);

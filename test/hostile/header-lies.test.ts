@@ -23,7 +23,6 @@ const tso: Partial<NetHeader> = {
   headerLength: 54,
 };
 
-
 const SEGMENTATION: [string, Buffer, Partial<NetHeader>, bigint?][] = [
   ['an unknown type', tcpData, { ...tso, gsoType: 9 }],
   ['type 0x7f', tcpData, { ...tso, gsoType: 0x7f }],
@@ -39,12 +38,7 @@ const SEGMENTATION: [string, Buffer, Partial<NetHeader>, bigint?][] = [
   ['UFO, not negotiated', udpData, { ...csum(34, 6), gsoType: GSO.udp, gsoSize: 512 }],
   ['USO, not negotiated', udpData, { ...csum(34, 6), gsoType: GSO.udpL4, gsoSize: 512 }],
   ['of a fragment', tcpFrame(A, B.ip, payload, { checksum: 'partial', ip: { flags: 1 } }), tso],
-  [
-    'ECN, not negotiated',
-    tcpData,
-    { ...tso, gsoType: GSO.tcpv4 | GSO.ecn },
-    FEATURE.HOST_ECN,
-  ],
+  ['ECN, not negotiated', tcpData, { ...tso, gsoType: GSO.tcpv4 | GSO.ecn }, FEATURE.HOST_ECN],
   ['TSO4, not negotiated', tcpData, tso, FEATURE.HOST_TSO4 | FEATURE.HOST_TSO6 | FEATURE.HOST_ECN],
 ];
 
@@ -62,7 +56,8 @@ describe.each(FORMATS)('the virtio-net header lies: $format', ({ packed }) => {
       const features = LINUX_FEATURES & ~(lacks ?? 0n);
       const a = await fixture().attacker({ packed, features, transmitBytes: 4096 });
       // The checksum comes first, and a fragment has none that could be completed.
-      const reason: DropReason = name === 'of a fragment' ? 'badChecksumOffload' : 'badSegmentation';
+      const reason: DropReason =
+        name === 'of a fragment' ? 'badChecksumOffload' : 'badSegmentation';
       await expectDropped(fixture(), a, {
         name,
         reason,

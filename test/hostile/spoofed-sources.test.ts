@@ -37,7 +37,11 @@ const FRAMES: [string, DropReason, Buffer][] = [
   ['ARP: another sender address', 'spoofed', arpFrame({ senderIp: B.ip })],
   ['ARP: another sender MAC', 'spoofed', arpFrame({ senderMac: B.mac })],
   ['ARP: another Ethernet source', 'spoofed', arpFrame({}, B.mac)],
-  ["ARP: announces the base's address", 'spoofed', arpFrame({ senderIp: BASE_IP, targetIp: BASE_IP })],
+  [
+    "ARP: announces the base's address",
+    'spoofed',
+    arpFrame({ senderIp: BASE_IP, targetIp: BASE_IP }),
+  ],
   [
     "ARP: answers for the base's address",
     'spoofed',

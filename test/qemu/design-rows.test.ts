@@ -61,23 +61,26 @@ suite('the base, row by row', ['guests', 'root'], (can) => {
     });
   }
 
-  row("row 1: reads what a VM wrote to its own output buffer; nobody else's memory is touched", async () => {
-    const sum = await randomData(site.vm('web'), MEGABYTES);
-    const other = site.vm('other');
-    const before = {
-      kernel: await interfaceCounters(other),
-      rings: await ringSums(other),
-      port: await site.daemon.vm('other'),
-      sender: (await site.daemon.vm('web')).output.bytes,
-    };
-    expect(await sendData(site.vm('web'), 'db')).toBe(sum);
-    const read = (await site.daemon.vm('web')).output.bytes - before.sender;
-    expect(read).toBeGreaterThan(MEGABYTES * 1048576);
-    expect(await interfaceCounters(other)).toEqual(before.kernel);
-    expect(await ringSums(other)).toEqual(before.rings);
-    const { output, input } = await site.daemon.vm('other');
-    expect({ output, input }).toEqual({ output: before.port.output, input: before.port.input });
-  });
+  row(
+    "row 1: reads what a VM wrote to its own output buffer; nobody else's memory is touched",
+    async () => {
+      const sum = await randomData(site.vm('web'), MEGABYTES);
+      const other = site.vm('other');
+      const before = {
+        kernel: await interfaceCounters(other),
+        rings: await ringSums(other),
+        port: await site.daemon.vm('other'),
+        sender: (await site.daemon.vm('web')).output.bytes,
+      };
+      expect(await sendData(site.vm('web'), 'db')).toBe(sum);
+      const read = (await site.daemon.vm('web')).output.bytes - before.sender;
+      expect(read).toBeGreaterThan(MEGABYTES * 1048576);
+      expect(await interfaceCounters(other)).toEqual(before.kernel);
+      expect(await ringSums(other)).toEqual(before.rings);
+      const { output, input } = await site.daemon.vm('other');
+      expect({ output, input }).toEqual({ output: before.port.output, input: before.port.input });
+    },
+  );
 
   row('row 2: copies a datagram into base storage before it decides anything', async () => {
     const traced = await traceOfPing('db', 4);
@@ -92,23 +95,26 @@ suite('the base, row by row', ['guests', 'root'], (can) => {
     }
   });
 
-  row('row 3: finds the destination address in that copy and looks it up in the address list', async () => {
-    const ways: [string, string][] = [
-      ['10.77.0.12', 'to VM db'],
-      ['10.77.0.13', 'to VM other'],
-      ['10.77.0.99', 'dropped: adapterClosed'],
-      ['192.0.2.7', 'dropped: adapterClosed'],
-    ];
-    for (const [address, decision] of ways) {
-      const traced = await traceOfPing(address, 2);
-      const found = traced.find((one) => one.datagram.destination === address);
-      expect(found?.decision, `where ${address} goes`).toBe(decision);
-    }
-    // The base's own address: it turns the request, in base storage, into its answer.
-    const [answer] = await traceOfPing(BASE_ADDRESS, 2);
-    expect(answer).toMatchObject({ from: { port: 'base' }, decision: 'to VM web' });
-    expect(answer?.datagram).toMatchObject({ source: BASE_ADDRESS, destination: '10.77.0.11' });
-  });
+  row(
+    'row 3: finds the destination address in that copy and looks it up in the address list',
+    async () => {
+      const ways: [string, string][] = [
+        ['10.77.0.12', 'to VM db'],
+        ['10.77.0.13', 'to VM other'],
+        ['10.77.0.99', 'dropped: adapterClosed'],
+        ['192.0.2.7', 'dropped: adapterClosed'],
+      ];
+      for (const [address, decision] of ways) {
+        const traced = await traceOfPing(address, 2);
+        const found = traced.find((one) => one.datagram.destination === address);
+        expect(found?.decision, `where ${address} goes`).toBe(decision);
+      }
+      // The base's own address: it turns the request, in base storage, into its answer.
+      const [answer] = await traceOfPing(BASE_ADDRESS, 2);
+      expect(answer).toMatchObject({ from: { port: 'base' }, decision: 'to VM web' });
+      expect(answer?.datagram).toMatchObject({ source: BASE_ADDRESS, destination: '10.77.0.11' });
+    },
+  );
 
   row("row 4: copies it from base storage into the destination VM's input buffer", async () => {
     const traced = await traceOfPing('db', 2);
@@ -186,20 +192,27 @@ suite('the base, row by row', ['guests', 'root'], (can) => {
     expect((await adapterBytes('received')) - before).toBeGreaterThan(MEGABYTES * 1048576);
   });
 
-  row('row 7: the controller dies during a transfer: it completes, the stand-by takes over', async () => {
-    const sum = await randomData(site.vm('web'), MEGABYTES);
-    const quiet = await site.daemon.vm('controller');
-    const sent = await adapterBytes('sent');
-    const done = await beginSending(site.vm('web'), 'lan');
-    await until('the transfer to flow', 20_000, async () => (await adapterBytes('sent')) > sent + 1e6);
-    await site.vm('controller').kill();
-    expect(await done()).toBe(sum);
-    // Nothing of it passed through the management guest.
-    const { input } = await site.daemon.vm('controller');
-    expect(input.bytes - quiet.input.bytes).toBeLessThan(10_000);
-    await openedBy('standby');
-    expect(await sendData(site.vm('web'), 'lan')).toBe(sum);
-  });
+  row(
+    'row 7: the controller dies during a transfer: it completes, the stand-by takes over',
+    async () => {
+      const sum = await randomData(site.vm('web'), MEGABYTES);
+      const quiet = await site.daemon.vm('controller');
+      const sent = await adapterBytes('sent');
+      const done = await beginSending(site.vm('web'), 'lan');
+      await until(
+        'the transfer to flow',
+        20_000,
+        async () => (await adapterBytes('sent')) > sent + 1e6,
+      );
+      await site.vm('controller').kill();
+      expect(await done()).toBe(sum);
+      // Nothing of it passed through the management guest.
+      const { input } = await site.daemon.vm('controller');
+      expect(input.bytes - quiet.input.bytes).toBeLessThan(10_000);
+      await openedBy('standby');
+      expect(await sendData(site.vm('web'), 'lan')).toBe(sum);
+    },
+  );
 
   row("row 8: the VMs' applications use their own IP stack and notice nothing", async () => {
     const web = site.vm('web');
@@ -212,7 +225,9 @@ suite('the base, row by row', ['guests', 'root'], (can) => {
     expect(await web.ok('readlink /sys/class/net/eth0/device/driver')).toMatch(/virtio_net$/);
     for (const name of ['web', 'db', 'other', 'standby']) {
       const log = await site.vm(name).ok('dmesg');
-      expect(log).not.toMatch(/virtio_net.*(id \d+ is not a head|unexpected|bad)|BUG:|Oops|hw csum/);
+      expect(log).not.toMatch(
+        /virtio_net.*(id \d+ is not a head|unexpected|bad)|BUG:|Oops|hw csum/,
+      );
       const counters = await interfaceCounters(site.vm(name));
       const wrong = Object.entries(counters).filter(([key, n]) => /error|crc/.test(key) && n > 0);
       expect(wrong).toEqual([]);

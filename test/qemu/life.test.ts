@@ -67,7 +67,11 @@ function life(title: string, needs: Need[], qemu: Qemu | undefined): void {
       const { qmp } = site.vm('db');
       const before = await bytesInto('db');
       const done = await beginSending(site.vm('web'), 'db');
-      await until('the transfer to flow', 20_000, async () => (await bytesInto('db')) > before + 1e5);
+      await until(
+        'the transfer to flow',
+        20_000,
+        async () => (await bytesInto('db')) > before + 1e5,
+      );
       await qmp.execute('stop');
       await until('db to be stopped', 5_000, () => qmp.events.includes('STOP'));
       await site.vm('web').ok('ping -c 1 base');

@@ -41,7 +41,8 @@ suite('guests with different offloads', ['guests', 'root'], (can) => {
     await until('the adapter to be open', 30_000, async () => {
       return (await site.daemon.status()).adapters[ADAPTER]?.state === 'open';
     });
-    for (const name of ['full', 'plain']) sums.set(name, await randomData(site.vm(name), MEGABYTES));
+    for (const name of ['full', 'plain'])
+      sums.set(name, await randomData(site.vm(name), MEGABYTES));
   });
 
   afterAll(async () => {

@@ -108,7 +108,9 @@ function queues(title: string, needs: Need[], qemu: Qemu | undefined): void {
       const out = await Stream.begin(wide, 'narrow');
       await out.flows(PIECES);
       await out.end();
-      expect([await segmentsOutOfOrder(wide), await segmentsOutOfOrder(narrow)]).toEqual(outOfOrder);
+      expect([await segmentsOutOfOrder(wide), await segmentsOutOfOrder(narrow)]).toEqual(
+        outOfOrder,
+      );
     });
 
     phase('with all pairs, every output ring of the guest carries datagrams', async () => {

@@ -44,7 +44,10 @@ describe.skipIf(lacking !== '')(`systemd-analyze${lacking}`, () => {
       '--threshold=20',
       file,
     );
-    expect([/exposure level.*: ([\d.]+)/.exec(stdout)?.[1], status]).toEqual([expect.any(String), 0]);
+    expect([/exposure level.*: ([\d.]+)/.exec(stdout)?.[1], status]).toEqual([
+      expect.any(String),
+      0,
+    ]);
   });
 });
 

@@ -244,7 +244,10 @@ describe('who is light', () => {
 });
 
 describe('a flooding VM and one that sends much', () => {
-  for (const [name, load] of Object.entries({ 'of 64 bytes': SMALL, 'of one byte per descriptor': ONE_BYTE_EACH })) {
+  for (const [name, load] of Object.entries({
+    'of 64 bytes': SMALL,
+    'of one byte per descriptor': ONE_BYTE_EACH,
+  })) {
     test(`datagrams ${name}: what the other sends per turn is taken in that turn, and the flood has half`, () => {
       site.prepare(1, load);
       site.prepare(2, SMALL);

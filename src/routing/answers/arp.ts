@@ -1,5 +1,5 @@
 /** ARP as the base speaks it: replies in base storage, requests and announcements as packets for the outbox. */
-import { BASE } from '../../base/outbox.ts';
+import { BASE } from '../../storage/outbox.ts';
 import { HEADER_BYTES, type BaseStorage } from '../../storage/base-storage.ts';
 import * as arp from '../../wire/arp.ts';
 import * as ethernet from '../../wire/ethernet.ts';

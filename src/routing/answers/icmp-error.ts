@@ -6,7 +6,7 @@
  *
  * How often is the caller's matter (rate-limit.ts).
  */
-import { BASE } from '../../base/outbox.ts';
+import { BASE } from '../../storage/outbox.ts';
 import type { BaseStorage } from '../../storage/base-storage.ts';
 import * as checksum from '../../wire/checksum.ts';
 import * as ethernet from '../../wire/ethernet.ts';

@@ -1,8 +1,8 @@
 /**
  * Who is told when a descriptor is ready: the turn worker's one wait over kicks, sockets and adapters.
  */
-import type { Native, Waiter } from '../native.ts';
-import { BEAT } from './plan.ts';
+import type { Native, Waiter } from './native.ts';
+import { BEAT } from './beat.ts';
 
 export const EPOLLIN = 1;
 export const EPOLLOUT = 4;

@@ -5,7 +5,7 @@
  * What came from a port counts in its `waiting` while it is here: its books balance between turns, too.
  */
 import type { Counters } from '../counters.ts';
-import { HEADER_BYTES, type BaseStorage } from '../storage/base-storage.ts';
+import { HEADER_BYTES, type BaseStorage } from './base-storage.ts';
 
 /** `from` of what the base says by itself: it is in nobody's books. */
 export const BASE = -1;
