@@ -159,7 +159,7 @@ export const configSchema = z.strictObject({
         .describe('adaptive: sleep when idle. busy: never sleep, takes a whole core.')
         .default('adaptive'),
       spin: whole(0, 1000000, 'microseconds')
-        .describe('Microseconds to look for more work before sleeping.')
+        .describe('Most microseconds to look for more work before sleeping.')
         .default(50),
       burst: whole(1, 4096, 'datagrams')
         .describe('Most datagrams taken from one port in one turn; of each ring no more than half.')
