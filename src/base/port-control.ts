@@ -45,8 +45,8 @@ const CONNECT = 100;
  * share our core, and who asks us something must not wait while it takes notes.
  */
 const TELL_INTERVAL = 20;
-const TELL_SELDOM = 250;
-const TELLS = { perSecond: 4, burst: 10 };
+const TELL_SELDOM = 1000;
+const TELLS = { perSecond: 1, burst: 10 };
 
 export class PortControl implements SessionHost, ListenerHost {
   readonly port: Port;
