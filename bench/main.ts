@@ -10,6 +10,7 @@ import { describeMachine } from './lib/machine.ts';
 import { writePlot } from './lib/plot.ts';
 import { setNiceness } from './lib/process.ts';
 import { type Cell, printRow, type Row, storeRow } from './lib/results.ts';
+import { writeTables } from './lib/tables.ts';
 import { type RowOptions, type RowRunner, VARIANTS } from './rows/row.ts';
 import { adapterRow } from './rows/adapter.ts';
 import { controlRow } from './rows/control.ts';
@@ -37,6 +38,7 @@ const ROWS: RowRunner[] = [
 
 const RESULTS = join(PROJECT, 'bench/results.json');
 const PLOT = join(PROJECT, 'docs/performance.svg');
+const PAGE = join(PROJECT, 'docs/performance.md');
 
 const USAGE = `npm run bench -- [row ...] [options]
 
@@ -144,6 +146,7 @@ async function runRows(
           const results = storeRow(out, row);
           if (!timing.quick)
             writePlot(out === RESULTS ? PLOT : out.replace(/(\.json)?$/, '.svg'), results);
+          if (out === RESULTS) writeTables(PAGE, results);
         }
         process.stdout.write(`${printRow(row)}\n`);
         if (row.cells.some(missed)) failures++;
