@@ -13,7 +13,7 @@ import { compare, judgeNoise, median, summarise } from '../lib/statistics.ts';
 import type { RowRunner, Variant } from './row.ts';
 
 const IN_FLIGHT = 512;
-/** Rounds are added until there are as many pairs as were asked for with the cores placed alike, up to so many times the rounds. */
+/** Rounds are added until there are as many pairs as were asked for with the cores placed alike, but no more than so many. */
 const MORE_ROUNDS = 2;
 
 type Placing = Measurement & Placed;
@@ -93,7 +93,7 @@ async function measureVariant(
         return pairs(of(variant.ours.name), of(name)).length >= rounds;
       }),
     );
-  const most = lab.timing.quick ? rounds : MORE_ROUNDS * rounds;
+  const most = lab.timing.quick ? rounds : rounds + MORE_ROUNDS;
   for (let round = 0; round < rounds || (round < most && !enough()); round++) {
     for (const candidate of candidates) {
       const sizesMeasured = await measureSizes(lab, candidate, variant, sizes, cores);
