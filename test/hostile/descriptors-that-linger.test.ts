@@ -89,16 +89,16 @@ describe('descriptors that linger', () => {
   test('in the queue of a connection that is closed', async () => {
     const a = await fixture().connectedAttacker();
     await a.frontEnd.getFeatures();
-    const { pid } = fixture().daemon;
+    const { daemon } = fixture();
     await lingering(1, async (fds) => {
       // Both are there before the base reads the first.
-      process.kill(pid, 'SIGSTOP');
+      await daemon.freeze();
       try {
         await a.frontEnd.sendBytes(encodeMessage(REQUEST.GET_FEATURES, undefined, { flags: 0 }));
         await a.frontEnd.sendBytes(encodeMessage(REQUEST.GET_FEATURES), fds);
         native.closeDescriptor(fds[0]);
       } finally {
-        process.kill(pid, 'SIGCONT');
+        daemon.thaw();
       }
       await a.frontEnd.untilClosed();
       await fixture().goodPasses(await fixture().attacker());
@@ -107,15 +107,15 @@ describe('descriptors that linger', () => {
 
   test('in the queue of a connection that is turned away', async () => {
     const a = await fixture().attacker();
-    const { pid } = fixture().daemon;
+    const { daemon } = fixture();
     await lingering(1, async (fds) => {
-      process.kill(pid, 'SIGSTOP');
-      const second = await FrontEnd.connect(fixture().daemon.socket('a'));
+      await daemon.freeze();
+      const second = await FrontEnd.connect(daemon.socket('a'));
       try {
         await second.sendBytes(encodeMessage(REQUEST.GET_FEATURES), fds);
         native.closeDescriptor(fds[0]);
       } finally {
-        process.kill(pid, 'SIGCONT');
+        daemon.thaw();
       }
       await second.untilClosed();
       second.close();

@@ -256,6 +256,22 @@ export class Daemon {
     });
   }
 
+  /** Stops every thread of it (SIGSTOP) and waits until the last one stands: one that runs on its own processor takes a while. */
+  async freeze(): Promise<void> {
+    process.kill(this.pid, 'SIGSTOP');
+    const folder = `/proc/${this.pid}/task`;
+    await until('all threads to stand', () =>
+      readdirSync(folder).every((thread) =>
+        /^State:\s+T/m.test(readFileSync(`${folder}/${thread}/status`, 'utf8')),
+      ),
+    );
+  }
+
+  /** Lets it go on. */
+  thaw(): void {
+    process.kill(this.pid, 'SIGCONT');
+  }
+
   // --- what the kernel says ---------------------------------------------------------------------
 
   /** Numbers of the open descriptors; sockets and eventfds included. */
