@@ -34,20 +34,14 @@ export interface Budget {
 }
 
 /**
- * Of a budget, the chains that a turn takes from a ring of `size` entries. A part of it only, so that its driver refills the rest while
- * we work, and the receivers' rings, which are seldom longer, have room (docs/performance.md).
+ * Of what a budget allows (`most` chains, or descriptors of all chains together), what a turn takes from a ring of `size` entries. A part of
+ * the ring only, so that its driver refills the rest while we work, and the receivers' rings, which are seldom longer, have room
+ * (docs/performance.md).
  */
-export function chainsAtOnce(budget: Budget, size: number): number {
+export function atOnce(most: number, budget: Budget, size: number): number {
   const part = size >> budget.shift;
   if (part === 0) return 1;
-  return budget.datagrams < part ? budget.datagrams : part;
-}
-
-/** And the descriptors, of all these chains together. */
-export function descriptorsAtOnce(budget: Budget, size: number): number {
-  const part = size >> budget.shift;
-  if (part === 0) return 1;
-  return budget.descriptors < part ? budget.descriptors : part;
+  return most < part ? most : part;
 }
 
 /**
@@ -77,9 +71,9 @@ export function gatherOutput(
     return available;
   }
   const { size, mask, avail, descriptors } = queue;
-  const atOnce = chainsAtOnce(budget, size);
-  const limit = available < atOnce ? available : atOnce;
-  const mostDescriptors = descriptorsAtOnce(budget, size);
+  const mostChains = atOnce(budget.datagrams, budget, size);
+  const mostDescriptors = atOnce(budget.descriptors, budget, size);
+  const limit = available < mostChains ? available : mostChains;
   let taken = 0;
   let descriptorsLeft = mostDescriptors;
   let bytesLeft = budget.bytes;
@@ -124,7 +118,7 @@ export function gatherOutput(
     taken++;
   }
   queue.walked = mostDescriptors - descriptorsLeft;
-  queue.filled = taken === atOnce || descriptorsLeft <= 0 || bytesLeft <= 0;
+  queue.filled = taken === mostChains || descriptorsLeft <= 0 || bytesLeft <= 0;
   cells[record + RECEIVED_DATAGRAMS] += taken;
   cells[record + RECEIVED_BYTES] += received;
   return queue.broken === '' ? taken : BROKEN;
@@ -147,10 +141,10 @@ export function discardOutput(
     if (available === BROKEN) queue.broken = 'the avail index moved further than the ring is long';
     return available;
   }
-  const atOnce = chainsAtOnce(budget, queue.size);
-  const limit = Math.min(available, atOnce);
+  const mostChains = atOnce(budget.datagrams, budget, queue.size);
+  const limit = Math.min(available, mostChains);
   queue.walked = limit;
-  queue.filled = limit === atOnce;
+  queue.filled = limit === mostChains;
   for (let taken = 0; taken < limit; taken++) {
     const head = queue.avail[RING + (queue.nextAvail & queue.mask)];
     if (head >= queue.size) {

@@ -10,7 +10,7 @@ import type { GuestMemory } from '../virtio/guest-memory.ts';
 import { ENDLESS, NONE, type PackedChain } from '../virtio/packed-chain.ts';
 import { PackedQueue } from '../virtio/packed-queue.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
-import { type Budget, chainsAtOnce, descriptorsAtOnce } from './output.ts';
+import { atOnce, type Budget } from './output.ts';
 import type { GatherPlainPacked } from './plain-packed.ts';
 
 const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
@@ -39,8 +39,8 @@ export function gatherPacked(
   gatherPlainPacked: GatherPlainPacked,
 ): number {
   const { descriptors } = queue;
-  const limit = chainsAtOnce(budget, queue.size);
-  const mostDescriptors = descriptorsAtOnce(budget, queue.size);
+  const limit = atOnce(budget.datagrams, budget, queue.size);
+  const mostDescriptors = atOnce(budget.descriptors, budget, queue.size);
   let taken = 0;
   let descriptorsLeft = mostDescriptors;
   let bytesLeft = budget.bytes;
@@ -125,7 +125,7 @@ export function discardPacked(
   budget: Budget,
   cells: Float64Array,
 ): number {
-  const limit = chainsAtOnce(budget, queue.size);
+  const limit = atOnce(budget.datagrams, budget, queue.size);
   let taken = 0;
   queue.walked = 0;
   queue.filled = false;

@@ -10,6 +10,12 @@ import { parse } from '../support/packets.ts';
 import { A, B, udpFrame } from '../support/traffic.ts';
 import { LINUX_FEATURES, type Vm } from '../support/vm.ts';
 import { expectDropped, liesOf } from './attack.ts';
+
+/** Two regions, one behind the other for the guest and not for us. */
+const ADJACENT = [
+  { guestAddress: 0, bytes: 0x800000 },
+  { guestAddress: 0x800000, bytes: 0x800000, userAddress: 0x7e00_0000_0000n },
+];
 import { BAD_INDIRECT, honestIndirect } from './chains.ts';
 
 const fixture = useFixture(BOTH_FORMATS);
@@ -71,12 +77,7 @@ describe.each(FORMATS)('an indirect table is malformed: $format', ({ packed }) =
   test('a table over two adjacent regions is put together', async () => {
     const a = await fixture().attacker({
       packed,
-      memory: {
-        regions: [
-          { guestAddress: 0, bytes: 0x800000 },
-          { guestAddress: 0x800000, bytes: 0x800000, userAddress: 0x7e00_0000_0000n },
-        ],
-      },
+      memory: { regions: ADJACENT },
     });
     const chain = honestIndirect(a, 3);
     const queue = a.transmitQueue();
@@ -93,12 +94,7 @@ describe.each(FORMATS)('an indirect table is malformed: $format', ({ packed }) =
   test('a table that ends behind two adjacent regions', async () => {
     const a = await fixture().attacker({
       packed,
-      memory: {
-        regions: [
-          { guestAddress: 0, bytes: 0x800000 },
-          { guestAddress: 0x800000, bytes: 0x800000, userAddress: 0x7e00_0000_0000n },
-        ],
-      },
+      memory: { regions: ADJACENT },
     });
     await expectDropped(fixture(), a, {
       name: 'two entries at the end of memory and one behind it',
@@ -113,12 +109,7 @@ describe.each(FORMATS)('an indirect table is malformed: $format', ({ packed }) =
   test('a buffer over two adjacent regions is put together', async () => {
     const a = await fixture().attacker({
       packed,
-      memory: {
-        regions: [
-          { guestAddress: 0, bytes: 0x800000 },
-          { guestAddress: 0x800000, bytes: 0x800000, userAddress: 0x7e00_0000_0000n },
-        ],
-      },
+      memory: { regions: ADJACENT },
     });
     const queue = a.transmitQueue();
     const bytes = Buffer.concat([Buffer.alloc(12), udpFrame(A, B.ip, Buffer.alloc(300, 0x61))]);

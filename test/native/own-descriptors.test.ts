@@ -3,23 +3,14 @@
  * whatever other threads open and close meanwhile.
  */
 import { once } from 'node:events';
-import { fstatSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
+import { isOpen } from '../support/is-open.ts';
 import { until } from '../support/until.ts';
 
 const addon = fileURLToPath(new URL('../../build/Release/basewire.node', import.meta.url));
-
-const isOpen = (fd: number) => {
-  try {
-    fstatSync(fd);
-    return true;
-  } catch {
-    return false;
-  }
-};
 
 /** One of everything that opens a descriptor; two of them are closed again. `end`: what the worker does when it is told to. */
 function open(end: string): Worker {

@@ -1,21 +1,12 @@
 /** Descriptors that others passed, and connections with something unread, are closed without anybody waiting; what closes at once is closed at once. */
-import { fstatSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
+import { isOpen } from '../support/is-open.ts';
 import { Lingering } from '../support/lingering.ts';
 import { until } from '../support/until.ts';
 
 const OWNER = 7;
 const OTHER = 8;
-
-const isOpen = (fd: number) => {
-  try {
-    fstatSync(fd);
-    return true;
-  } catch {
-    return false;
-  }
-};
 
 test('eventfds, memory and connections that are empty are closed at once', () => {
   const [left, right] = native.unixPair();

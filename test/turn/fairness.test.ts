@@ -244,6 +244,21 @@ describe('who is light', () => {
 });
 
 describe('a flooding VM and one that sends much', () => {
+  /** What VM 1, which floods, and VM 2, which has `count` for each turn, bring in 128 turns. */
+  function beside(count?: number): [number, number] {
+    site.prepare(1, SMALL);
+    site.prepare(2, SMALL);
+    const sums: [number, number] = [0, 0];
+    for (let i = 0; i < 128; i++) {
+      site.send(1);
+      site.send(2, count);
+      const [, one, other] = site.turn();
+      sums[0] += one;
+      sums[1] += other;
+    }
+    return sums;
+  }
+
   for (const [name, load] of Object.entries({
     'of 64 bytes': SMALL,
     'of one byte per descriptor': ONE_BYTE_EACH,
@@ -266,32 +281,14 @@ describe('a flooding VM and one that sends much', () => {
   }
 
   test('both flood: each has the same', () => {
-    site.prepare(1, SMALL);
-    site.prepare(2, SMALL);
-    let [first, second] = [0, 0];
-    for (let i = 0; i < 128; i++) {
-      site.send(1);
-      site.send(2);
-      const [, one, other] = site.turn();
-      first += one;
-      second += other;
-    }
+    const [first, second] = beside();
     expect(first / second).toBeGreaterThan(0.95);
     expect(first / second).toBeLessThan(1.05);
     expect(first).toBeGreaterThanOrEqual(128 * 64);
   });
 
   test('one that asks for a little less than it may gains no more than twice as much', () => {
-    site.prepare(1, SMALL);
-    site.prepare(2, SMALL);
-    let [flood, sly] = [0, 0];
-    for (let i = 0; i < 128; i++) {
-      site.send(1);
-      site.send(2, 127);
-      const [, one, other] = site.turn();
-      flood += one;
-      sly += other;
-    }
+    const [flood, sly] = beside(127);
     expect(sly).toBeLessThanOrEqual(2 * flood);
   });
 
