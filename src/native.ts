@@ -41,22 +41,29 @@ export interface PacketSocket {
    * ring the kernel always writes the first 10, ending where the frame begins (`tp_mac`); so measured on Linux 6.18.
    */
   headerBytes: number;
-  receive: { blockBytes: number; blocks: number };
-  transmit: { frameBytes: number; frames: number };
+  receive: PacketRing;
+  transmit: PacketRing;
   /** Bytes to map from offset 0: the receive ring, then the transmit ring. */
   mapBytes: number;
 }
 
-export interface PacketOptions {
-  interfaceIndex: number;
-  /** TPACKET_V3 receive ring. */
+/** A TPACKET_V2 ring: frames of equal size, as many in each block as it holds, from byte `start` of the mapping. */
+export interface PacketRing {
+  start: number;
   blockBytes: number;
-  blocks: number;
-  /** Milliseconds after which the kernel hands over a block that is not full. */
-  retireMilliseconds: number;
-  /** Transmit ring. frameBytes holds the ring header, the virtio-net header and the longest frame. */
   frameBytes: number;
   frames: number;
+}
+
+export interface PacketOptions {
+  interfaceIndex: number;
+  /** Of both rings: memory comes from the kernel in blocks, of 2^n pages or it keeps the rest for nothing. */
+  blockBytes: number;
+  /** Of both rings: holds the ring's header, the virtio-net header and the longest frame. */
+  frameBytes: number;
+  /** At least so many: rounded up to whole blocks. */
+  receiveFrames: number;
+  transmitFrames: number;
   /** Unicast MAC address to receive besides the interface's own (PACKET_MR_UNICAST), or null. */
   unicast: Uint8Array | null;
   /** A packet socket that exists already (`packetSocket`) and stays the caller's: the result's `fd` is another descriptor of it. */
@@ -192,11 +199,6 @@ export interface Native {
    * descriptors of it stay open. `interfaceIndex` and `unicast`: as it was bound last.
    */
   packetClose(fd: number, interfaceIndex: number, unicast: Uint8Array | null): void;
-  /**
-   * Binds an open packet socket to another interface index (after the interface was made anew). `unicast` is what packetOpen
-   * got: the kernel forgot it together with the old interface.
-   */
-  packetBind(fd: number, interfaceIndex: number, unicast?: Uint8Array | null): void;
   /** Asks the kernel to send what the transmit ring holds; 0, or -errno (ENETDOWN, ENXIO, ENOBUFS, EAGAIN). Never blocks. */
   packetSend(fd: number): number;
   /** PACKET_STATISTICS since the last call: [packets, drops]; the dropped ones are counted in both. */

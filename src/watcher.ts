@@ -42,6 +42,17 @@ export class Watcher {
     if (token !== undefined) this.waiter.modify(fd, token, events, false);
   }
 
+  /** Looks away from a descriptor until `resume`: while it is watched, each of its events costs whoever causes it a wake-up. */
+  pause(fd: number): void {
+    if (this.tokens.has(fd)) this.waiter.remove(fd);
+  }
+
+  /** Watches it again; tells at once what is ready then. */
+  resume(fd: number, events: number): void {
+    const token = this.tokens.get(fd);
+    if (token !== undefined) this.waiter.add(fd, token, events, false);
+  }
+
   /** Stops watching; call before closing the descriptor. */
   unwatch(fd: number): void {
     const token = this.tokens.get(fd);

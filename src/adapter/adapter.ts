@@ -90,10 +90,10 @@ export class Adapter {
 
   /** Takes frames into base storage; how many it looked at. See ReceiveRing. */
   gather(datagrams: number, bytes: number): number {
-    return this.socket === null ? 0 : this.socket.receive.gather(datagrams, bytes);
+    return this.socket === null ? 0 : this.socket.gather(datagrams, bytes);
   }
 
-  /** Hands blocks back, once the copies of `gather` were carried out. */
+  /** Hands frames back, once the copies of `gather` were carried out. */
   release(): void {
     if (this.socket !== null) this.socket.receive.release();
   }
@@ -133,6 +133,11 @@ export class Adapter {
     // ENETDOWN may be an error of the past that nobody read; what is marked then stays in the ring for the next turn.
     if (result === ENETDOWN) this.refreshLink();
     else this.lost(`interface ${this.plan.interface} is gone`);
+  }
+
+  /** Before each wait: has it end for what comes. */
+  fallAsleep(): void {
+    this.socket?.fallAsleep();
   }
 
   /** Frames wait in the transmit ring until the socket has room for them: `publish` again when it wakes us. */

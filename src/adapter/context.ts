@@ -38,7 +38,7 @@ export interface AdapterContext {
   /** Asks the main thread for the packet socket; it answers with adapterOpened or adapterRefused. */
   requestOpen(): void;
   /** The worker's wait. */
-  watcher: Pick<Watcher, 'watch' | 'change' | 'unwatch'>;
+  watcher: Pick<Watcher, 'watch' | 'change' | 'pause' | 'resume' | 'unwatch'>;
   /** Milliseconds of the monotonic clock whose time `tick` gets. */
   now(): Milliseconds;
   /** A timer was set to that time: `tick` is to be called by then. */

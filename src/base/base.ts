@@ -269,6 +269,11 @@ export class Base {
     }
   }
 
+  /** Before each wait that may be long. */
+  fallAsleep(): void {
+    for (const adapter of this.adapters) adapter.fallAsleep();
+  }
+
   /** A message of the main thread, between two turns. */
   receive(message: ToWorker): void {
     this.deadline.by(this.clock());

@@ -101,6 +101,7 @@ function run(): void {
     }
     if (handoff !== null && !handoff.fallAsleep()) continue;
     patience.fellAsleep();
+    base.fallAsleep();
     watcher.wait(deadline.left(time[0]), beat);
     if (handoff !== null) handoff.wakeUp();
     readClock();

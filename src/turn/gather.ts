@@ -21,6 +21,11 @@ import { Shares } from './shares.ts';
 /** Of base storage, for adapters that have something, and as much for what other workers handed over. */
 const KEPT_BYTES = 1 << 20;
 const KEPT_SLOTS = 1024;
+/**
+ * Of turns that find nothing, one in so many looks at the receive rings, some microseconds in all: each look takes a line away
+ * from the core that is just writing a frame there.
+ */
+const EMPTY_TURNS_PER_LAN = 8;
 
 /** Which ports are meant. */
 const ALL = 0;
@@ -43,6 +48,8 @@ export class Gather {
   /** Descriptors that the last port's chains had, and whether it filled the budget of a ring. */
   private walked = 0;
   private filled = false;
+  /** Turns until the adapters' receive rings are looked at; 0 behind a turn that found something. */
+  private untilLan = 0;
   /** Heavy ports had to wait in the last turn. */
   private passedOver = false;
 
@@ -67,7 +74,7 @@ export class Gather {
     const first = count > 0 ? this.first++ % count : 0;
     // The LAN comes last, so that a neighbour's answer lets nothing overtake what waited for it; but VMs that fill base storage
     // must not keep it out.
-    const lan = this.lanHasWork();
+    const lan = --this.untilLan < 0 && this.lanHasWork();
     if (lan) this.storage.keepBack(KEPT_BYTES, KEPT_SLOTS);
     const { handoff } = context;
     const handed = handoff?.hasWork() ?? false;
@@ -88,6 +95,8 @@ export class Gather {
       this.storage.release();
       found += this.gatherAdapters(shares.lan());
     }
+    if (found > 0) this.untilLan = 0;
+    else if (this.untilLan < 0) this.untilLan = EMPTY_TURNS_PER_LAN;
     if (found > 0) {
       copies.gather();
       this.publish.show();

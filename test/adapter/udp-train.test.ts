@@ -72,13 +72,12 @@ function leave(
     },
   } as unknown as Native;
   const copies = new CopyList(native, new ArrayBuffer(24 * rows));
-  const shape = { frameBytes, frames: FRAMES };
+  const shape = { start: 0, blockBytes: frameBytes, frameBytes, frames: FRAMES };
   const ring = new TransmitRing(
     native,
     9,
     memory.buffer,
     5,
-    0,
     shape,
     headerBytes,
     storage,

@@ -20,13 +20,12 @@ const BATCH = 16;
 const LIMIT = 1 << 18;
 
 const { index } = native.interfaceInfo(process.argv[2]);
-const { fd, receive, transmit, mapBytes, headerBytes } = native.packetOpen({
+const { fd, transmit, mapBytes, headerBytes } = native.packetOpen({
   interfaceIndex: index,
-  blockBytes: 1 << 16,
-  blocks: 2,
-  retireMilliseconds: 1,
+  blockBytes: 1 << 17,
   frameBytes: 1 << 17,
-  frames: 2 * BATCH,
+  receiveFrames: 2,
+  transmitFrames: 2 * BATCH,
   unicast: null,
 });
 const region = native.mapPacketRings(fd, mapBytes);
@@ -38,7 +37,6 @@ const ring = new TransmitRing(
   fd,
   native.viewRegion(region, 0, mapBytes),
   region,
-  receive.blockBytes * receive.blocks,
   transmit,
   headerBytes,
   storage,

@@ -33,11 +33,10 @@ export const ADAPTER_PORT = 1;
 const LAN_PORT = 2;
 
 const RINGS = {
-  blockBytes: 1 << 18,
-  blocks: 8,
-  retireMilliseconds: 1,
+  blockBytes: 1 << 17,
   frameBytes: 69_632,
-  frames: 32,
+  receiveFrames: 64,
+  transmitFrames: 32,
   unicast: null as Uint8Array | null,
 };
 
@@ -287,7 +286,6 @@ export class Lan {
       fd,
       ring,
       this.region,
-      receive.blockBytes * receive.blocks,
       transmit,
       headerBytes,
       storage,

@@ -398,6 +398,36 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
     },
   },
 
+  'is not told of frames while turns run, and is again before it sleeps': {
+    async run(bench) {
+      await bench.open();
+      await bench.meet(datagram(10));
+      const mac = macText(bench.adapter.mac);
+      const arrive = () => bench.lan.send([datagram(30, NEIGHBOUR, VM, mac)]);
+      const LONG = 5_000_000;
+      for (let round = 0; round < 3; round++) {
+        bench.adapter.fallAsleep();
+        arrive();
+        assert.equal(bench.watcher.wait(LONG), 1, 'little traffic: told');
+        for (let turn = 0; turn < 20; turn++) {
+          bench.received.length = 0;
+          arrive();
+          await bench.until('it is here', () => bench.received.length > 0);
+        }
+        arrive();
+        assert.equal(bench.watcher.wait(10_000), 0, 'busy: not told');
+        bench.adapter.fallAsleep();
+        assert.equal(bench.watcher.wait(LONG), 1, 'told of what came before it looked');
+        await bench.until('that is here', () => bench.received.length > 1);
+        assert.equal(bench.watcher.wait(0), 0);
+      }
+      // Out as well, and an interface that goes down meanwhile is noticed by what is sent.
+      for (let turn = 0; turn < 20; turn++) bench.send([datagram(40)]);
+      ip('link', 'set', 'bw0', 'down');
+      await bench.until('it is down', () => bench.adapter.state === 'down');
+    },
+  },
+
   'sleeps until a slow interface has room': {
     async run(bench) {
       await bench.open();
@@ -451,7 +481,7 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
   },
 
   'counts what the kernel could not put into the receive ring': {
-    options: { rings: { blockBytes: 4096, blocks: 2 } },
+    options: { rings: { blockBytes: 1 << 17, receiveFrames: 8 } },
     async run(bench) {
       await bench.open();
       const mac = macText(bench.adapter.mac);
@@ -469,14 +499,22 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       assert.ok(cell('receiveOverruns') > 0);
       assert.equal(bench.received.length, cell('receivedDatagrams'));
       assert.ok(bench.received.every(({ bytes }) => bytes.equals(frame)));
-      // A frame that no block holds is cut off by the kernel.
-      const long = large(9000, NEIGHBOUR, VM, mac);
-      bench.lan.send([long.bytes], long.header);
-      await bench.until('it is counted', () => cell('adapterTruncated') === 1);
     },
   },
 
-  'goes on in the middle of a block': {
+  'counts what is longer than a frame of the ring': {
+    options: { rings: { blockBytes: 1 << 15, frameBytes: 1 << 13 } },
+    async run(bench) {
+      await bench.open();
+      const long = large(9000, NEIGHBOUR, VM, macText(bench.adapter.mac));
+      bench.lan.send([long.bytes], long.header);
+      const cell = (name: keyof typeof CELL) => bench.counters.get(ADAPTER_PORT, name);
+      await bench.until('it is counted', () => cell('adapterTruncated') === 1);
+      assert.equal(bench.received.length, 0);
+    },
+  },
+
+  'goes on where the budget ended': {
     async run(bench) {
       await bench.open();
       const mac = macText(bench.adapter.mac);
