@@ -8,9 +8,11 @@ import { writeFileSync } from 'node:fs';
 
 let niceness = 0;
 
-/** Everything started from now on gets this priority (-20 to 0; below 0 as root only). */
-export function setNiceness(value: number): void {
+/** Everything started from now on gets this priority (-20 to 0; below 0 as root only). Returns what it was. */
+export function setNiceness(value: number): number {
+  const before = niceness;
   niceness = value;
+  return before;
 }
 
 /** Where the kernel groups processes by session (autogroup), the group's niceness is what counts between sessions. */

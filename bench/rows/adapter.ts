@@ -1,9 +1,11 @@
 /**
  * Row "adapter": datagrams per second from a VM out to the LAN, and from the LAN in to the VM, against DPDK's net_vhost joined to
- * net_af_packet. The LAN's host drops what it gets as it arrives.
+ * net_af_packet. The LAN's host drops what it gets as it arrives. And the round trip of an echo from the LAN to the base itself, against testpmd
+ * that does nothing else.
  */
 import { join } from 'node:path';
 import { type BaseOptions, startBase } from '../lib/candidates.ts';
+import { type Echo, echo } from '../lib/echo.ts';
 import { BASE_MAC, PORTS } from '../lib/generator.ts';
 import type { Lab } from '../lib/lab.ts';
 import { NoiseMeter } from '../lib/machine.ts';
@@ -32,8 +34,14 @@ interface Forwarder {
 
 const CONTROLLER = { mac: '52:54:00:00:00:02', address: '10.77.0.2' };
 
-async function startOurs(lab: Lab, wire: Wire, coupleUdp: boolean): Promise<Forwarder> {
+async function startOurs(
+  lab: Lab,
+  wire: Wire,
+  coupleUdp: boolean,
+  poll: 'adaptive' | 'busy' = 'adaptive',
+): Promise<Forwarder> {
   const options: BaseOptions = {
+    poll,
     namespace: wire.near,
     moreVms: `  controller:
     socket: @/controller.sock
@@ -55,7 +63,7 @@ async function startOurs(lab: Lab, wire: Wire, coupleUdp: boolean): Promise<Forw
     socket: join(base.folder, 'controller.sock'),
     ...CONTROLLER,
     baseMac: BASE_MAC,
-    base: '10.77.0.1',
+    base: BASE_ADDRESS,
     adapter: 'uplink',
   });
   const stop = async () => {
@@ -101,6 +109,19 @@ async function startPeer(lab: Lab, wire: Wire): Promise<Forwarder> {
     outsideMac: wire.mac('near'),
     stop: () => testpmd.quit(),
   };
+}
+
+/** Answers ARP and echo requests for every address, and does nothing else. */
+async function startPeersEcho(lab: Lab, wire: Wire): Promise<Pick<Forwarder, 'pids' | 'stop'>> {
+  const testpmd = await Testpmd.start(lab, {
+    name: 'dpdk-echo',
+    core: lab.cores.switch,
+    namespace: wire.near,
+    devices: [`net_af_packet0,iface=${wire.nearInterface}`],
+    args: ['--forward-mode=icmpecho', '--total-num-mbufs=16384'],
+  });
+  await testpmd.command('start');
+  return { pids: [testpmd.pid], stop: () => testpmd.quit() };
 }
 
 interface Reading {
@@ -203,8 +224,18 @@ async function measureIn(
   }
 }
 
+const BASE_ADDRESS = '10.77.0.1';
 const PEER = 'dpdk af_packet';
 const COUPLED = 'basewire, coupleUdp';
+const BUSY = 'basewire, busy';
+
+/** Who answers an echo from the LAN. */
+const ECHOERS: Record<string, (lab: Lab, wire: Wire) => Promise<Pick<Forwarder, 'pids' | 'stop'>>> =
+  {
+    basewire: (lab, wire) => startOurs(lab, wire, false),
+    [BUSY]: (lab, wire) => startOurs(lab, wire, false, 'busy'),
+    [PEER]: startPeersEcho,
+  };
 
 const STARTERS: Record<string, (lab: Lab, wire: Wire) => Promise<Forwarder>> = {
   basewire: (lab, wire) => startOurs(lab, wire, false),
@@ -222,6 +253,7 @@ export const adapterRow: RowRunner = {
         ...NETWORK,
         { what: 'nft', package: 'nftables' },
         { what: 'ethtool', package: 'ethtool' },
+        { what: 'ping', package: 'iputils-ping' },
         {
           what: '/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_pcap.so',
           package: 'librte-net-pcap23',
@@ -234,6 +266,7 @@ export const adapterRow: RowRunner = {
     const names = Object.keys(STARTERS).filter((name) => options.only?.includes(name) ?? true);
     const sizes = options.sizes ?? (lab.timing.quick ? [64] : [64, 1500]);
     const readings = new Map<string, Reading[]>();
+    const echoes = new Map<string, Echo[]>();
     const wire = new Wire(lab);
     wire.dropAtFarEnd();
     wire.cutUdpAtNearEnd();
@@ -259,8 +292,21 @@ export const adapterRow: RowRunner = {
           await forwarder.stop();
         }
       }
+      for (const [name, start] of Object.entries(ECHOERS)) {
+        if (!(options.only?.includes(name) ?? true)) continue;
+        const echoer = await start(lab, wire);
+        try {
+          const reading = await echo(lab, wire, BASE_ADDRESS, echoer.pids);
+          echoes.set(name, [...(echoes.get(name) ?? []), reading]);
+          lab.say(
+            `round ${round + 1}/${lab.timing.rounds} ${name} echo: ${reading.microseconds.toFixed(0)} µs`,
+          );
+        } finally {
+          await echoer.stop();
+        }
+      }
     }
-    return sizes.flatMap((bytes) =>
+    const rates = sizes.flatMap((bytes) =>
       [
         ['out', 'basewire', ''],
         ['out', COUPLED, ', coupleUdp'],
@@ -272,6 +318,7 @@ export const adapterRow: RowRunner = {
         })
         .filter((cell) => Object.keys(cell.candidates).length > 0),
     );
+    return [...rates, ...echoCells(echoes)];
   },
 };
 
@@ -295,4 +342,31 @@ function toCell(name: string, ours: Reading[], peer: Reading[], lab: Lab): Cell 
     noise,
     notes: [],
   };
+}
+
+function echoCells(echoes: Map<string, Echo[]>): Cell[] {
+  const values = (name: string) => (echoes.get(name) ?? []).map((echo) => echo.microseconds);
+  const peer = values(PEER);
+  return [
+    ['', 'basewire'],
+    [', busy', BUSY],
+  ].flatMap(([how, name]) => {
+    const ours = values(name!);
+    if (ours.length === 0) return [];
+    const candidates: Cell['candidates'] = { basewire: summarise(ours) };
+    if (peer.length > 0) candidates[PEER] = summarise(peer);
+    const spreads = Object.values(candidates).map(({ spread }) => spread);
+    const noise = judgeNoise([...echoes.get(name!)!, ...(echoes.get(PEER) ?? [])], spreads);
+    return [
+      {
+        name: `echo, LAN to base and back${how}`,
+        unit: 'µs',
+        less: true,
+        candidates,
+        comparisons: peer.length > 0 ? [compare(PEER, ours, peer, null, noise.quiet, true)] : [],
+        noise,
+        notes: [],
+      },
+    ];
+  });
 }

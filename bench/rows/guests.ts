@@ -15,10 +15,10 @@ import { NoiseMeter, processSeconds } from '../lib/machine.ts';
 import { FAR_ADDRESS, Wire } from '../lib/namespaces.ts';
 import { GUESTS, NETWORK, provide } from '../lib/needs.ts';
 import { Probe } from '../lib/probe.ts';
-import { Child, run } from '../lib/process.ts';
+import { Child, run, setNiceness } from '../lib/process.ts';
 import { type Cell, quantity } from '../lib/results.ts';
-import { compare, judgeNoise, summarise } from '../lib/statistics.ts';
-import type { RowRunner } from './row.ts';
+import { compare, judgeNoise, median, summarise } from '../lib/statistics.ts';
+import type { RowOptions, RowRunner } from './row.ts';
 
 const REQUIRED = 1.2;
 const CONTROLLER = { mac: '52:54:00:00:00:02', address: '10.77.0.2' };
@@ -204,8 +204,6 @@ async function measure(lab: Lab, wire: Wire, qemu: Qemu, joiner: Joiner): Promis
     if (joined.lan) targets.push(['guest to LAN', FAR_ADDRESS]);
     for (const [where, address] of targets) {
       await one.ok(`ping -c 3 -W 5 ${address}`, 60);
-      const ping = await one.ok(`ping -q -i 0.05 -c ${lab.timing.quick ? 10 : 60} ${address}`, 120);
-      values.set(`ping, ${where}`, Number(/= [\d.]+\/([\d.]+)\//.exec(ping)?.[1]) * 1000);
       const seconds = Math.max(2, lab.timing.measure);
       for (const { name, args, parse } of TRAFFIC) {
         const used = () =>
@@ -223,6 +221,12 @@ async function measure(lab: Lab, wire: Wire, qemu: Qemu, joiner: Joiner): Promis
         if (name === 'TCP')
           values.set(`processor time, TCP ${where}`, (used() - before) / ((value * seconds) / 8e9));
       }
+      // Behind the others: all that takes part is warm then, as on a host that has run for more than a minute.
+      const pings = lab.timing.quick ? 10 : 200;
+      const text = await one.ok(`ping -i 0.02 -c ${pings} ${address}`, 120);
+      const trips = [...text.matchAll(/time=([\d.]+) ms/g)].map(([, time]) => Number(time));
+      if (trips.length < pings / 2) throw new Error(`ping gave no result:\n${text}`);
+      values.set(`ping, ${where}`, median(trips) * 1000);
     }
     return { values, noise: noise.read() };
   } catch (error) {
@@ -238,43 +242,53 @@ export const guestsRow: RowRunner = {
   name: 'guests',
   title: 'Guests: iperf3 and ping between Linux guests, and to the LAN',
   async run(lab, options) {
-    const lacking = provide([...GUESTS, ...NETWORK], options.install);
-    if (lacking !== null) throw new Error(lacking);
-    if (!lab.root) throw new Error('needs root: taps and network namespaces');
-    // Debian 12's can't do MSI-X with vhost-user under TCG, and its guests would pay for that in every interrupt (docs/configuration.md).
-    const qemu = newerQemu() ?? systemQemu();
-    if (!qemu) throw new Error('there is no qemu-system-x86_64');
-    if (!existsSync(paths.kernel) || !existsSync(paths.initrd))
-      throw new Error('the guests are not built: npm run setup');
-    const names = Object.keys(JOINERS).filter((name) => options.only?.includes(name) ?? true);
-    const wire = new Wire(lab);
-    const rounds = Math.min(lab.timing.rounds, 5);
-    const readings = new Map<string, Reading[]>(names.map((name) => [name, []]));
-    for (let round = 0; round < rounds; round++) {
-      for (const name of names) {
-        const reading = await measure(lab, wire, qemu, JOINERS[name]!);
-        readings.get(name)!.push(reading);
-        const texts = [...reading.values].map(
-          ([cell, value]) => `${cell} ${quantity(value, unitOf(cell))} ${unitOf(cell)}`,
-        );
-        lab.say(`round ${round + 1}/${rounds} ${name}: ${texts.join('; ')}`);
-      }
+    // Guests and switch share the cores: whoever had priority would be paid for by the others, and that differs from peer to peer.
+    const niceness = setNiceness(0);
+    try {
+      return await runGuests(lab, options);
+    } finally {
+      setNiceness(niceness);
     }
-    const cellNames = [
-      ...new Set(
-        [...readings.values()].flatMap((list) => list.flatMap(({ values }) => [...values.keys()])),
-      ),
-    ];
-    const cells = cellNames.map((cell) => toCell(lab, cell, names, readings));
-    cells[0]?.notes.push(
-      `QEMU ${qemu.version.join('.')}`,
-      existsSync('/dev/kvm')
-        ? 'guests run under TCG'
-        : 'no KVM here: the guests run under TCG and are themselves the limit',
-    );
-    return cells;
   },
 };
+
+async function runGuests(lab: Lab, options: RowOptions): Promise<Cell[]> {
+  const lacking = provide([...GUESTS, ...NETWORK], options.install);
+  if (lacking !== null) throw new Error(lacking);
+  if (!lab.root) throw new Error('needs root: taps and network namespaces');
+  // Debian 12's can't do MSI-X with vhost-user under TCG, and its guests would pay for that in every interrupt (docs/configuration.md).
+  const qemu = newerQemu() ?? systemQemu();
+  if (!qemu) throw new Error('there is no qemu-system-x86_64');
+  if (!existsSync(paths.kernel) || !existsSync(paths.initrd))
+    throw new Error('the guests are not built: npm run setup');
+  const names = Object.keys(JOINERS).filter((name) => options.only?.includes(name) ?? true);
+  const wire = new Wire(lab);
+  const rounds = Math.min(lab.timing.rounds, 5);
+  const readings = new Map<string, Reading[]>(names.map((name) => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (const name of names) {
+      const reading = await measure(lab, wire, qemu, JOINERS[name]!);
+      readings.get(name)!.push(reading);
+      const texts = [...reading.values].map(
+        ([cell, value]) => `${cell} ${quantity(value, unitOf(cell))} ${unitOf(cell)}`,
+      );
+      lab.say(`round ${round + 1}/${rounds} ${name}: ${texts.join('; ')}`);
+    }
+  }
+  const cellNames = [
+    ...new Set(
+      [...readings.values()].flatMap((list) => list.flatMap(({ values }) => [...values.keys()])),
+    ),
+  ];
+  const cells = cellNames.map((cell) => toCell(lab, cell, names, readings));
+  cells[0]?.notes.push(
+    `QEMU ${qemu.version.join('.')}`,
+    existsSync('/dev/kvm')
+      ? 'guests run under TCG'
+      : 'no KVM here: the guests run under TCG and are themselves the limit',
+  );
+  return cells;
+}
 
 function unitOf(cell: string): string {
   if (cell.startsWith('ping')) return 'µs';
