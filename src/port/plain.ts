@@ -95,8 +95,8 @@ export function plainGather(storage: BaseStorage, copies: CopyList): GatherPlain
       row = (row + 1) | 0;
       fill = after;
       const element = (used & mask) * 2;
-      elements[element] = head;
-      elements[element + 1] = 0;
+      if (elements[element] !== head) elements[element] = head;
+      if (elements[element + 1] !== 0) elements[element + 1] = 0;
       used = (used + 1) & 0xffff;
       next = (next + 1) & 0xffff;
       moved = (moved + frame) | 0;
@@ -170,8 +170,8 @@ export function plainPut(storage: BaseStorage, copies: CopyList): PutPlain {
       rows[cell + 4] = needed;
       row = (row + 1) | 0;
       const element = (used & mask) * 2;
-      elements[element] = head;
-      elements[element + 1] = needed;
+      if (elements[element] !== head) elements[element] = head;
+      if (elements[element + 1] !== needed) elements[element + 1] = needed;
       used = (used + 1) & 0xffff;
       next = (next + 1) & 0xffff;
       moved = (moved + length) | 0;

@@ -178,3 +178,21 @@ describe('refusals', () => {
     );
   });
 });
+
+describe('a header in front of a line, which is left alone where it is right already', () => {
+  const FRAME = 64;
+  const AT = 4096; // of the region: a line begins here
+
+  test.each(Array.from({ length: 20 }, (_, index) => index))('%i bytes of it', (header) => {
+    const length = header + FRAME;
+    for (let wrong = -1; wrong < header; wrong++) {
+      regions[0].set(arena.subarray(0, header), AT - header);
+      if (wrong >= 0) regions[0][AT - header + wrong] ^= 0x40;
+      const before = Uint8Array.from(regions[0]);
+      put([{ offset: AT - header, region: handles[0], arena: 0, length }]);
+      expect(native.deliverCopies(1)).toBe(0);
+      before.set(arena.subarray(0, length), AT - header);
+      expect(Buffer.compare(regions[0], before), `byte ${wrong}`).toBe(0);
+    }
+  });
+});
