@@ -14,6 +14,11 @@ export class Publish {
   /** Rings with used elements that are not shown yet. */
   private readonly dirty: Ring[] = [];
   private dirtyCount = 0;
+  /** Rings that were shown in this turn, and whose drivers have not been asked yet. */
+  private readonly shown: Ring[] = [];
+  private shownCount = 0;
+  /** An atomic store is a full fence on x86-64, wherever it goes to. */
+  private readonly fence = new Int32Array(1);
   private readonly signals = new Int32Array(MAX_SIGNALS);
   private signalCount = 0;
 
@@ -34,11 +39,23 @@ export class Publish {
     for (let index = 0; index < this.dirtyCount; index++) {
       const ring = this.dirty[index];
       ring.dirty = false;
-      if (!ring.queue.mapped || !ring.queue.publish() || ring.callFd < 0) continue;
+      if (!ring.queue.mapped || !ring.queue.show() || ring.callFd < 0) continue;
+      this.shown[this.shownCount++] = ring;
+    }
+    this.dirtyCount = 0;
+  }
+
+  /** Asks the drivers of the rings that were shown whether they want to be interrupted: all behind one fence. */
+  private ask(): void {
+    if (this.shownCount === 0) return;
+    Atomics.store(this.fence, 0, 0);
+    for (let index = 0; index < this.shownCount; index++) {
+      const ring = this.shown[index];
+      if (!ring.queue.mapped || !ring.queue.wantsSignal() || ring.callFd < 0) continue;
       if (this.signalCount === MAX_SIGNALS) this.signal();
       this.signals[this.signalCount++] = ring.callFd;
     }
-    this.dirtyCount = 0;
+    this.shownCount = 0;
   }
 
   /** At most one notification per ring, all in one native call. */
@@ -51,6 +68,7 @@ export class Publish {
   /** Everything of this turn. */
   publish(): void {
     this.show();
+    this.ask();
     for (const adapter of this.context.adapters) adapter.publish();
     const { handoff } = this.context;
     if (handoff !== null) {

@@ -34,7 +34,9 @@ export class PackedQueue {
   /** What is given back and not shown yet: where it begins, and the word that shows it. */
   hiddenAt = -1;
   hiddenWord = 0;
-  private shownUsed = 0;
+  /** Something was shown since the driver was asked whether it wants to be interrupted, and the position up to which it was. */
+  private asks = false;
+  private askedUsed = 0;
   descriptors = new Int32Array(0);
   private driverEvent = new Int32Array(0);
   private deviceEvent = new Int32Array(0);
@@ -95,7 +97,8 @@ export class PackedQueue {
     // Nothing is ever in flight when a ring starts: used is where avail is.
     this.nextUsed = next;
     this.usedWrap = this.availWrap;
-    this.shownUsed = next;
+    this.askedUsed = next;
+    this.asks = false;
     this.hiddenAt = -1;
     this.headRoom.forget();
     this.ringAddress = ring.region.guest + ring.offset;
@@ -202,14 +205,22 @@ export class PackedQueue {
     }
   }
 
-  /** Shows what was given back; true when the driver wants to be interrupted for it (§2.8.10). */
-  publish(): boolean {
+  /** Shows what was given back; false when nothing was. A plain store, as in `SplitQueue.show`. */
+  show(): boolean {
     if (this.hiddenAt < 0) return false;
-    Atomics.store(this.descriptors, this.hiddenAt * 4 + 3, this.hiddenWord);
+    this.descriptors[this.hiddenAt * 4 + 3] = this.hiddenWord;
     this.hiddenAt = -1;
-    const old = this.shownUsed;
+    this.asks = true;
+    return true;
+  }
+
+  /** Whether the driver wants to be interrupted for what was shown since it was asked last (§2.8.10); see `SplitQueue.wantsSignal`. */
+  wantsSignal(): boolean {
+    if (!this.asks) return false;
+    this.asks = false;
+    const old = this.askedUsed;
     const now = this.nextUsed;
-    this.shownUsed = now;
+    this.askedUsed = now;
     const event = Atomics.load(this.driverEvent, 0);
     const flags = (event >>> 16) & 3;
     if (flags === EVENT_DISABLE) return false;

@@ -49,6 +49,8 @@ export class SplitQueue {
   nextUsed = 0;
   /** The used index the driver has been shown. */
   shownUsed = 0;
+  /** Used index up to which the driver was asked whether it wants to be interrupted. */
+  private askedUsed = 0;
   /** Descriptor table: four words per descriptor. */
   descriptors = new Int32Array(0);
   avail = new Uint16Array(0);
@@ -122,6 +124,7 @@ export class SplitQueue {
     this.nextAvail = nextAvail & 0xffff;
     this.nextUsed = Atomics.load(this.used, IDX);
     this.shownUsed = this.nextUsed;
+    this.askedUsed = this.nextUsed;
     this.usedLogged = address.logged;
     this.usedAddress = address.log;
     this.ready = 0;
@@ -137,6 +140,7 @@ export class SplitQueue {
   resume(nextUsed: number): void {
     this.nextUsed = nextUsed;
     this.shownUsed = nextUsed;
+    this.askedUsed = nextUsed;
   }
 
   /** Whether writes to the used ring are logged, and where it is in guest memory. */
@@ -194,15 +198,28 @@ export class SplitQueue {
     }
   }
 
-  /** Shows the driver all used elements written so far. True when it wants to be interrupted for them. */
-  publish(): boolean {
-    const old = this.shownUsed;
+  /**
+   * Shows the driver all used elements written so far; false when there is nothing new. A plain store: x86-64, the only machine we run
+   * on, shows it after the elements, and nobody waits until it is seen, as with an atomic one.
+   */
+  show(): boolean {
     const now = this.nextUsed;
-    if (now === old) return false;
-    if (this.usedLogged && this.log !== null) this.logUsed(old, now);
-    // One 16-bit store, sequentially consistent: the load of the driver's wish below must not pass it.
-    Atomics.store(this.used, IDX, now);
+    if (now === this.shownUsed) return false;
+    if (this.usedLogged && this.log !== null) this.logUsed(this.shownUsed, now);
+    this.used[IDX] = now;
     this.shownUsed = now;
+    return true;
+  }
+
+  /**
+   * Whether the driver wants to be interrupted for what was shown since it was asked last (§2.7.7.1, §2.7.10). Between `show` and this there
+   * must be a fence, or the driver's wish is read before it can have seen what was shown.
+   */
+  wantsSignal(): boolean {
+    const old = this.askedUsed;
+    const now = this.shownUsed;
+    if (now === old) return false;
+    this.askedUsed = now;
     if (this.eventIndex) return passed(Atomics.load(this.avail, RING + this.size), now, old);
     return (Atomics.load(this.avail, 0) & AVAIL_F_NO_INTERRUPT) === 0;
   }
