@@ -78,11 +78,10 @@ export class ReceiveRing {
     this.own2 = halves[2];
   }
 
-  /** True when a frame waits. One atomic load: cheap enough to poll. */
+  /** True when a frame waits. One load: cheap enough to poll. */
   hasWork(): boolean {
     return (
-      this.taken < this.frames &&
-      (Atomics.load(this.words, this.starts[this.index] >> 2) & TP_STATUS_USER) !== 0
+      this.taken < this.frames && (this.words[this.starts[this.index] >> 2] & TP_STATUS_USER) !== 0
     );
   }
 
@@ -134,12 +133,12 @@ export class ReceiveRing {
     return seen;
   }
 
-  /** Hands back every frame that is now in base storage. Call after the copies were carried out. */
+  /** Hands back every frame that is now in base storage. Call after the copies were carried out: x86-64 lets no store pass their loads. */
   release(): void {
     let index = this.index - this.taken;
     if (index < 0) index += this.frames;
     for (; this.taken > 0; this.taken--) {
-      Atomics.store(this.words, this.starts[index] >> 2, TP_STATUS_KERNEL);
+      this.words[this.starts[index] >> 2] = TP_STATUS_KERNEL;
       if (++index === this.frames) index = 0;
     }
   }

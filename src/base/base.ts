@@ -261,7 +261,7 @@ export class Base {
 
   /** Closes every port whose shared memory was truncated under us. Called in every round: one load. */
   checkFaults(): void {
-    const faults = Atomics.load(this.native.faults, 0);
+    const faults = this.native.faults[0];
     if (faults === this.faultsSeen) return;
     this.faultsSeen = faults;
     for (const region of this.native.takeFaultedRegions()) {

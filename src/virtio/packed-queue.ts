@@ -221,7 +221,7 @@ export class PackedQueue {
     const old = this.askedUsed;
     const now = this.nextUsed;
     this.askedUsed = now;
-    const event = Atomics.load(this.driverEvent, 0);
+    const event = this.driverEvent[0];
     const flags = (event >>> 16) & 3;
     if (flags === EVENT_DISABLE) return false;
     if (flags !== EVENT_DESCRIPTOR || !this.eventIndex) return true;

@@ -179,7 +179,7 @@ export class SplitQueue {
 
   /** How many chains are available; BROKEN when more than the queue can hold (it would be spun through for ever). */
   available(): number {
-    const count = (Atomics.load(this.avail, IDX) - this.nextAvail) & 0xffff;
+    const count = (this.avail[IDX] - this.nextAvail) & 0xffff;
     return count <= this.size ? count : BROKEN;
   }
 
@@ -220,8 +220,8 @@ export class SplitQueue {
     const now = this.shownUsed;
     if (now === old) return false;
     this.askedUsed = now;
-    if (this.eventIndex) return passed(Atomics.load(this.avail, RING + this.size), now, old);
-    return (Atomics.load(this.avail, 0) & AVAIL_F_NO_INTERRUPT) === 0;
+    if (this.eventIndex) return passed(this.avail[RING + this.size], now, old);
+    return (this.avail[0] & AVAIL_F_NO_INTERRUPT) === 0;
   }
 
   /**
