@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <numeric>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <sys/ioctl.h>
@@ -87,7 +88,7 @@ Napi::Value packetSocket(const Napi::CallbackInfo& info) {
 
 /** Takes both rings away, so that options can be set again; fails while they are mapped. */
 bool removeRings(int fd) {
-  const tpacket_req none = {};
+  const tpacket_req3 none = {};
   return setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none) == 0 &&
          setsockopt(fd, SOL_PACKET, PACKET_TX_RING, &none, sizeof none) == 0;
 }
@@ -99,26 +100,23 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   const Napi::Object options = info[0].As<Napi::Object>();
   const int interfaceIndex = static_cast<int>(option(env, options, "interfaceIndex", INT32_MAX));
   const uint32_t blockBytes = option(env, options, "blockBytes", 1 << 26);
+  const uint32_t blocks = option(env, options, "blocks", 65536);
+  const uint32_t retire = option(env, options, "retireMilliseconds", 60000);
   const uint32_t frameBytes = option(env, options, "frameBytes", 1 << 20);
+  const uint32_t wantedFrames = option(env, options, "frames", 1 << 20);
   const uint32_t page = static_cast<uint32_t>(sysconf(_SC_PAGESIZE));
   if (blockBytes % page != 0) throw Napi::RangeError::New(env, "blockBytes must be a multiple of the page size");
   if (frameBytes % TPACKET_ALIGNMENT != 0) {
     throw Napi::RangeError::New(env, "frameBytes must be a multiple of " + std::to_string(TPACKET_ALIGNMENT));
   }
-  if (frameBytes > blockBytes) throw Napi::RangeError::New(env, "a block must hold a frame");
-  const auto ring = [&](const char* frames) {
-    const uint32_t perBlock = blockBytes / frameBytes;
-    tpacket_req request = {};
-    request.tp_block_size = blockBytes;
-    request.tp_block_nr = (option(env, options, frames, 1 << 20) + perBlock - 1) / perBlock;
-    request.tp_frame_size = frameBytes;
-    request.tp_frame_nr = request.tp_block_nr * perBlock;
-    return request;
-  };
-  const tpacket_req receive = ring("receiveFrames");
-  const tpacket_req transmit = ring("transmitFrames");
-  const uint64_t receiveBytes = uint64_t{blockBytes} * receive.tp_block_nr;
-  const uint64_t mapBytes = receiveBytes + uint64_t{blockBytes} * transmit.tp_block_nr;
+  // Frames must follow each other without gaps across blocks: a block is the least whole number of frames and pages.
+  const uint64_t transmitBlock = std::lcm(uint64_t{frameBytes}, uint64_t{page});
+  if (transmitBlock > (1u << 26)) throw Napi::RangeError::New(env, "frameBytes does not divide into pages well");
+  const uint32_t perBlock = static_cast<uint32_t>(transmitBlock / frameBytes);
+  const uint32_t transmitBlocks = (wantedFrames + perBlock - 1) / perBlock;
+  const uint32_t frames = transmitBlocks * perBlock;
+  const uint64_t receiveBytes = uint64_t{blockBytes} * blocks;
+  const uint64_t mapBytes = receiveBytes + transmitBlock * transmitBlocks;
   if (mapBytes > INT32_MAX) throw Napi::RangeError::New(env, "the rings are 2 GiB or more");
 
   const bool made = options.Get("socket").IsUndefined();
@@ -126,7 +124,7 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   ClosedUnlessReleased packet{made ? packetSocketDescriptor() : fcntl(given, F_DUPFD_CLOEXEC, 3)};
   if (packet.fd < 0) throw systemError(env, errno, made ? "socket" : "fcntl");
   if (!made && !removeRings(packet.fd)) throw systemError(env, errno, "setsockopt", "PACKET_RX_RING");
-  const int version = TPACKET_V2;
+  const int version = TPACKET_V3;
   setOption(env, packet.fd, PACKET_VERSION, "PACKET_VERSION", &version, sizeof version);
   const int on = 1;
   int headerBytes = 12;
@@ -136,25 +134,35 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   }
   setOption(env, packet.fd, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING", &on, sizeof on);
 
+  tpacket_req3 receive = {};
+  receive.tp_block_size = blockBytes;
+  receive.tp_block_nr = blocks;
+  // Version 3 packs frames of any length into a block; the kernel only wants the product to fit.
+  receive.tp_frame_size = page;
+  receive.tp_frame_nr = blockBytes / page * blocks;
+  receive.tp_retire_blk_tov = retire;
   setOption(env, packet.fd, PACKET_RX_RING, "PACKET_RX_RING", &receive, sizeof receive);
+  tpacket_req3 transmit = {};
+  transmit.tp_block_size = static_cast<uint32_t>(transmitBlock);
+  transmit.tp_block_nr = transmitBlocks;
+  transmit.tp_frame_size = frameBytes;
+  transmit.tp_frame_nr = frames;
   setOption(env, packet.fd, PACKET_TX_RING, "PACKET_TX_RING", &transmit, sizeof transmit);
 
   addUnicast(env, packet.fd, interfaceIndex, options.Get("unicast"));
   bindTo(env, packet.fd, interfaceIndex);
 
-  const auto shape = [&](const tpacket_req& request, uint64_t start) {
-    Napi::Object object = Napi::Object::New(env);
-    object.Set("start", Napi::Number::New(env, static_cast<double>(start)));
-    object.Set("blockBytes", Napi::Number::New(env, request.tp_block_size));
-    object.Set("frameBytes", Napi::Number::New(env, request.tp_frame_size));
-    object.Set("frames", Napi::Number::New(env, request.tp_frame_nr));
-    return object;
-  };
+  Napi::Object receiveShape = Napi::Object::New(env);
+  receiveShape.Set("blockBytes", Napi::Number::New(env, blockBytes));
+  receiveShape.Set("blocks", Napi::Number::New(env, blocks));
+  Napi::Object transmitShape = Napi::Object::New(env);
+  transmitShape.Set("frameBytes", Napi::Number::New(env, frameBytes));
+  transmitShape.Set("frames", Napi::Number::New(env, frames));
   Napi::Object result = Napi::Object::New(env);
   result.Set("fd", Napi::Number::New(env, packet.fd));
   result.Set("headerBytes", Napi::Number::New(env, headerBytes));
-  result.Set("receive", shape(receive, 0));
-  result.Set("transmit", shape(transmit, receiveBytes));
+  result.Set("receive", receiveShape);
+  result.Set("transmit", transmitShape);
   result.Set("mapBytes", Napi::Number::New(env, static_cast<double>(mapBytes)));
   environmentOf(info).own.opened(packet.fd);
   packet.fd = -1;
@@ -198,7 +206,7 @@ napi_value packetSend(napi_env env, napi_callback_info info) {
 }
 
 Napi::Value packetStatistics(const Napi::CallbackInfo& info) {
-  tpacket_stats statistics = {};
+  tpacket_stats_v3 statistics = {};
   socklen_t size = sizeof statistics;
   if (getsockopt(descriptor(info, 0), SOL_PACKET, PACKET_STATISTICS, &statistics, &size) != 0) {
     throw systemError(info.Env(), errno, "getsockopt", "PACKET_STATISTICS");

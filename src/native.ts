@@ -41,29 +41,22 @@ export interface PacketSocket {
    * ring the kernel always writes the first 10, ending where the frame begins (`tp_mac`); so measured on Linux 6.18.
    */
   headerBytes: number;
-  receive: PacketRing;
-  transmit: PacketRing;
+  receive: { blockBytes: number; blocks: number };
+  transmit: { frameBytes: number; frames: number };
   /** Bytes to map from offset 0: the receive ring, then the transmit ring. */
   mapBytes: number;
 }
 
-/** A TPACKET_V2 ring: frames of equal size, as many in each block as it holds, from byte `start` of the mapping. */
-export interface PacketRing {
-  start: number;
-  blockBytes: number;
-  frameBytes: number;
-  frames: number;
-}
-
 export interface PacketOptions {
   interfaceIndex: number;
-  /** Of both rings: memory comes from the kernel in blocks, of 2^n pages or it keeps the rest for nothing. */
+  /** TPACKET_V3 receive ring. */
   blockBytes: number;
-  /** Of both rings: holds the ring's header, the virtio-net header and the longest frame. */
+  blocks: number;
+  /** Milliseconds after which the kernel hands over a block that is not full. */
+  retireMilliseconds: number;
+  /** Transmit ring. frameBytes holds the ring header, the virtio-net header and the longest frame. */
   frameBytes: number;
-  /** At least so many: rounded up to whole blocks. */
-  receiveFrames: number;
-  transmitFrames: number;
+  frames: number;
   /** Unicast MAC address to receive besides the interface's own (PACKET_MR_UNICAST), or null. */
   unicast: Uint8Array | null;
   /** A packet socket that exists already (`packetSocket`) and stays the caller's: the result's `fd` is another descriptor of it. */

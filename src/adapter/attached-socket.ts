@@ -10,7 +10,7 @@ import { ReceiveRing } from './receive-ring.ts';
 import { TransmitRing } from './transmit-ring.ts';
 import { UdpTrain } from './udp-train.ts';
 
-/** Turns with frames, one after the other, from which on nobody needs to be woken for each frame. */
+/** Times that frames came or left since the last wait, from which on nobody is to be woken for each frame. */
 const BUSY_TURNS = 16;
 
 export type Opened = Extract<ToWorker, { kind: 'adapterOpened' }>;
@@ -48,6 +48,7 @@ export class AttachedSocket {
       fd,
       ring,
       this.region,
+      receive.blockBytes * receive.blocks,
       transmit,
       headerBytes,
       storage,
@@ -81,7 +82,7 @@ export class AttachedSocket {
     this.busyTurns = 0;
     if (this.watched) return;
     try {
-      this.context.watcher.resume(this.fd, EPOLLIN);
+      this.context.watcher.resume(this.fd, this.watchedFor);
       this.watched = true;
     } catch {
       // No memory, or all watches that a user may have are taken: looked at every millisecond until there is one.
@@ -122,7 +123,11 @@ export class AttachedSocket {
     this.context.native.packetClose(this.fd, this.interfaceIndex, unicast);
   }
 
-  /** A turn with frames. */
+  private get watchedFor(): number {
+    return this.watchesRoom ? EPOLLIN | EPOLLOUT : EPOLLIN;
+  }
+
+  /** Frames came or left. */
   private moved(): void {
     if (!this.watched || this.watchesRoom || ++this.busyTurns < BUSY_TURNS) return;
     this.watched = false;
@@ -139,7 +144,7 @@ export class AttachedSocket {
   /** Has the worker's wait end when the kernel has room for the frames that wait in the ring; or no longer. */
   private watchRoom(): void {
     this.watchesRoom = this.transmit.needsKick;
-    if (!this.watched) this.fallAsleep();
-    this.context.watcher.change(this.fd, this.watchesRoom ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    if (this.watched) this.context.watcher.change(this.fd, this.watchedFor);
+    else this.fallAsleep();
   }
 }

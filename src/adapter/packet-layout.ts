@@ -1,26 +1,34 @@
 /**
- * Where things are in an AF_PACKET ring (linux/if_packet.h, TPACKET_V2), in bytes from a frame's start, and the status bits.
- * Little-endian, as everywhere.
+ * Where things are in an AF_PACKET ring (linux/if_packet.h, TPACKET_V3), in bytes from the start of a block or of a packet,
+ * and the status bits. Little-endian, as everywhere.
  */
-import type { PacketRing } from '../native.ts';
 
-/** struct tpacket2_hdr, followed on the receive side by struct sockaddr_ll. */
-export const PACKET = {
-  status: 0,
-  length: 4,
-  capturedLength: 8,
-  mac: 12, // u16: offset of the Ethernet header from the frame's start
-  vlanTci: 24, // u16
-  headerBytes: 32, // TPACKET_ALIGN(sizeof(struct tpacket2_hdr))
-  type: 32 + 10, // sll_pkttype, one byte
+/** struct tpacket_block_desc with struct tpacket_hdr_v1. */
+export const BLOCK = {
+  status: 8,
+  packets: 12,
+  firstPacket: 16,
+  headerBytes: 48,
 } as const;
 
-/** Receive ring. */
+/** struct tpacket3_hdr, followed on the receive side by struct sockaddr_ll. */
+export const PACKET = {
+  nextOffset: 0,
+  capturedLength: 12,
+  length: 16,
+  status: 20,
+  mac: 24, // u16: offset of the Ethernet header from the packet's start
+  vlanTci: 32,
+  headerBytes: 48, // TPACKET_ALIGN(sizeof(struct tpacket3_hdr))
+  type: 48 + 10, // sll_pkttype, one byte
+} as const;
+
+/** Receive ring: block status (0 = the kernel's) and packet status. */
 export const TP_STATUS_KERNEL = 0;
 export const TP_STATUS_USER = 1;
 export const TP_STATUS_VLAN_VALID = 1 << 4;
 
-/** Transmit ring. */
+/** Transmit ring: frame status. */
 export const TP_STATUS_AVAILABLE = 0;
 export const TP_STATUS_SEND_REQUEST = 1;
 export const TP_STATUS_WRONG_FORMAT = 4;
@@ -38,13 +46,3 @@ export const PACKET_OTHERHOST = 3;
  * expects the frame PACKET_VNET_HDR_SZ bytes behind the header's start.
  */
 export const RECEIVE_HEADER_BYTES = 10;
-
-/** Where each frame of a ring starts in the mapping: none crosses from one block to the next. */
-export function frameStarts({ start, blockBytes, frameBytes, frames }: PacketRing): Int32Array {
-  const perBlock = Math.floor(blockBytes / frameBytes);
-  return Int32Array.from(
-    { length: frames },
-    (_, index) =>
-      start + Math.floor(index / perBlock) * blockBytes + (index % perBlock) * frameBytes,
-  );
-}

@@ -1,17 +1,15 @@
 /**
- * The adapter's receive ring: the base's input buffer. A TPACKET_V2 ring of frames that the kernel fills and hands over one by one, at
- * once (docs/decisions/0025-frames-at-once.md).
+ * The adapter's receive ring: the base's input buffer. A TPACKET_V3 ring of blocks that the kernel fills and hands over.
  *
- * The memory is the kernel's (mapped from the packet socket); the kernel is trusted, offsets are bounded all the same. A frame
- * stays ours until it has been copied into base storage: `gather` only notes the copies, `release` hands frames back.
+ * The memory is the kernel's (mapped from the packet socket); the kernel is trusted, offsets are bounded all the same. A block
+ * stays ours until its datagrams have been copied into base storage: `gather` only notes the copies, `release` hands blocks back.
  * Nothing is allocated in either.
  */
 import { CELL, type Counters } from '../counters.ts';
-import type { PacketRing } from '../native.ts';
 import { type BaseStorage, HEADER_BYTES, MAX_FRAME_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import {
-  frameStarts,
+  BLOCK,
   PACKET,
   PACKET_MULTICAST,
   PACKET_OTHERHOST,
@@ -26,18 +24,20 @@ export class ReceiveRing {
   private readonly halves: Uint16Array;
   private readonly bytes: Uint8Array;
   private readonly region: number;
-  private readonly starts: Int32Array;
-  private readonly frameBytes: number;
-  private readonly frames: number;
+  private readonly blockBytes: number;
+  private readonly blocks: number;
   private readonly port: number;
   private readonly storage: BaseStorage;
   private readonly copies: CopyList;
   private readonly cells: Float64Array;
   private readonly record: number;
 
-  /** Frame that is looked at next, and how many before it were taken and not handed back yet. */
-  private index = 0;
-  private taken = 0;
+  /** Block that is being read, how many of its packets are left (0: not entered), and where the next one starts. */
+  private block = 0;
+  private left = 0;
+  private packet = 0;
+  /** Blocks read to their end and not handed back yet: the `finished` ones before `block`. */
+  private finished = 0;
 
   /**
    * Our own MAC as three little-endian halves, where it is not the interface's: the kernel then calls our frames
@@ -47,23 +47,23 @@ export class ReceiveRing {
   private own1 = 0;
   private own2 = 0;
 
-  /** `ring` is the whole mapping, `region` its number for the copies. `port` is also the counter record. */
+  /** `ring` starts at offset 0 of `region`. `port` is also the counter record. */
   constructor(
     ring: ArrayBuffer,
     region: number,
-    shape: PacketRing,
+    shape: { blockBytes: number; blocks: number },
     port: number,
     storage: BaseStorage,
     copies: CopyList,
     counters: Counters,
   ) {
-    this.words = new Int32Array(ring);
-    this.halves = new Uint16Array(ring);
-    this.bytes = new Uint8Array(ring);
+    const length = shape.blockBytes * shape.blocks;
+    this.words = new Int32Array(ring, 0, length >> 2);
+    this.halves = new Uint16Array(ring, 0, length >> 1);
+    this.bytes = new Uint8Array(ring, 0, length);
     this.region = region;
-    this.starts = frameStarts(shape);
-    this.frameBytes = shape.frameBytes;
-    this.frames = shape.frames;
+    this.blockBytes = shape.blockBytes;
+    this.blocks = shape.blocks;
     this.port = port;
     this.storage = storage;
     this.copies = copies;
@@ -78,34 +78,57 @@ export class ReceiveRing {
     this.own2 = halves[2];
   }
 
-  /** True when a frame waits. One load: cheap enough to poll. */
+  /** True when a block waits. One load: cheap enough to poll. */
   hasWork(): boolean {
-    return (
-      this.taken < this.frames && (this.words[this.starts[this.index] >> 2] & TP_STATUS_USER) !== 0
-    );
+    if (this.left > 0) return true;
+    const status = (this.block * this.blockBytes + BLOCK.status) >> 2;
+    return (this.words[status] & TP_STATUS_USER) !== 0;
   }
 
   /**
    * Takes frames into base storage (slots, and one copy row each) until `datagrams` were looked at, `bytes` taken, storage is
-   * full or nothing is left. Returns how many were looked at.
+   * full or nothing is left. Returns how many were looked at. A block left in the middle is gone on with next time.
    */
   gather(datagrams: number, bytes: number): number {
     const { words, halves, storage, copies, cells, record } = this;
     let seen = 0;
     let received = 0;
     let receivedBytes = 0;
-    while (seen < datagrams && receivedBytes < bytes && this.hasWork()) {
-      const start = this.starts[this.index];
-      const length = words[(start + PACKET.capturedLength) >> 2];
-      const mac = halves[(start + PACKET.mac) >> 1];
-      const frame = start + mac;
-      const possible =
-        mac > PACKET.type && (mac & 1) === 0 && length >= 0 && mac + length <= this.frameBytes;
-      if (possible && this.isOurs(start, frame)) {
-        const full = words[(start + PACKET.length) >> 2];
-        const reason = this.refusal(start, length, full);
-        if (reason !== 0) cells[record + reason]++;
-        else {
+    while (seen < datagrams && receivedBytes < bytes) {
+      if (this.left === 0 && !this.enter()) break;
+      const packet = this.packet;
+      const end = (this.block + 1) * this.blockBytes;
+      const length = words[(packet + PACKET.capturedLength) >> 2];
+      const frame = packet + halves[(packet + PACKET.mac) >> 1];
+      // A packet that the kernel made room for and then could not describe in a virtio-net header (UDP fragmentation offload, SCTP): what
+      // lies there is of an earlier packet. The kernel counted it as dropped.
+      if ((words[(packet + PACKET.status) >> 2] & TP_STATUS_USER) === 0) {
+        seen++;
+        this.next(packet, end);
+        continue;
+      }
+      const bad =
+        length < 0 || frame < packet + PACKET.type || (frame & 1) !== 0 || frame + length > end;
+      if (bad) {
+        this.finish();
+        continue;
+      }
+      if (this.isOurs(packet, frame)) {
+        const full = words[(packet + PACKET.length) >> 2];
+        if ((words[(packet + PACKET.status) >> 2] & TP_STATUS_VLAN_VALID) !== 0) {
+          // VLAN id 0 is a priority tag: the frame belongs to no VLAN.
+          if ((words[(packet + PACKET.vlanTci) >> 2] & 0xfff) !== 0) {
+            cells[record + CELL.vlan]++;
+            received++;
+            receivedBytes += full;
+            seen++;
+            this.next(packet, end);
+            continue;
+          }
+        }
+        if (full !== length || length > MAX_FRAME_BYTES || length < 14) {
+          cells[record + (length < 14 ? CELL.runt : CELL.adapterTruncated)]++;
+        } else {
           if (copies.count >= copies.rows) copies.gather();
           const slot = storage.take(this.port, length);
           if (slot < 0) break;
@@ -125,39 +148,67 @@ export class ReceiveRing {
         receivedBytes += full;
       }
       seen++;
-      this.taken++;
-      if (++this.index === this.frames) this.index = 0;
+      this.next(packet, end);
     }
     cells[record + CELL.receivedDatagrams] += received;
     cells[record + CELL.receivedBytes] += receivedBytes;
     return seen;
   }
 
-  /** Hands back every frame that is now in base storage. Call after the copies were carried out: x86-64 lets no store pass their loads. */
+  /** Hands back every block whose datagrams are now in base storage. Call after the copies were carried out. */
   release(): void {
-    let index = this.index - this.taken;
-    if (index < 0) index += this.frames;
-    for (; this.taken > 0; this.taken--) {
-      this.words[this.starts[index] >> 2] = TP_STATUS_KERNEL;
-      if (++index === this.frames) index = 0;
+    let block = this.block - this.finished;
+    if (block < 0) block += this.blocks;
+    for (; this.finished > 0; this.finished--) {
+      const status = (block * this.blockBytes + BLOCK.status) >> 2;
+      Atomics.store(this.words, status, TP_STATUS_KERNEL);
+      if (++block === this.blocks) block = 0;
     }
   }
 
-  /** The drop cell of a frame that can't be taken; 0 when it can. */
-  private refusal(start: number, length: number, full: number): number {
-    // VLAN id 0 is a priority tag: the frame belongs to no VLAN.
-    if (
-      (this.words[(start + PACKET.status) >> 2] & TP_STATUS_VLAN_VALID) !== 0 &&
-      (this.halves[(start + PACKET.vlanTci) >> 1] & 0xfff) !== 0
-    )
-      return CELL.vlan;
-    if (length < 14) return CELL.runt;
-    return full !== length || length > MAX_FRAME_BYTES ? CELL.adapterTruncated : 0;
+  /** Enters the next block that has packets; false when none is ready. */
+  private enter(): boolean {
+    while (this.finished < this.blocks) {
+      const start = this.block * this.blockBytes;
+      if ((Atomics.load(this.words, (start + BLOCK.status) >> 2) & TP_STATUS_USER) === 0) {
+        return false;
+      }
+      const first = this.words[(start + BLOCK.firstPacket) >> 2];
+      const packets = this.words[(start + BLOCK.packets) >> 2];
+      if (packets > 0 && this.fits(start + first, start, start + this.blockBytes)) {
+        this.left = packets;
+        this.packet = start + first;
+        return true;
+      }
+      this.finish();
+    }
+    return false;
+  }
+
+  /** A packet's header lies inside its block, aligned. */
+  private fits(packet: number, start: number, end: number): boolean {
+    return packet >= start + BLOCK.headerBytes && packet + PACKET.type < end && (packet & 3) === 0;
+  }
+
+  /** Goes on to the packet behind this one, or out of the block. */
+  private next(packet: number, end: number): void {
+    const offset = this.words[(packet + PACKET.nextOffset) >> 2];
+    if (--this.left > 0 && offset > 0 && this.fits(packet + offset, end - this.blockBytes, end)) {
+      this.packet = packet + offset;
+    } else {
+      this.finish();
+    }
+  }
+
+  private finish(): void {
+    this.left = 0;
+    this.finished++;
+    if (++this.block === this.blocks) this.block = 0;
   }
 
   /** Is it for us: not what others on this host sent, nor what the interface got for somebody else. */
-  private isOurs(start: number, frame: number): boolean {
-    const type = this.bytes[start + PACKET.type];
+  private isOurs(packet: number, frame: number): boolean {
+    const type = this.bytes[packet + PACKET.type];
     if (type > PACKET_OTHERHOST) return false;
     if (this.own0 < 0) return type !== PACKET_OTHERHOST;
     // With a MAC of our own, PACKET_HOST is the host's and PACKET_OTHERHOST may be ours.

@@ -12,14 +12,13 @@
  */
 import { CELL } from '../counters.ts';
 import { EAGAIN, ENETDOWN, ENODEV, ENXIO } from '../errno.ts';
-import type { Native, PacketRing } from '../native.ts';
+import type { Native } from '../native.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { HDR_LEN } from '../wire/virtio-net-header.ts';
 import {
-  frameStarts,
   PACKET,
   TP_STATUS_AVAILABLE,
   TP_STATUS_SEND_REQUEST,
@@ -48,7 +47,8 @@ export class TransmitRing {
   private readonly native: Native;
   private readonly fd: number;
   private readonly region: number;
-  private readonly starts: Int32Array;
+  private readonly start: number;
+  private readonly frameBytes: number;
   private readonly frames: number;
   private readonly headerBytes: number;
   private readonly storage: BaseStorage;
@@ -72,14 +72,15 @@ export class TransmitRing {
   trainRefused = false;
 
   /**
-   * `ring` is the whole mapping. `train`: where datagrams of one UDP flow are to be coupled.
+   * `ring` is the whole mapping; frames start at byte `start` of it. `train`: where datagrams of one UDP flow are to be coupled.
    */
   constructor(
     native: Native,
     fd: number,
     ring: ArrayBuffer,
     region: number,
-    shape: PacketRing,
+    start: number,
+    shape: { frameBytes: number; frames: number },
     headerBytes: number,
     storage: BaseStorage,
     copies: CopyList,
@@ -91,7 +92,8 @@ export class TransmitRing {
     this.native = native;
     this.fd = fd;
     this.region = region;
-    this.starts = frameStarts(shape);
+    this.start = start;
+    this.frameBytes = shape.frameBytes;
     this.frames = shape.frames;
     this.headerBytes = headerBytes;
     this.storage = storage;
@@ -122,11 +124,12 @@ export class TransmitRing {
     if (used === this.frames) return ADAPTER_FULL;
     let index = this.head + used;
     if (index >= this.frames) index -= this.frames;
-    const frame = this.starts[index];
+    const frame = this.start + index * this.frameBytes;
     const words = this.words;
     if ((words[(frame + PACKET.status) >> 2] & TP_STATUS_TRANSMIT) !== TP_STATUS_AVAILABLE) {
       return ADAPTER_FULL; // the driver still holds it
     }
+    words[(frame + PACKET.nextOffset) >> 2] = 0;
     words[(frame + PACKET.length) >> 2] = length;
     const { at: ats, halves } = this.storage;
     const at = ats[slot];
@@ -152,7 +155,7 @@ export class TransmitRing {
     const train = this.train!;
     if (this.reserved === 0) return false;
     const index = (this.head + this.pending + this.reserved - 1) % this.frames;
-    const frame = this.starts[index];
+    const frame = this.start + index * this.frameBytes;
     const length = this.words[(frame + PACKET.length) >> 2];
     const data = this.storage.length[slot] - TRAIN_HEADERS;
     if (length + data > this.room || !train.couple(slot)) return false;
@@ -172,7 +175,7 @@ export class TransmitRing {
   publish(): number {
     for (; this.reserved > 0; this.reserved--, this.pending++) {
       const index = (this.head + this.pending) % this.frames;
-      const frame = this.starts[index];
+      const frame = this.start + index * this.frameBytes;
       // Only now: before, the first datagram's own headers were still to be copied there.
       if (this.datagrams[index] > 1) this.finishTrain(index, frame);
       this.words[(frame + PACKET.status) >> 2] = TP_STATUS_SEND_REQUEST;
@@ -194,7 +197,7 @@ export class TransmitRing {
   rewind(): number {
     let taken = 0;
     for (let index = this.head; this.pending > 0; this.pending--, index++) {
-      const frame = this.starts[index % this.frames];
+      const frame = this.start + (index % this.frames) * this.frameBytes;
       this.words[(frame + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
       taken += this.datagrams[index % this.frames];
     }
@@ -211,7 +214,7 @@ export class TransmitRing {
   /** Steps over the frames that the kernel took. */
   private advance(): void {
     while (this.pending > 0) {
-      const frame = this.starts[this.head];
+      const frame = this.start + this.head * this.frameBytes;
       const status = this.words[(frame + PACKET.status) >> 2];
       if ((status & (TP_STATUS_SEND_REQUEST | TP_STATUS_WRONG_FORMAT)) !== 0) return;
       this.pending--;
@@ -222,14 +225,14 @@ export class TransmitRing {
   /** Takes the frame at the head out; the last pending one takes its place. */
   private discardHead(): void {
     const { words, datagrams } = this;
-    const head = this.starts[this.head];
+    const head = this.start + this.head * this.frameBytes;
     this.refused += datagrams[this.head];
     if (datagrams[this.head] > 1 && words[(head + PACKET.status) >> 2] & TP_STATUS_WRONG_FORMAT) {
       this.trainRefused = true;
       this.train = null;
     }
     const index = (this.head + this.pending - 1) % this.frames;
-    const last = this.starts[index];
+    const last = this.start + index * this.frameBytes;
     this.pending--;
     if (this.pending > 0) {
       const length = words[(last + PACKET.length) >> 2];

@@ -5,7 +5,6 @@
  * are record numbers: VMs 0..V-1 in plan order, then adapters V..V+A-1.
  */
 import type { AdapterState, VmState } from '../counters.ts';
-import type { PacketRing } from '../native.ts';
 
 export interface NetworkPlan {
   name: string;
@@ -112,8 +111,8 @@ export type ToWorker =
       adapter: number; // index into plan.adapters
       fd: number;
       headerBytes: number;
-      receive: PacketRing;
-      transmit: PacketRing;
+      receive: { blockBytes: number; blocks: number };
+      transmit: { frameBytes: number; frames: number };
       mapBytes: number;
       interfaceIndex: number;
       mac: string;

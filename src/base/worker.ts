@@ -93,7 +93,7 @@ function run(): void {
       const now = time[0];
       if (deadline.take(now)) deadline.by(now + Math.max(base.tick(now), 1));
     }
-    if (turn.busy || busyPolling) {
+    if (busyPolling || turn.busy) {
       if (time[0] - lastLook[0] < LOOK_INTERVAL) continue;
       watcher.wait(0);
       lastLook[0] = time[0];

@@ -14,14 +14,15 @@ const IFF_LOOPBACK = 0x8;
 const ARPHRD_ETHER = 1;
 
 /**
- * A frame of a ring holds the ring's own header, the virtio-net header and the longest segmented datagram (64 KiB and headers); an odd
- * number of cache lines, so that the headers do not all fall into the same sets of a cache. 15 of them make a block.
+ * Receive ring: 32 blocks of 256 KiB, handed over by the kernel when full or after a millisecond. A transmit frame holds the
+ * ring's own header, the virtio-net header and the longest segmented datagram (64 KiB and headers): 17 pages.
  */
 const RINGS = {
-  blockBytes: 1 << 20,
-  frameBytes: 1027 * 64,
-  receiveFrames: 1000,
-  transmitFrames: 256,
+  blockBytes: 256 * 1024,
+  blocks: 32,
+  retireMilliseconds: 1,
+  frameBytes: 17 * 4096,
+  frames: 256,
 };
 
 export type AdapterAnswer = Extract<ToWorker, { kind: 'adapterOpened' | 'adapterRefused' }>;

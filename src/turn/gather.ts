@@ -96,7 +96,7 @@ export class Gather {
       found += this.gatherAdapters(shares.lan());
     }
     if (found > 0) this.untilLan = 0;
-    else if (this.untilLan < 0) this.untilLan = EMPTY_TURNS_PER_LAN;
+    else if (this.untilLan < 0) this.untilLan = EMPTY_TURNS_PER_LAN - 1;
     if (found > 0) {
       copies.gather();
       this.publish.show();

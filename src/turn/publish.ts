@@ -39,8 +39,7 @@ export class Publish {
     for (let index = 0; index < this.dirtyCount; index++) {
       const ring = this.dirty[index];
       ring.dirty = false;
-      if (!ring.queue.mapped || !ring.queue.show() || ring.callFd < 0) continue;
-      this.shown[this.shownCount++] = ring;
+      if (ring.queue.mapped && ring.queue.show()) this.shown[this.shownCount++] = ring;
     }
     this.dirtyCount = 0;
   }

@@ -209,6 +209,8 @@ export class PackedQueue {
   show(): boolean {
     if (this.hiddenAt < 0) return false;
     this.descriptors[this.hiddenAt * 4 + 3] = this.hiddenWord;
+    if (this.usedLogged && this.log !== null)
+      this.log.mark(this.ringAddress + this.hiddenAt * 16, 16);
     this.hiddenAt = -1;
     this.asks = true;
     return true;

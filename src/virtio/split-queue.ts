@@ -3,7 +3,7 @@
  * to them at any time, so: the avail index is read once per batch and bounded by the queue size, an entry is read once into a local,
  * and nothing we need is ever read back from the ring (`nextAvail` and `nextUsed` are ours).
  *
- * Writing used elements and showing them (`publish`) are different steps: a whole batch appears at once.
+ * Writing used elements and showing them (`show`) are different steps: a whole batch appears at once.
  * Every chain is given back in the order it was made available, as IN_ORDER asks (§2.7.10).
  *
  *     avail: | flags | idx | ring[size] | used_event |       u16 each
@@ -205,8 +205,9 @@ export class SplitQueue {
   show(): boolean {
     const now = this.nextUsed;
     if (now === this.shownUsed) return false;
-    if (this.usedLogged && this.log !== null) this.logUsed(this.shownUsed, now);
     this.used[IDX] = now;
+    // Behind the store: a page that was marked before, read by the migration and then written would be lost.
+    if (this.usedLogged && this.log !== null) this.logUsed(this.shownUsed, now);
     this.shownUsed = now;
     return true;
   }

@@ -85,8 +85,18 @@ function world(headerBytes: 10 | 12 = 12) {
     },
   } as unknown as Native;
   const copies = new CopyList(native, new ArrayBuffer(24 * 3));
-  const shape = { start: START, blockBytes: 1 << 20, frameBytes: FRAME_BYTES, frames: FRAMES };
-  const ring = new TransmitRing(native, 9, kernel.ring, 5, shape, headerBytes, storage, copies);
+  const shape = { frameBytes: FRAME_BYTES, frames: FRAMES };
+  const ring = new TransmitRing(
+    native,
+    9,
+    kernel.ring,
+    5,
+    START,
+    shape,
+    headerBytes,
+    storage,
+    copies,
+  );
   let next = 0;
   return {
     kernel,

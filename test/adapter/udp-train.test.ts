@@ -72,12 +72,13 @@ function leave(
     },
   } as unknown as Native;
   const copies = new CopyList(native, new ArrayBuffer(24 * rows));
-  const shape = { start: 0, blockBytes: frameBytes, frameBytes, frames: FRAMES };
+  const shape = { frameBytes, frames: FRAMES };
   const ring = new TransmitRing(
     native,
     9,
     memory.buffer,
     5,
+    0,
     shape,
     headerBytes,
     storage,

@@ -171,9 +171,10 @@ describe.skipIf(NO_LAN !== '')(
         const opened = native.packetOpen({
           interfaceIndex: 1,
           blockBytes: 1 << 18,
+          blocks: 4,
+          retireMilliseconds: 1,
           frameBytes: 69_632,
-          receiveFrames: 8,
-          transmitFrames: 8,
+          frames: 8,
           unicast: null,
           socket: kept,
         });

@@ -20,12 +20,13 @@ const BATCH = 16;
 const LIMIT = 1 << 18;
 
 const { index } = native.interfaceInfo(process.argv[2]);
-const { fd, transmit, mapBytes, headerBytes } = native.packetOpen({
+const { fd, receive, transmit, mapBytes, headerBytes } = native.packetOpen({
   interfaceIndex: index,
-  blockBytes: 1 << 17,
+  blockBytes: 1 << 16,
+  blocks: 2,
+  retireMilliseconds: 1,
   frameBytes: 1 << 17,
-  receiveFrames: 2,
-  transmitFrames: 2 * BATCH,
+  frames: 2 * BATCH,
   unicast: null,
 });
 const region = native.mapPacketRings(fd, mapBytes);
@@ -37,6 +38,7 @@ const ring = new TransmitRing(
   fd,
   native.viewRegion(region, 0, mapBytes),
   region,
+  receive.blockBytes * receive.blocks,
   transmit,
   headerBytes,
   storage,

@@ -33,10 +33,11 @@ export const ADAPTER_PORT = 1;
 const LAN_PORT = 2;
 
 const RINGS = {
-  blockBytes: 1 << 17,
+  blockBytes: 1 << 18,
+  blocks: 8,
+  retireMilliseconds: 1,
   frameBytes: 69_632,
-  receiveFrames: 64,
-  transmitFrames: 32,
+  frames: 32,
   unicast: null as Uint8Array | null,
 };
 
@@ -286,6 +287,7 @@ export class Lan {
       fd,
       ring,
       this.region,
+      receive.blockBytes * receive.blocks,
       transmit,
       headerBytes,
       storage,

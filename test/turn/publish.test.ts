@@ -1,0 +1,65 @@
+/** The last stage: who is shown what, who is asked, who is signalled, and in which order. */
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { Native } from '../../src/native.ts';
+import type { Ring } from '../../src/port/attachment.ts';
+import type { TurnContext } from '../../src/turn/context.ts';
+import { Publish } from '../../src/turn/publish.ts';
+
+let told: string[];
+let publish: Publish;
+
+beforeEach(() => {
+  told = [];
+  const native = {
+    signalAll: (fds: Int32Array, count: number) => told.push(`signal ${fds.slice(0, count)}`),
+  } as unknown as Native;
+  publish = new Publish({ native, adapters: [], handoff: null } as unknown as TurnContext);
+});
+
+function ring(name: string, callFd: number, { news = true, wants = true, mapped = true } = {}) {
+  const queue = {
+    mapped,
+    show: () => told.push(`show ${name}`) > 0 && news,
+    wantsSignal: () => told.push(`ask ${name}`) > 0 && wants,
+  };
+  return { dirty: false, callFd, queue } as unknown as Ring & { queue: { mapped: boolean } };
+}
+
+describe('publish', () => {
+  test('what was gathered is shown at once; drivers are asked at the end of the turn, and signalled by one call', () => {
+    const [output, input] = [ring('output', 7), ring('input', 8)];
+    publish.markDirty(output);
+    publish.show();
+    expect(told).toEqual(['show output']);
+    publish.markDirty(input);
+    publish.markDirty(input);
+    publish.publish();
+    expect(told.slice(1)).toEqual(['show input', 'ask output', 'ask input', 'signal 7,8']);
+    told.length = 0;
+    publish.publish();
+    expect(told).toEqual([]);
+  });
+
+  test('who wants no interrupt gets none', () => {
+    publish.markDirty(ring('one', 7, { wants: false }));
+    publish.markDirty(ring('nothing new', 8, { news: false }));
+    publish.publish();
+    expect(told).toEqual(['show one', 'show nothing new', 'ask one']);
+  });
+
+  test('a driver that can’t be signalled is asked all the same: what it was asked for counts from then on', () => {
+    publish.markDirty(ring('mute', -1));
+    publish.publish();
+    expect(told).toEqual(['show mute', 'ask mute']);
+  });
+
+  test('a ring that broke in the turn is not touched any more', () => {
+    const broken = ring('broken', 7);
+    publish.markDirty(broken);
+    publish.show();
+    broken.queue.mapped = false;
+    publish.markDirty(ring('gone', 8, { mapped: false }));
+    publish.publish();
+    expect(told).toEqual(['show broken']);
+  });
+});
