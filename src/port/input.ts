@@ -91,7 +91,10 @@ export function putInput(
         queue.giveBack(head, needed);
         queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
         queue.ready--;
-        if (queue.log !== null) queue.log.mark(address, needed);
+        if (queue.log !== null) {
+          copies.deliver();
+          queue.log.mark(address, needed);
+        }
         return 0;
       }
     }
@@ -185,8 +188,11 @@ function putChains(
   }
   if (headerBytes === HEADER_BYTES) storage.halves[(at - 2) >> 1] = chains;
   else storage.bytes.copyWithin(at - headerBytes, at - HEADER_BYTES, at - 2);
-  if (queue.log !== null) chain.mark(queue.log, needed);
   chain.addCopies(copies, at - headerBytes, needed);
+  if (queue.log !== null) {
+    copies.deliver();
+    chain.mark(queue.log, needed);
+  }
   return 0;
 }
 

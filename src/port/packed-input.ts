@@ -90,8 +90,11 @@ export function putPacked(
   }
   if (headerBytes === HEADER_BYTES) storage.halves[(at - 2) >> 1] = chains;
   else storage.bytes.copyWithin(at - headerBytes, at - HEADER_BYTES, at - 2);
-  if (queue.log !== null) chain.mark(queue.log, needed);
   chain.addCopies(copies, at - headerBytes, needed);
+  if (queue.log !== null) {
+    copies.deliver();
+    chain.mark(queue.log, needed);
+  }
   for (let index = 0; index < chains; index++)
     queue.giveBack(ids[index], counts[index], parts[index]);
   return 0;

@@ -56,7 +56,10 @@ export class CopyList {
     this.count = 0;
   }
 
-  /** Arena → regions. */
+  /**
+   * Arena → regions. While a migration logs what is written, each datagram is delivered before its pages are marked: a page that was marked,
+   * read by the migration and then written would arrive with old bytes.
+   */
   deliver(): void {
     if (this.count === 0) return;
     this.refused += this.native.deliverCopies(this.count);
