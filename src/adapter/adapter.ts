@@ -93,7 +93,7 @@ export class Adapter {
     return this.socket === null ? 0 : this.socket.gather(datagrams, bytes);
   }
 
-  /** Hands frames back, once the copies of `gather` were carried out. */
+  /** Hands blocks back, once the copies of `gather` were carried out. */
   release(): void {
     if (this.socket !== null) this.socket.receive.release();
   }

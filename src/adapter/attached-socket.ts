@@ -11,7 +11,7 @@ import { TransmitRing } from './transmit-ring.ts';
 import { UdpTrain } from './udp-train.ts';
 
 /** Times that frames came or left since the last wait, from which on nobody is to be woken for each frame. */
-const BUSY_TURNS = 16;
+const MANY_MOVES = 16;
 
 export type Opened = Extract<ToWorker, { kind: 'adapterOpened' }>;
 
@@ -26,7 +26,7 @@ export class AttachedSocket {
   /** Whether the wait ends for what comes; and when the socket has room to send. */
   private watched = true;
   private watchesRoom = false;
-  private busyTurns = 0;
+  private moves = 0;
   private refusedBefore = 0;
   private trainsRefused = false;
   private readonly scratch = new Uint8Array(1);
@@ -76,10 +76,10 @@ export class AttachedSocket {
 
   /**
    * Before each wait. While turns run without a pause the socket is not watched: the kernel would take a lock and walk the list of those
-   * who wait for each frame that comes and each that has left, a sixth of what it does for a frame.
+   * who wait for each frame that comes and each that has left, a tenth of what sending one takes.
    */
   fallAsleep(): void {
-    this.busyTurns = 0;
+    this.moves = 0;
     if (this.watched) return;
     try {
       this.context.watcher.resume(this.fd, this.watchedFor);
@@ -129,7 +129,7 @@ export class AttachedSocket {
 
   /** Frames came or left. */
   private moved(): void {
-    if (!this.watched || this.watchesRoom || ++this.busyTurns < BUSY_TURNS) return;
+    if (!this.watched || this.watchesRoom || ++this.moves < MANY_MOVES) return;
     this.watched = false;
     this.context.watcher.pause(this.fd);
   }

@@ -92,7 +92,7 @@ export function putInput(
         queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
         queue.ready--;
         if (queue.log !== null) {
-          copies.deliver();
+          copies.deliver(); // first, as in Chain.fill
           queue.log.mark(address, needed);
         }
         return 0;
@@ -188,11 +188,7 @@ function putChains(
   }
   if (headerBytes === HEADER_BYTES) storage.halves[(at - 2) >> 1] = chains;
   else storage.bytes.copyWithin(at - headerBytes, at - HEADER_BYTES, at - 2);
-  chain.addCopies(copies, at - headerBytes, needed);
-  if (queue.log !== null) {
-    copies.deliver();
-    chain.mark(queue.log, needed);
-  }
+  chain.fill(copies, at - headerBytes, needed, queue.log);
   return 0;
 }
 

@@ -90,11 +90,7 @@ export function putPacked(
   }
   if (headerBytes === HEADER_BYTES) storage.halves[(at - 2) >> 1] = chains;
   else storage.bytes.copyWithin(at - headerBytes, at - HEADER_BYTES, at - 2);
-  chain.addCopies(copies, at - headerBytes, needed);
-  if (queue.log !== null) {
-    copies.deliver();
-    chain.mark(queue.log, needed);
-  }
+  chain.fill(copies, at - headerBytes, needed, queue.log);
   for (let index = 0; index < chains; index++)
     queue.giveBack(ids[index], counts[index], parts[index]);
   return 0;

@@ -56,10 +56,7 @@ export class CopyList {
     this.count = 0;
   }
 
-  /**
-   * Arena → regions. While a migration logs what is written, each datagram is delivered before its pages are marked: a page that was marked,
-   * read by the migration and then written would arrive with old bytes.
-   */
+  /** Arena → regions. */
   deliver(): void {
     if (this.count === 0) return;
     this.refused += this.native.deliverCopies(this.count);

@@ -95,14 +95,13 @@ export class Gather {
       this.storage.release();
       found += this.gatherAdapters(shares.lan());
     }
-    if (found > 0) this.untilLan = 0;
-    else if (this.untilLan < 0) this.untilLan = EMPTY_TURNS_PER_LAN - 1;
     if (found > 0) {
+      this.untilLan = 0;
       copies.gather();
       this.publish.show();
       for (const adapter of context.adapters) adapter.release();
       if (handed) handoff!.release();
-    }
+    } else if (this.untilLan < 0) this.untilLan = EMPTY_TURNS_PER_LAN - 1;
     return found;
   }
 

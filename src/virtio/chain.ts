@@ -86,8 +86,19 @@ export class Chain {
     }
   }
 
+  /**
+   * Adds the rows that fill the buffers with `bytes` bytes from `arena`. While a migration logs what is written, they are carried out before
+   * the pages are marked: a page that was marked, read by the migration and then written would arrive with old bytes.
+   */
+  fill(copies: CopyList, arena: number, bytes: number, log: DirtyLog | null): void {
+    this.addCopies(copies, arena, bytes);
+    if (log === null) return;
+    copies.deliver();
+    this.mark(log, bytes);
+  }
+
   /** Marks the first `bytes` bytes of the buffers as written. */
-  mark(log: DirtyLog, bytes: number): void {
+  private mark(log: DirtyLog, bytes: number): void {
     let left = bytes;
     for (let segment = 0; segment < this.segments && left > 0; segment++) {
       const part = Math.min(left, this.length[segment]);

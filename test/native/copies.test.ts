@@ -179,7 +179,7 @@ describe('refusals', () => {
   });
 });
 
-describe('a header in front of a line, which is left alone where it is right already', () => {
+describe('a header in front of a line is right afterwards, whatever was there', () => {
   const FRAME = 64;
   const AT = 4096; // of the region: a line begins here
 

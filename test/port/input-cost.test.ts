@@ -12,10 +12,13 @@ import { CopyList } from '../../src/storage/copy-list.ts';
 import { Chain } from '../../src/virtio/chain.ts';
 import { GuestMemory } from '../../src/virtio/guest-memory.ts';
 import { PackedChain } from '../../src/virtio/packed-chain.ts';
-import { PackedQueue } from '../../src/virtio/packed-queue.ts';
-import { BROKEN, SplitQueue } from '../../src/virtio/split-queue.ts';
+import type { PackedQueue } from '../../src/virtio/packed-queue.ts';
+import { BROKEN, type SplitQueue } from '../../src/virtio/split-queue.ts';
+import { barePackedQueue, bareSplitQueue, describeAt } from '../support/bare-queues.ts';
 
 const SIZE = 32768;
+/** Where all buffers lie. */
+const PLACE = 4096;
 const NEXT = 1;
 const WRITE = 2;
 const INDIRECT = 4;
@@ -48,38 +51,25 @@ function counting(copies: CopyList, arena: ArrayBuffer): Chain & { all(): number
   });
 }
 
-function ring(): SplitQueue {
-  const queue = new SplitQueue();
-  queue.size = SIZE;
-  queue.mask = SIZE - 1;
-  queue.descriptors = new Int32Array(SIZE * 4);
-  queue.avail = new Uint16Array(3 + SIZE);
-  queue.used = new Uint16Array(3 + SIZE * 4);
-  queue.elements = new Int32Array(SIZE * 2);
-  queue.avail[1] = SIZE;
-  queue.mapped = true;
-  return queue;
-}
-
-function describeAt(queue: SplitQueue | PackedQueue, index: number, length: number, last: number) {
-  queue.descriptors[index * 4] = 4096;
-  queue.descriptors[index * 4 + 2] = length;
-  queue.descriptors[index * 4 + 3] = last;
-}
-
 describe('the cost of an input buffer', () => {
   const KINDS: Record<string, (queue: SplitQueue) => void> = {
     'chains that loop': (queue) => {
       for (let i = 0; i < SIZE; i++)
-        describeAt(queue, i, 1, NEXT | WRITE | (((i + 1) % SIZE) << 16));
+        describeAt(queue, i, PLACE, 1, NEXT | WRITE | (((i + 1) % SIZE) << 16));
     },
     'a header, then chains of empty descriptors': (queue) => {
       for (let i = 0; i < SIZE; i++)
-        describeAt(queue, i, i === 0 ? 12 : 0, (i < 1024 ? NEXT : 0) | WRITE | ((i + 1) << 16));
+        describeAt(
+          queue,
+          i,
+          PLACE,
+          i === 0 ? 12 : 0,
+          (i < 1024 ? NEXT : 0) | WRITE | ((i + 1) << 16),
+        );
       for (let i = 1; i < SIZE; i++) queue.avail[2 + i] = 1;
     },
     'buffers too small for a header, more whenever some were given back': (queue) => {
-      for (let i = 0; i < SIZE; i++) describeAt(queue, i, 1, WRITE);
+      for (let i = 0; i < SIZE; i++) describeAt(queue, i, PLACE, 1, WRITE);
       // The driver on another processor, as quick as can be.
       queue.available = () => SIZE;
     },
@@ -88,7 +78,7 @@ describe('the cost of an input buffer', () => {
     for (const mergeable of [true, false]) {
       test(`${name}, ${mergeable ? '' : 'not '}mergeable: the ring is broken`, () => {
         const { copies, memory, storage, at, chain } = world();
-        const queue = ring();
+        const queue = bareSplitQueue(SIZE, SIZE);
         prepare(queue);
         const cells = new Float64Array(CELLS.length);
         let outcome = 0;
@@ -118,13 +108,10 @@ describe('the cost of an input buffer', () => {
 
   test('packed: indirect tables of empty descriptors', () => {
     const { copies, memory, storage, at, chain } = world();
-    const queue = new PackedQueue();
-    queue.size = SIZE;
-    queue.descriptors = new Int32Array(SIZE * 4);
+    const queue = barePackedQueue(SIZE);
     queue.indirect = true;
-    queue.mapped = true;
     for (let i = 0; i < SIZE; i++)
-      describeAt(queue, i, 4096 * 16, i | ((WRITE | INDIRECT | AVAIL) << 16));
+      describeAt(queue, i, PLACE, 4096 * 16, i | ((WRITE | INDIRECT | AVAIL) << 16));
     // The table that is fetched: nothing but empty descriptors, the first holds a header.
     chain.scratch.fill(0);
     for (let i = 0; i < 4096; i++) chain.scratch[i * 4 + 3] = WRITE << 16;
@@ -155,11 +142,11 @@ describe('the cost of an input buffer', () => {
 
     /** Buffers 0: LONG bytes in as many descriptors; 1: one of 2 KiB. */
     function split(): SplitQueue {
-      const queue = ring();
+      const queue = bareSplitQueue(SIZE, SIZE);
       for (let i = 0; i < LONG; i++) {
-        describeAt(queue, i, 1, (i < LONG - 1 ? NEXT : 0) | WRITE | ((i + 1) << 16));
+        describeAt(queue, i, PLACE, 1, (i < LONG - 1 ? NEXT : 0) | WRITE | ((i + 1) << 16));
       }
-      describeAt(queue, LONG, 8192, WRITE);
+      describeAt(queue, LONG, PLACE, 8192, WRITE);
       queue.avail[2 + 1] = LONG;
       queue.avail[1] = 2;
       return queue;
@@ -167,13 +154,10 @@ describe('the cost of an input buffer', () => {
 
     /** The same in a packed ring. */
     function packed(): PackedQueue {
-      const queue = new PackedQueue();
-      queue.size = SIZE;
-      queue.descriptors = new Int32Array(SIZE * 4);
-      queue.mapped = true;
+      const queue = barePackedQueue(SIZE);
       for (let i = 0; i < LONG; i++)
-        describeAt(queue, i, 1, ((WRITE | AVAIL | (i < LONG - 1 ? NEXT : 0)) << 16) | 7);
-      describeAt(queue, LONG, 8192, ((WRITE | AVAIL) << 16) | 8);
+        describeAt(queue, i, PLACE, 1, ((WRITE | AVAIL | (i < LONG - 1 ? NEXT : 0)) << 16) | 7);
+      describeAt(queue, LONG, PLACE, 8192, ((WRITE | AVAIL) << 16) | 8);
       return queue;
     }
 
@@ -213,9 +197,9 @@ describe('the cost of an input buffer', () => {
 
   test('64 KiB in 16-byte buffers are not too many', () => {
     const { copies, memory, storage, at, chain } = world();
-    const queue = ring();
+    const queue = bareSplitQueue(SIZE, SIZE);
     for (let i = 0; i < SIZE; i++) {
-      describeAt(queue, i, 16, WRITE);
+      describeAt(queue, i, PLACE, 16, WRITE);
       queue.avail[2 + i] = i;
     }
     const cells = new Float64Array(CELLS.length);

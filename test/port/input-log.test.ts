@@ -10,8 +10,7 @@ import { Chain } from '../../src/virtio/chain.ts';
 import type { DirtyLog } from '../../src/virtio/dirty-log.ts';
 import { GuestMemory } from '../../src/virtio/guest-memory.ts';
 import { PackedChain } from '../../src/virtio/packed-chain.ts';
-import { PackedQueue } from '../../src/virtio/packed-queue.ts';
-import { SplitQueue } from '../../src/virtio/split-queue.ts';
+import { barePackedQueue, bareSplitQueue, describeAt } from '../support/bare-queues.ts';
 
 const SIZE = 8;
 const NEXT = 1;
@@ -43,16 +42,6 @@ function world() {
   return { events, storage, copies, memory, at, log, chain: new Chain(copies, arena, 1 << 19) };
 }
 
-function describeAt(
-  queue: SplitQueue | PackedQueue,
-  index: number,
-  place: number,
-  length: number,
-  last: number,
-) {
-  queue.descriptors.set([place, 0, length, last], index * 4);
-}
-
 describe('a logged input buffer', () => {
   test.each<[string, number[], string[]]>([
     ['one buffer', [2048], [`copied ${BUFFER}`, `marked ${BUFFER}`]],
@@ -63,15 +52,7 @@ describe('a logged input buffer', () => {
     ],
   ])('split: %s', (_, lengths, expected) => {
     const { events, storage, copies, memory, at, log, chain } = world();
-    const queue = new SplitQueue();
-    queue.size = SIZE;
-    queue.mask = SIZE - 1;
-    queue.descriptors = new Int32Array(SIZE * 4);
-    queue.avail = new Uint16Array(3 + SIZE);
-    queue.used = new Uint16Array(3 + SIZE * 4);
-    queue.elements = new Int32Array(SIZE * 2);
-    queue.avail[1] = 1;
-    queue.mapped = true;
+    const queue = bareSplitQueue(SIZE, 1);
     queue.log = log;
     for (const [index, length] of lengths.entries()) {
       const more = index < lengths.length - 1 ? NEXT | ((index + 1) << 16) : 0;
@@ -85,10 +66,7 @@ describe('a logged input buffer', () => {
 
   test('packed', () => {
     const { events, storage, copies, memory, at, log, chain } = world();
-    const queue = new PackedQueue();
-    queue.size = SIZE;
-    queue.descriptors = new Int32Array(SIZE * 4);
-    queue.mapped = true;
+    const queue = barePackedQueue(SIZE);
     queue.log = log;
     describeAt(queue, 0, BUFFER, 2048, (WRITE | AVAIL) << 16);
     const cells = new Float64Array(CELLS.length);
