@@ -9,9 +9,11 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <numeric>
+#include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -93,6 +95,20 @@ bool removeRings(int fd) {
          setsockopt(fd, SOL_PACKET, PACKET_TX_RING, &none, sizeof none) == 0;
 }
 
+/**
+ * Fills the receive ring's blocks with ones, behind their headers: where a packet is not yet there, nothing looks like one. Before the
+ * binding, while the kernel does not write there.
+ */
+void makeBlank(Napi::Env env, int fd, size_t mapBytes, uint32_t blockBytes, uint32_t blocks) {
+  constexpr size_t kHeaderBytes = 48;  // struct tpacket_block_desc, aligned: no private area is asked for
+  void* const rings = mmap(nullptr, mapBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (rings == MAP_FAILED) throw systemError(env, errno, "mmap");
+  for (uint32_t block = 0; block < blocks; block++) {
+    memset(static_cast<uint8_t*>(rings) + size_t{block} * blockBytes + kHeaderBytes, 0xff, blockBytes - kHeaderBytes);
+  }
+  munmap(rings, mapBytes);
+}
+
 /** packetOpen(options) */
 Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -149,6 +165,7 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   transmit.tp_frame_nr = frames;
   setOption(env, packet.fd, PACKET_TX_RING, "PACKET_TX_RING", &transmit, sizeof transmit);
 
+  makeBlank(env, packet.fd, mapBytes, blockBytes, blocks);
   addUnicast(env, packet.fd, interfaceIndex, options.Get("unicast"));
   bindTo(env, packet.fd, interfaceIndex);
 
@@ -164,6 +181,35 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   result.Set("receive", receiveShape);
   result.Set("transmit", transmitShape);
   result.Set("mapBytes", Napi::Number::New(env, static_cast<double>(mapBytes)));
+  environmentOf(info).own.opened(packet.fd);
+  packet.fd = -1;
+  return result;
+}
+
+/** packetDoorbell(interfaceIndex, socket) */
+Napi::Value packetDoorbell(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int interfaceIndex = integer(info, 0, "the interface index", 1);
+  const bool made = info[1].IsUndefined();
+  ClosedUnlessReleased packet{made ? packetSocketDescriptor() : fcntl(descriptor(info, 1), F_DUPFD_CLOEXEC, 3)};
+  if (packet.fd < 0) throw systemError(env, errno, made ? "socket" : "fcntl");
+  if (!made && !removeRings(packet.fd)) throw systemError(env, errno, "setsockopt", "PACKET_RX_RING");
+  const int version = TPACKET_V2;
+  setOption(env, packet.fd, PACKET_VERSION, "PACKET_VERSION", &version, sizeof version);
+  const int on = 1;
+  setOption(env, packet.fd, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING", &on, sizeof on);
+  sock_filter first{BPF_RET | BPF_K, 0, 0, 1};  // one byte of each frame
+  const sock_fprog filter{1, &first};
+  if (setsockopt(packet.fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0) {
+    throw systemError(env, errno, "setsockopt", "SO_ATTACH_FILTER");
+  }
+  const uint32_t page = static_cast<uint32_t>(sysconf(_SC_PAGESIZE));
+  const tpacket_req one{page, 1, page, 1};
+  setOption(env, packet.fd, PACKET_RX_RING, "PACKET_RX_RING", &one, sizeof one);
+  bindTo(env, packet.fd, interfaceIndex);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("fd", Napi::Number::New(env, packet.fd));
+  result.Set("mapBytes", Napi::Number::New(env, page));
   environmentOf(info).own.opened(packet.fd);
   packet.fd = -1;
   return result;
@@ -249,6 +295,7 @@ Napi::Value interfaceInfo(const Napi::CallbackInfo& info) {
 void addPacket(Napi::Env env, Napi::Object exports, Environment& environment) {
   define(env, exports, "packetSocket", wrapped<packetSocket>, &environment);
   define(env, exports, "packetClose", wrapped<packetClose>, &environment);
+  define(env, exports, "packetDoorbell", wrapped<packetDoorbell>, &environment);
   define(env, exports, "packetOpen", wrapped<packetOpen>, &environment);
   define(env, exports, "packetSend", packetSend, &environment);
   define(env, exports, "packetStatistics", wrapped<packetStatistics>, &environment);

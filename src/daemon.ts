@@ -19,6 +19,7 @@ import { makeSocketFolder, removeSocketFile, rememberSocketFile } from './socket
 import { StateFile } from './supervision/state-file.ts';
 import { notifySystemd } from './supervision/notify.ts';
 import { openAdapter } from './supervision/open-adapter.ts';
+import type { KeptSockets } from './supervision/privileges.ts';
 import { TurnWorker } from './supervision/turn-worker.ts';
 import { native } from './native.ts';
 import { parseMac } from './wire/mac.ts';
@@ -40,7 +41,7 @@ export interface DaemonOptions {
   /** File of the warm state; null: it lives as long as this process. */
   stateFile: string | null;
   /** Packet sockets kept per adapter (see supervision/privileges.ts); the daemon's from here on. */
-  packetSockets?: readonly number[];
+  packetSockets?: readonly KeptSockets[];
   /** One-port mode: end when the front-end ends. */
   exitWithFrontend: boolean;
   /** Another worker than the built one, for tests. */
@@ -55,8 +56,8 @@ export class Daemon {
   /** By number: worker 0 owns the adapters. */
   readonly #workers: TurnWorker[];
   readonly #handoff: HandoffStart | null;
-  /** Packet sockets that were sent to their worker, by adapter, until it has a descriptor of its own. */
-  readonly #sent = new Map<number, number>();
+  /** Packet sockets that were sent to their worker, by adapter, until it has descriptors of its own. */
+  readonly #sent = new Map<number, number[]>();
   readonly #admin: AdminServer;
   readonly #traces: Traces;
   readonly #refresh: Refresh;
@@ -285,23 +286,20 @@ export class Daemon {
     if (answer.kind === 'adapterRefused') {
       this.#log.logger.warn({ adapter: plan.name, reason: answer.reason }, 'adapter not opened');
     }
-    if (answer.kind === 'adapterOpened') this.#sent.set(adapter, answer.fd);
+    if (answer.kind === 'adapterOpened') this.#sent.set(adapter, [answer.fd, answer.doorbell.fd]);
     if (!this.#workers[OWNER]!.send(answer)) this.#closeSent(adapter);
   }
 
-  /** The worker has its own descriptor of an adapter's packet socket, or will never have one. */
+  /** The worker has its own descriptors of an adapter's packet sockets, or will never have any. */
   #closeSent(adapter: number): void {
-    const fd = this.#sent.get(adapter);
-    if (fd === undefined) return;
+    for (const fd of this.#sent.get(adapter) ?? []) native.closeDescriptor(fd);
     this.#sent.delete(adapter);
-    native.closeDescriptor(fd);
   }
 
   /** A worker that failed left its adapters' sockets bound, with rings; closing its descriptors does not end the kept ones. */
   #quietPacketSockets(): void {
     const kept = this.#options.packetSockets ?? [];
-    kept.forEach((fd, adapter) => {
-      if (fd < 0) return;
+    kept.forEach(({ rings, doorbell }, adapter) => {
       const { mac, interface: name } = this.#options.plan.adapters[adapter]!;
       let index = 1;
       try {
@@ -309,7 +307,11 @@ export class Daemon {
       } catch {
         // No such interface now, so nothing is bound to it: any index will do.
       }
-      native.packetClose(native.duplicate(fd), index, mac === null ? null : parseMac(mac));
+      const quiet = (fd: number, unicast: Uint8Array | null) => {
+        if (fd >= 0) native.packetClose(native.duplicate(fd), index, unicast);
+      };
+      quiet(rings, mac === null ? null : parseMac(mac));
+      quiet(doorbell, null);
     });
   }
 

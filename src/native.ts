@@ -182,13 +182,20 @@ export interface Native {
   // --- packet sockets ---------------------------------------------------------------------------
   /**
    * AF_PACKET/SOCK_RAW, TPACKET_V3, PACKET_VNET_HDR (12 bytes through PACKET_VNET_HDR_SZ where the kernel has it),
-   * PACKET_IGNORE_OUTGOING, PACKET_LOSS off, both rings, bound to the interface for ETH_P_ALL. Needs CAP_NET_RAW: throws EPERM otherwise.
+   * PACKET_IGNORE_OUTGOING, PACKET_LOSS off, both rings, bound to the interface for ETH_P_ALL. The receive ring's blocks are blank: bytes
+   * of 0xff behind their headers. Needs CAP_NET_RAW: throws EPERM otherwise.
    */
   packetOpen(options: PacketOptions): PacketSocket;
-  /** A packet socket without rings that receives nothing: what `packetOpen` takes as `socket`. Needs CAP_NET_RAW. */
+  /**
+   * A packet socket whose TPACKET_V2 receive ring has one frame, in which the kernel writes one byte of what arrives at the interface
+   * when the frame is its own, and then says that the socket is readable. `mapBytes`: to map from offset 0. `socket`, and who owns what: as
+   * with `packetOpen`; so the errors.
+   */
+  packetDoorbell(interfaceIndex: number, socket?: number): { fd: number; mapBytes: number };
+  /** A packet socket without rings that receives nothing: what `packetOpen` and `packetDoorbell` take as `socket`. Needs CAP_NET_RAW. */
   packetSocket(): number;
   /**
-   * Closes a socket of `packetOpen`, its rings unmapped before. The socket receives nothing more and holds no memory, even where other
+   * Closes a socket of `packetOpen` or `packetDoorbell`, its rings unmapped before. The socket receives nothing more and holds no memory, even where other
    * descriptors of it stay open. `interfaceIndex` and `unicast`: as it was bound last.
    */
   packetClose(fd: number, interfaceIndex: number, unicast: Uint8Array | null): void;

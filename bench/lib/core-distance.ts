@@ -49,10 +49,21 @@ export class CoreDistance {
     this.schedule('-f', 1);
     this.answerer.child.write('\n');
     this.asker.child.write('\n');
-    const { nanoseconds } = await this.asker.result<Reading>(10);
+    const nanoseconds = await this.reading();
     this.schedule('-o', 0);
     if (nanoseconds === null) return 'unknown';
     return nanoseconds < NEAR ? 'near' : 'far';
+  }
+
+  /** null when there is none in time: one of the runtime's helpers may be waiting for the core, see `schedule`. */
+  private async reading(): Promise<number | null> {
+    try {
+      return (await this.asker.result<Reading>(3)).nanoseconds;
+    } catch {
+      this.schedule('-o', 0);
+      await this.asker.result<Reading>(20);
+      return null;
+    }
   }
 
   /**

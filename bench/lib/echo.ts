@@ -12,6 +12,11 @@ export interface Echo {
   steal: number;
 }
 
+/** Round trips in microseconds, of what ping printed. */
+export function pingTimes(output: string): number[] {
+  return [...output.matchAll(/time=([\d.]+) ms/g)].map(([, time]) => Number(time) * 1000);
+}
+
 /** Pings `address`, 2 ms apart; the first ones, which find everything asleep and uncompiled, don't count. */
 export async function echo(
   lab: Lab,
@@ -35,10 +40,10 @@ export async function echo(
     const { foreign, steal } = noise.read();
     await child.until((output) => (/packets transmitted/.test(output) ? true : null), 'ping', 60);
     await child.stop('SIGTERM');
-    const times = [...child.output.matchAll(/time=([\d.]+) ms/g)].map(([, time]) => Number(time));
+    const times = pingTimes(child.output);
     if (times.length < count * 0.9)
       throw new Error(`${address} answers too little:\n${child.output}`);
-    return { microseconds: median(times) * 1000, foreign, steal };
+    return { microseconds: median(times), foreign, steal };
   };
   await ping(lab.timing.quick ? 20 : 1000);
   return ping(lab.timing.quick ? 20 : Math.round(lab.timing.measure * 400));

@@ -4,7 +4,6 @@
  * that does nothing else.
  */
 import { join } from 'node:path';
-import { type BaseOptions, startBase } from '../lib/candidates.ts';
 import { type Echo, echo } from '../lib/echo.ts';
 import { BASE_MAC, PORTS } from '../lib/generator.ts';
 import type { Lab } from '../lib/lab.ts';
@@ -12,11 +11,11 @@ import { NoiseMeter } from '../lib/machine.ts';
 import { Wire } from '../lib/namespaces.ts';
 import { DPDK, NETWORK, provide } from '../lib/needs.ts';
 import { type DatagramFields, udpFrame, writePcap } from '../lib/pcap.ts';
-import { Probe } from '../lib/probe.ts';
 import { sleep } from '../lib/process.ts';
 import { type Cell, quantity } from '../lib/results.ts';
 import { compare, judgeNoise, summarise } from '../lib/statistics.ts';
 import { Testpmd } from '../lib/testpmd.ts';
+import { BASE_ADDRESS, startWithAdapter } from '../lib/with-adapter.ts';
 import type { RowRunner } from './row.ts';
 
 /** Far beyond the subnet: reached through the next hop. */
@@ -32,57 +31,22 @@ interface Forwarder {
   stop(): Promise<void>;
 }
 
-const CONTROLLER = { mac: '52:54:00:00:00:02', address: '10.77.0.2' };
-
 async function startOurs(
   lab: Lab,
   wire: Wire,
   coupleUdp: boolean,
   poll: 'adaptive' | 'busy' = 'adaptive',
 ): Promise<Forwarder> {
-  const options: BaseOptions = {
-    poll,
-    namespace: wire.near,
-    moreVms: `  controller:
-    socket: @/controller.sock
-    addresses: [${CONTROLLER.address}]
-    mac: ${CONTROLLER.mac}
-    management: true
-`,
-    adapter: `adapters:
-  uplink:
-    interface: ${wire.nearInterface}
-    controllers: [controller]
-    nextHop: 10.77.0.254
-    lease: 86400
-    coupleUdp: ${coupleUdp}
-`,
-  };
-  const base = await startBase(lab, options);
-  const probe = new Probe(lab, 'open-adapter', {
-    socket: join(base.folder, 'controller.sock'),
-    ...CONTROLLER,
-    baseMac: BASE_MAC,
-    base: BASE_ADDRESS,
-    adapter: 'uplink',
-  });
-  const stop = async () => {
-    await probe.stop();
-    await base.stop();
-  };
-  try {
-    const answer = await probe.result<{ ok: boolean }>(30);
-    if (!answer.ok) throw new Error(`the adapter was not opened: ${JSON.stringify(answer)}`);
-  } catch (error) {
-    await stop();
-    throw new Error(`${(error as Error).message}\n${base.log()}`);
-  }
+  const base = await startWithAdapter(lab, wire, { poll }, [
+    'nextHop: 10.77.0.254',
+    `coupleUdp: ${coupleUdp}`,
+  ]);
   return {
     socket: base.sockets[0],
-    pids: [...base.pids, probe.child.pid],
+    pids: [...base.pids, base.probePid],
     insideMac: BASE_MAC,
     outsideMac: wire.mac('near'),
-    stop,
+    stop: base.stop,
   };
 }
 
@@ -224,7 +188,6 @@ async function measureIn(
   }
 }
 
-const BASE_ADDRESS = '10.77.0.1';
 const PEER = 'dpdk af_packet';
 const COUPLED = 'basewire, coupleUdp';
 const BUSY = 'basewire, busy';
@@ -306,67 +269,50 @@ export const adapterRow: RowRunner = {
         }
       }
     }
+    const rate = (reading: Reading) => reading.rate;
     const rates = sizes.flatMap((bytes) =>
       [
         ['out', 'basewire', ''],
         ['out', COUPLED, ', coupleUdp'],
         ['in', 'basewire', ''],
-      ]
-        .map(([direction, ours, how]) => {
-          const of = (name: string) => readings.get(`${bytes} B ${direction}/${name}`) ?? [];
-          return toCell(`${bytes} B ${direction}${how}`, of(ours!), of(PEER), lab);
-        })
-        .filter((cell) => Object.keys(cell.candidates).length > 0),
+      ].flatMap(([direction, ours, how]) => {
+        const of = (name: string) => readings.get(`${bytes} B ${direction}/${name}`) ?? [];
+        const name = `${bytes} B ${direction}${how}`;
+        const required = lab.timing.quick ? null : REQUIRED;
+        return toCell(name, 'datagrams/s', of(ours!), of(PEER), rate, required);
+      }),
     );
-    return [...rates, ...echoCells(echoes)];
+    const echoed = [
+      ['', 'basewire'],
+      [', busy', BUSY],
+    ].flatMap(([how, ours]) => {
+      const of = (name: string) => echoes.get(name) ?? [];
+      const name = `echo, LAN to base and back${how}`;
+      return toCell(name, 'µs', of(ours!), of(PEER), (trip) => trip.microseconds, null);
+    });
+    return [...rates, ...echoed];
   },
 };
 
-function toCell(name: string, ours: Reading[], peer: Reading[], lab: Lab): Cell {
-  const rates = (readings: Reading[]) => readings.map(({ rate }) => rate);
+/** One cell, or none where nobody was measured. Of time, less is better. */
+function toCell<T extends { foreign: number; steal: number }>(
+  name: string,
+  unit: string,
+  ours: T[],
+  peer: T[],
+  value: (reading: T) => number,
+  required: number | null,
+): Cell[] {
+  if (ours.length === 0 && peer.length === 0) return [];
+  const less = unit === 'µs';
   const candidates: Cell['candidates'] = {};
-  if (ours.length > 0) candidates.basewire = summarise(rates(ours));
-  if (peer.length > 0) candidates[PEER] = summarise(rates(peer));
+  if (ours.length > 0) candidates.basewire = summarise(ours.map(value));
+  if (peer.length > 0) candidates[PEER] = summarise(peer.map(value));
   const spreads = Object.values(candidates).map(({ spread }) => spread);
   const noise = judgeNoise([...ours, ...peer], spreads);
-  const required = lab.timing.quick ? null : REQUIRED;
-  return {
-    name,
-    unit: 'datagrams/s',
-    less: false,
-    candidates,
-    comparisons:
-      ours.length > 0 && peer.length > 0
-        ? [compare(PEER, rates(ours), rates(peer), required, noise.quiet)]
-        : [],
-    noise,
-    notes: [],
-  };
-}
-
-function echoCells(echoes: Map<string, Echo[]>): Cell[] {
-  const values = (name: string) => (echoes.get(name) ?? []).map((echo) => echo.microseconds);
-  const peer = values(PEER);
-  return [
-    ['', 'basewire'],
-    [', busy', BUSY],
-  ].flatMap(([how, name]) => {
-    const ours = values(name!);
-    if (ours.length === 0) return [];
-    const candidates: Cell['candidates'] = { basewire: summarise(ours) };
-    if (peer.length > 0) candidates[PEER] = summarise(peer);
-    const spreads = Object.values(candidates).map(({ spread }) => spread);
-    const noise = judgeNoise([...echoes.get(name!)!, ...(echoes.get(PEER) ?? [])], spreads);
-    return [
-      {
-        name: `echo, LAN to base and back${how}`,
-        unit: 'µs',
-        less: true,
-        candidates,
-        comparisons: peer.length > 0 ? [compare(PEER, ours, peer, null, noise.quiet, true)] : [],
-        noise,
-        notes: [],
-      },
-    ];
-  });
+  const comparisons =
+    ours.length > 0 && peer.length > 0
+      ? [compare(PEER, ours.map(value), peer.map(value), required, noise.quiet, less)]
+      : [];
+  return [{ name, unit, less, candidates, comparisons, noise, notes: [] }];
 }

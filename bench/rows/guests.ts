@@ -8,20 +8,19 @@ import { attachment } from '../../qemu/attachment.ts';
 import { paths } from '../../qemu/paths.ts';
 import { newerQemu, type Qemu, systemQemu } from '../../qemu/qemu.ts';
 import { Vm } from '../../qemu/vm.ts';
-import { startBase } from '../lib/candidates.ts';
-import { BASE_MAC, PORTS } from '../lib/generator.ts';
+import { pingTimes } from '../lib/echo.ts';
+import { PORTS } from '../lib/generator.ts';
 import type { Lab } from '../lib/lab.ts';
 import { NoiseMeter, processSeconds } from '../lib/machine.ts';
 import { FAR_ADDRESS, Wire } from '../lib/namespaces.ts';
 import { GUESTS, NETWORK, provide } from '../lib/needs.ts';
-import { Probe } from '../lib/probe.ts';
 import { Child, run, setNiceness } from '../lib/process.ts';
 import { type Cell, quantity } from '../lib/results.ts';
 import { compare, judgeNoise, median, summarise } from '../lib/statistics.ts';
+import { startWithAdapter } from '../lib/with-adapter.ts';
 import type { RowOptions, RowRunner } from './row.ts';
 
 const REQUIRED = 1.2;
-const CONTROLLER = { mac: '52:54:00:00:00:02', address: '10.77.0.2' };
 
 /** A way of joining the guests: QEMU's network arguments for each, and what else runs. */
 interface Joined {
@@ -42,31 +41,7 @@ const plain = (netdev: string, mac: string) => [
 ];
 
 const joinByBase: Joiner = async (lab, wire, qemu) => {
-  const base = await startBase(lab, {
-    pinned: false,
-    namespace: wire.near,
-    moreVms: `  controller:
-    socket: @/controller.sock
-    addresses: [${CONTROLLER.address}]
-    mac: ${CONTROLLER.mac}
-    management: true
-`,
-    adapter: `adapters:
-  uplink:
-    interface: ${wire.nearInterface}
-    controllers: [controller]
-    lease: 86400
-`,
-  });
-  const probe = new Probe(lab, 'open-adapter', {
-    socket: join(base.folder, 'controller.sock'),
-    ...CONTROLLER,
-    baseMac: BASE_MAC,
-    base: '10.77.0.1',
-    adapter: 'uplink',
-  });
-  const answer = await probe.result<{ ok: boolean }>(30);
-  if (!answer.ok) throw new Error(`the adapter was not opened: ${JSON.stringify(answer)}`);
+  const base = await startWithAdapter(lab, wire, { pinned: false });
   const config = join(base.folder, 'basewire.yaml');
   const attach = (index: 0 | 1) => attachment({ qemu, config, vm: 'ab'[index]! });
   return {
@@ -74,10 +49,7 @@ const joinByBase: Joiner = async (lab, wire, qemu) => {
     pids: base.pids,
     namespace: null,
     lan: true,
-    async stop() {
-      await probe.stop();
-      await base.stop();
-    },
+    stop: base.stop,
     log: base.log,
   };
 };
@@ -224,9 +196,9 @@ async function measure(lab: Lab, wire: Wire, qemu: Qemu, joiner: Joiner): Promis
       // Behind the others: all that takes part is warm then, as on a host that has run for more than a minute.
       const pings = lab.timing.quick ? 10 : 200;
       const text = await one.ok(`ping -i 0.02 -c ${pings} ${address}`, 120);
-      const trips = [...text.matchAll(/time=([\d.]+) ms/g)].map(([, time]) => Number(time));
+      const trips = pingTimes(text);
       if (trips.length < pings / 2) throw new Error(`ping gave no result:\n${text}`);
-      values.set(`ping, ${where}`, median(trips) * 1000);
+      values.set(`ping, ${where}`, median(trips));
     }
     return { values, noise: noise.read() };
   } catch (error) {

@@ -135,9 +135,9 @@ export class Adapter {
     else this.lost(`interface ${this.plan.interface} is gone`);
   }
 
-  /** Before each wait: has it end for what comes. */
-  fallAsleep(): void {
-    this.socket?.fallAsleep();
+  /** Before each wait: has it end for what comes. False when something has come already. */
+  fallAsleep(): boolean {
+    return this.socket?.fallAsleep() ?? true;
   }
 
   /** Frames wait in the transmit ring until the socket has room for them: `publish` again when it wakes us. */
@@ -286,11 +286,12 @@ export class Adapter {
     };
   }
 
-  /** Closes a socket that came too late. */
+  /** Closes sockets that came too late. */
   private drop(opened: Opened): void {
     const { native, plan } = this.context;
     const unicast = plan.mac === null ? null : parseMac(plan.mac);
     native.packetClose(opened.fd, opened.interfaceIndex, unicast);
+    native.packetClose(opened.doorbell.fd, opened.interfaceIndex, null);
   }
 
   private askToOpen(): void {

@@ -1,11 +1,12 @@
 /**
- * An adapter's packet socket while it is open: the descriptor, the mapping of its two rings, and the rings. It owns both and
+ * An adapter's packet socket while it is open: the descriptor, the mapping of its two rings, the rings, and the doorbell. It owns them and
  * gives them back in `close`.
  */
 import { EPOLLIN, EPOLLOUT } from '../watcher.ts';
 import type { ToWorker } from '../base/plan.ts';
 import { parseMac } from '../wire/mac.ts';
 import type { AdapterContext } from './context.ts';
+import { Doorbell } from './doorbell.ts';
 import { ReceiveRing } from './receive-ring.ts';
 import { TransmitRing } from './transmit-ring.ts';
 import { UdpTrain } from './udp-train.ts';
@@ -22,6 +23,7 @@ export class AttachedSocket {
   private readonly context: AdapterContext;
   private readonly fd: number;
   private readonly region: number;
+  private readonly doorbell: Doorbell;
   private readonly onError: () => void;
   /** Whether the wait ends for what comes; and when the socket has room to send. */
   private watched = true;
@@ -32,7 +34,7 @@ export class AttachedSocket {
   private readonly scratch = new Uint8Array(1);
   private readonly noFds = new Int32Array(2);
 
-  /** Maps the rings; throws when that is not possible, and then the descriptor is still the caller's. `onError`: see `ready`. */
+  /** Maps the rings; throws when that is not possible, and then the descriptors are still the caller's. `onError`: see `ready`. */
   constructor(context: AdapterContext, opened: Opened, onError: () => void) {
     const { native, storage, copies, counters, port, plan } = context;
     const { fd, receive, transmit, headerBytes, mapBytes } = opened;
@@ -55,7 +57,16 @@ export class AttachedSocket {
       copies,
       plan.coupleUdp ? new UdpTrain(storage) : null,
     );
-    context.watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
+    const { watcher } = context;
+    try {
+      watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
+      const { doorbell, interfaceIndex } = opened;
+      this.doorbell = new Doorbell(native, watcher, doorbell.fd, doorbell.mapBytes, interfaceIndex);
+    } catch (error) {
+      watcher.unwatch(fd);
+      native.unmapRegion(this.region);
+      throw error;
+    }
   }
 
   /** Takes frames into base storage; how many it looked at. See ReceiveRing. */
@@ -75,19 +86,15 @@ export class AttachedSocket {
   }
 
   /**
-   * Before each wait. While turns run without a pause the socket is not watched: the kernel would take a lock and walk the list of those
-   * who wait for each frame that comes and each that has left, a tenth of what sending one takes.
+   * Before each wait: has what comes end it. False when something has come already. While turns run without a pause the socket is not
+   * watched: the kernel would take a lock and walk the list of those who wait for each block that comes and each frame that has left, a
+   * tenth of what sending one takes.
    */
-  fallAsleep(): void {
+  fallAsleep(): boolean {
     this.moves = 0;
-    if (this.watched) return;
-    try {
-      this.context.watcher.resume(this.fd, this.watchedFor);
-      this.watched = true;
-    } catch {
-      // No memory, or all watches that a user may have are taken: looked at every millisecond until there is one.
-      this.context.due(this.context.now() + 1);
-    }
+    if (!this.watched) this.watchAgain();
+    this.doorbell.arm();
+    return !this.receive.hasWork();
   }
 
   /** Takes back what the kernel has not taken: the interface is down. */
@@ -118,6 +125,7 @@ export class AttachedSocket {
     this.readStatistics();
     this.context.native.unmapRegion(this.region);
     this.context.watcher.unwatch(this.fd);
+    this.doorbell.close();
     const { mac } = this.context.plan;
     const unicast = mac === null ? null : parseMac(mac);
     this.context.native.packetClose(this.fd, this.interfaceIndex, unicast);
@@ -134,6 +142,16 @@ export class AttachedSocket {
     this.context.watcher.pause(this.fd);
   }
 
+  private watchAgain(): void {
+    try {
+      this.context.watcher.resume(this.fd, this.watchedFor);
+      this.watched = true;
+    } catch {
+      // No memory, or all watches that a user may have are taken: looked at every millisecond until there is one.
+      this.context.due(this.context.now() + 1);
+    }
+  }
+
   /** The turn gathers and publishes. An error (the interface went down) must be read, or it is reported for ever. */
   private ready(events: number): void {
     if ((events & ~(EPOLLIN | EPOLLOUT)) === 0) return;
@@ -145,6 +163,6 @@ export class AttachedSocket {
   private watchRoom(): void {
     this.watchesRoom = this.transmit.needsKick;
     if (this.watched) this.context.watcher.change(this.fd, this.watchedFor);
-    else this.fallAsleep();
+    else this.watchAgain();
   }
 }

@@ -8,6 +8,7 @@ export const BLOCK = {
   status: 8,
   packets: 12,
   firstPacket: 16,
+  length: 20, // with this header and every packet
   headerBytes: 48,
 } as const;
 
@@ -20,6 +21,7 @@ export const PACKET = {
   mac: 24, // u16: offset of the Ethernet header from the packet's start
   vlanTci: 32,
   headerBytes: 48, // TPACKET_ALIGN(sizeof(struct tpacket3_hdr))
+  interfaceIndex: 48 + 4, // sll_ifindex
   type: 48 + 10, // sll_pkttype, one byte
 } as const;
 
@@ -27,6 +29,8 @@ export const PACKET = {
 export const TP_STATUS_KERNEL = 0;
 export const TP_STATUS_USER = 1;
 export const TP_STATUS_VLAN_VALID = 1 << 4;
+/** Of a block: handed over because its time was over, not because it was full. */
+export const TP_STATUS_BLK_TMO = 1 << 5;
 
 /** Transmit ring: frame status. */
 export const TP_STATUS_AVAILABLE = 0;

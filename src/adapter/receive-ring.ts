@@ -4,6 +4,11 @@
  * The memory is the kernel's (mapped from the packet socket); the kernel is trusted, offsets are bounded all the same. A block
  * stays ours until its datagrams have been copied into base storage: `gather` only notes the copies, `release` hands blocks back.
  * Nothing is allocated in either.
+ *
+ * The kernel hands a block over when it is full or a millisecond (on many kernels: a tick, 4 or 10 of them) is over. A packet need not
+ * wait for that: a block that goes back is blank, all ones, and a packet in it is there as soon as every field that the kernel writes
+ * behind its bytes has another value (tpacket_rcv; x86-64 shows stores in their order). Blocks that came full are
+ * not made blank: there the next one is never far away, and reading lines that the kernel is writing would only slow it down.
  */
 import { CELL, type Counters } from '../counters.ts';
 import { type BaseStorage, HEADER_BYTES, MAX_FRAME_BYTES } from '../storage/base-storage.ts';
@@ -14,10 +19,14 @@ import {
   PACKET_MULTICAST,
   PACKET_OTHERHOST,
   RECEIVE_HEADER_BYTES,
+  TP_STATUS_BLK_TMO,
   TP_STATUS_KERNEL,
   TP_STATUS_USER,
   TP_STATUS_VLAN_VALID,
 } from './packet-layout.ts';
+
+/** A word of ones. */
+const BLANK = -1;
 
 export class ReceiveRing {
   private readonly words: Int32Array;
@@ -32,10 +41,18 @@ export class ReceiveRing {
   private readonly cells: Float64Array;
   private readonly record: number;
 
-  /** Block that is being read, how many of its packets are left (0: not entered), and where the next one starts. */
+  /**
+   * Block that is being read, how many packets were taken out of it, where the next one starts, and how many are known to be left: of
+   * a block that is still the kernel's, one that was seen to be there.
+   */
   private block = 0;
+  private taken = 0;
+  private packet: number = BLOCK.headerBytes;
   private left = 0;
-  private packet = 0;
+  /** They are left of a block that is still the kernel's. */
+  private ahead = false;
+  /** Blocks of ones, but for what the kernel wrote since. */
+  private readonly blank: Uint8Array;
   /** Blocks read to their end and not handed back yet: the `finished` ones before `block`. */
   private finished = 0;
 
@@ -47,7 +64,7 @@ export class ReceiveRing {
   private own1 = 0;
   private own2 = 0;
 
-  /** `ring` starts at offset 0 of `region`. `port` is also the counter record. */
+  /** `ring` starts at offset 0 of `region`; its blocks are blank. `port` is also the counter record. */
   constructor(
     ring: ArrayBuffer,
     region: number,
@@ -64,6 +81,7 @@ export class ReceiveRing {
     this.region = region;
     this.blockBytes = shape.blockBytes;
     this.blocks = shape.blocks;
+    this.blank = new Uint8Array(shape.blocks).fill(1);
     this.port = port;
     this.storage = storage;
     this.copies = copies;
@@ -78,11 +96,12 @@ export class ReceiveRing {
     this.own2 = halves[2];
   }
 
-  /** True when a block waits. One load: cheap enough to poll. */
+  /** True when a packet or a block waits. A few loads: cheap enough to poll. */
   hasWork(): boolean {
     if (this.left > 0) return true;
-    const status = (this.block * this.blockBytes + BLOCK.status) >> 2;
-    return (this.words[status] & TP_STATUS_USER) !== 0;
+    const start = this.block * this.blockBytes;
+    if ((this.words[(start + BLOCK.status) >> 2] & TP_STATUS_USER) !== 0) return true;
+    return this.blank[this.block] !== 0 && this.isThere(start);
   }
 
   /**
@@ -110,7 +129,7 @@ export class ReceiveRing {
       const bad =
         length < 0 || frame < packet + PACKET.type || (frame & 1) !== 0 || frame + length > end;
       if (bad) {
-        this.finish();
+        this.giveUp(end);
         continue;
       }
       if (this.isOurs(packet, frame)) {
@@ -157,32 +176,67 @@ export class ReceiveRing {
 
   /** Hands back every block whose datagrams are now in base storage. Call after the copies were carried out. */
   release(): void {
+    const { words, blank, blockBytes } = this;
     let block = this.block - this.finished;
     if (block < 0) block += this.blocks;
     for (; this.finished > 0; this.finished--) {
-      const status = (block * this.blockBytes + BLOCK.status) >> 2;
-      Atomics.store(this.words, status, TP_STATUS_KERNEL);
+      const start = block * blockBytes;
+      const status = (start + BLOCK.status) >> 2;
+      if ((words[status] & TP_STATUS_BLK_TMO) !== 0) {
+        const written = words[(start + BLOCK.length) >> 2];
+        const used = blank[block] !== 0 && written >= 0 && written < blockBytes;
+        words.fill(
+          BLANK,
+          (start + BLOCK.headerBytes) >> 2,
+          (start + (used ? written : blockBytes)) >> 2,
+        );
+        blank[block] = 1;
+      } else blank[block] = 0;
+      Atomics.store(words, status, TP_STATUS_KERNEL);
       if (++block === this.blocks) block = 0;
     }
   }
 
-  /** Enters the next block that has packets; false when none is ready. */
+  /** Finds the next packet: in a block that was handed over, or in the one that the kernel is filling. False when none is there. */
   private enter(): boolean {
     while (this.finished < this.blocks) {
       const start = this.block * this.blockBytes;
+      const end = start + this.blockBytes;
       if ((Atomics.load(this.words, (start + BLOCK.status) >> 2) & TP_STATUS_USER) === 0) {
-        return false;
+        if (this.blank[this.block] === 0 || !this.isThere(start)) return false;
+        this.ahead = true;
+        this.left = 1;
+        return true;
       }
-      const first = this.words[(start + BLOCK.firstPacket) >> 2];
-      const packets = this.words[(start + BLOCK.packets) >> 2];
-      if (packets > 0 && this.fits(start + first, start, start + this.blockBytes)) {
-        this.left = packets;
-        this.packet = start + first;
+      const left = this.words[(start + BLOCK.packets) >> 2] - this.taken;
+      if (this.taken === 0) this.packet = start + this.words[(start + BLOCK.firstPacket) >> 2];
+      this.ahead = false;
+      if (left > 0 && this.fits(this.packet, start, end)) {
+        this.left = left;
         return true;
       }
       this.finish();
     }
     return false;
+  }
+
+  /**
+   * The next packet of the block at `start`, which is blank and the kernel's, is complete. Nothing is read before: the kernel writes the
+   * status first and says in it that it will write, then the packet, and these fields last, in an order that is the compiler's.
+   */
+  private isThere(start: number): boolean {
+    const { words, packet } = this;
+    if (!this.fits(packet, start, start + this.blockBytes)) return false;
+    const status = words[(packet + PACKET.status) >> 2];
+    return (
+      status !== BLANK &&
+      (status & TP_STATUS_USER) !== 0 &&
+      words[(packet + PACKET.capturedLength) >> 2] !== BLANK &&
+      words[(packet + PACKET.length) >> 2] !== BLANK &&
+      this.halves[(packet + PACKET.mac) >> 1] !== 0xffff &&
+      words[(packet + PACKET.interfaceIndex) >> 2] !== BLANK &&
+      this.bytes[packet + PACKET.type] !== 0xff
+    );
   }
 
   /** A packet's header lies inside its block, aligned. */
@@ -193,17 +247,26 @@ export class ReceiveRing {
   /** Goes on to the packet behind this one, or out of the block. */
   private next(packet: number, end: number): void {
     const offset = this.words[(packet + PACKET.nextOffset) >> 2];
-    if (--this.left > 0 && offset > 0 && this.fits(packet + offset, end - this.blockBytes, end)) {
-      this.packet = packet + offset;
-    } else {
-      this.finish();
-    }
+    const fits = offset > 0 && this.fits(packet + offset, end - this.blockBytes, end);
+    this.packet = fits ? packet + offset : end;
+    this.taken++;
+    this.left--;
+    if (!this.ahead && (this.left === 0 || !fits)) this.finish();
+  }
+
+  /** What can't be a packet was found in the block that ends at `end`: nothing more is read in it. */
+  private giveUp(end: number): void {
+    this.packet = end;
+    this.left = 0;
+    if (!this.ahead) this.finish();
   }
 
   private finish(): void {
     this.left = 0;
+    this.taken = 0;
     this.finished++;
     if (++this.block === this.blocks) this.block = 0;
+    this.packet = this.block * this.blockBytes + BLOCK.headerBytes;
   }
 
   /** Is it for us: not what others on this host sent, nor what the interface got for somebody else. */

@@ -269,9 +269,11 @@ export class Base {
     }
   }
 
-  /** Before each wait that may be long. */
-  fallAsleep(): void {
-    for (const adapter of this.adapters) adapter.fallAsleep();
+  /** Before each wait that may be long. False when something has come already. */
+  fallAsleep(): boolean {
+    let nothing = true;
+    for (const adapter of this.adapters) if (!adapter.fallAsleep()) nothing = false;
+    return nothing;
   }
 
   /** A message of the main thread, between two turns. */
@@ -342,20 +344,26 @@ export class Base {
     return adapter;
   }
 
-  /** Makes the packet socket ours, by a descriptor of our own. */
+  /** Makes the packet sockets ours, by descriptors of our own. */
   private adapterOpened(message: Extract<ToWorker, { kind: 'adapterOpened' }>): void {
     const { adapter } = message;
     let fd = -1;
+    let doorbellFd = -1;
     try {
       fd = this.native.duplicate(message.fd);
+      doorbellFd = this.native.duplicate(message.doorbell.fd);
     } catch {
       // No descriptor is left.
     }
     this.post({ kind: 'adapterTaken', adapter });
-    if (fd < 0) {
+    if (doorbellFd < 0) {
+      if (fd >= 0) this.native.closeDescriptor(fd);
       this.adapters[adapter].refused('no file descriptor left');
       this.control.refused(adapter, 'no file descriptor left');
-    } else if (this.adapters[adapter].attach({ ...message, fd })) this.control.opened(adapter);
+      return;
+    }
+    const doorbell = { ...message.doorbell, fd: doorbellFd };
+    if (this.adapters[adapter].attach({ ...message, fd, doorbell })) this.control.opened(adapter);
     else this.control.refused(adapter, this.adapters[adapter].reason);
   }
 

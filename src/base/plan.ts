@@ -105,11 +105,12 @@ export interface WorkerStart {
 export type ToWorker =
   /** `away`: the workers that do not run now, for whose last datagrams nobody need wait. */
   | { kind: 'stop'; away: number[] }
-  /** Answer to adapterOpen. The descriptor is the main thread's, until adapterTaken: the worker makes one of its own from it. */
+  /** Answer to adapterOpen. The descriptors are the main thread's, until adapterTaken: the worker makes its own from them. */
   | {
       kind: 'adapterOpened';
       adapter: number; // index into plan.adapters
       fd: number;
+      doorbell: { fd: number; mapBytes: number };
       headerBytes: number;
       receive: { blockBytes: number; blocks: number };
       transmit: { frameBytes: number; frames: number };

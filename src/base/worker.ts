@@ -100,8 +100,11 @@ function run(): void {
       continue;
     }
     if (handoff !== null && !handoff.fallAsleep()) continue;
+    if (!base.fallAsleep()) {
+      handoff?.wakeUp();
+      continue;
+    }
     patience.fellAsleep();
-    base.fallAsleep();
     watcher.wait(deadline.left(time[0]), beat);
     if (handoff !== null) handoff.wakeUp();
     readClock();

@@ -1,5 +1,5 @@
 /**
- * Opens an adapter's packet socket for the turn worker. The interface comes from the configuration, never from a guest,
+ * Opens an adapter's packet sockets for the turn worker. The interface comes from the configuration, never from a guest,
  * and whatever goes wrong becomes a sentence for the management guest and the status.
  */
 import { readFileSync } from 'node:fs';
@@ -7,6 +7,7 @@ import type { AdapterPlan, ToWorker } from '../base/plan.ts';
 import { isUp } from '../adapter/rtnetlink.ts';
 import { native } from '../native.ts';
 import { macText, parseMac } from '../wire/mac.ts';
+import { type KeptSockets, NO_SOCKETS } from './privileges.ts';
 
 /** if.h */
 const IFF_LOOPBACK = 0x8;
@@ -28,26 +29,22 @@ const RINGS = {
 export type AdapterAnswer = Extract<ToWorker, { kind: 'adapterOpened' | 'adapterRefused' }>;
 
 /**
- * Never throws. On 'adapterOpened' the descriptor belongs to whoever gets the answer. `socket`: the packet socket that was kept for
- * this adapter when the process gave up its capability, or -1.
+ * Never throws. On 'adapterOpened' the descriptors belong to whoever gets the answer. `kept`: the packet sockets that were kept for
+ * this adapter when the process gave up its capability.
  */
-export function openAdapter(adapter: number, plan: AdapterPlan, socket = -1): AdapterAnswer {
+export function openAdapter(adapter: number, plan: AdapterPlan, kept = NO_SOCKETS): AdapterAnswer {
   const refused = (reason: string): AdapterAnswer => ({ kind: 'adapterRefused', adapter, reason });
   try {
     const info = native.interfaceInfo(plan.interface);
     if (info.flags & IFF_LOOPBACK || linkType(plan.interface) !== ARPHRD_ETHER) {
       return refused(`${plan.interface} is no Ethernet interface`);
     }
-    const opened = native.packetOpen({
-      interfaceIndex: info.index,
-      ...RINGS,
-      unicast: plan.mac === null ? null : parseMac(plan.mac),
-      ...(socket >= 0 && { socket }),
-    });
+    const { doorbell, opened } = openSockets(info.index, plan, kept);
     return {
       kind: 'adapterOpened',
       adapter,
       fd: opened.fd,
+      doorbell,
       headerBytes: opened.headerBytes,
       receive: opened.receive,
       transmit: opened.transmit,
@@ -59,6 +56,26 @@ export function openAdapter(adapter: number, plan: AdapterPlan, socket = -1): Ad
     };
   } catch (error) {
     return refused(reasonInWords(plan.interface, error as NodeJS.ErrnoException));
+  }
+}
+
+/** The doorbell first: who is bound last gets a frame first, and the bell should ring behind it. */
+function openSockets(interfaceIndex: number, plan: AdapterPlan, kept: KeptSockets) {
+  const doorbell = native.packetDoorbell(
+    interfaceIndex,
+    kept.doorbell < 0 ? undefined : kept.doorbell,
+  );
+  try {
+    const opened = native.packetOpen({
+      interfaceIndex,
+      ...RINGS,
+      unicast: plan.mac === null ? null : parseMac(plan.mac),
+      ...(kept.rings >= 0 && { socket: kept.rings }),
+    });
+    return { doorbell, opened };
+  } catch (error) {
+    native.packetClose(doorbell.fd, interfaceIndex, null);
+    throw error;
   }
 }
 

@@ -1,8 +1,8 @@
 /**
  * What the process is allowed to do, and how it stops being allowed. Opening an adapter needs CAP_NET_RAW, but only to make the
- * socket: so one packet socket per configured adapter is made at the start, bound to nothing and without rings, and then the
- * capability goes, before the first socket for guests exists. When a management guest asks, the kept socket gets its rings and
- * its interface.
+ * sockets: so two packet sockets per configured adapter are made at the start, bound to nothing and without rings, and then the
+ * capability goes, before the first socket for guests exists. When a management guest asks, the kept sockets get their rings and
+ * their interface.
  *
  * Two ways to be rid of it in every thread:
  * - started as root with `user:`: setgroups, setgid and setuid, which Node does for all threads;
@@ -22,16 +22,24 @@ export interface Account {
   gid: number;
 }
 
+/** Packet sockets of an adapter, see `Native.packetOpen` and `packetDoorbell`; -1 where none could be made. */
+export interface KeptSockets {
+  rings: number;
+  doorbell: number;
+}
+
+export const NO_SOCKETS: KeptSockets = { rings: -1, doorbell: -1 };
+
 /** What there is after `lessen`. */
 export interface Privileges {
-  /** A kept packet socket per adapter, -1 where none could be made. */
-  packetSockets: number[];
+  /** By adapter. */
+  packetSockets: KeptSockets[];
   /** For the log: what could not be given up, or ''. */
   warning: string;
 }
 
 /**
- * Makes `count` packet sockets and gives up what is not needed any more. May replace the process by itself, so nothing must have been
+ * Makes packet sockets for `count` adapters and gives up what is not needed any more. May replace the process by itself, so nothing must have been
  * started before. Throws when the user can't be changed as asked.
  */
 export function lessen(count: number, account: Account | null): Privileges {
@@ -40,12 +48,15 @@ export function lessen(count: number, account: Account | null): Privileges {
     native.setDumpable(false);
     return { packetSockets: handedOver, warning: '' };
   }
-  const packetSockets = Array.from({ length: count }, packetSocket);
+  const packetSockets = Array.from({ length: count }, () => ({
+    rings: packetSocket(),
+    doorbell: packetSocket(),
+  }));
   if (account !== null) become(account);
   if (process.getuid!() === 0) return { packetSockets, warning: '' };
   let warning = '';
-  if (account === null && packetSockets.some((fd) => fd >= 0))
-    warning = executeAgain(packetSockets);
+  if (account === null && packetSockets.some(({ rings }) => rings >= 0))
+    warning = executeAgain(packetSockets.flatMap(({ rings, doorbell }) => [rings, doorbell]));
   // Its own user's other processes, QEMU perhaps, can't trace it.
   native.setDumpable(false);
   return { packetSockets, warning };
@@ -78,15 +89,19 @@ function initgroups(user: string, gid: number): void {
 }
 
 /** The sockets that this process was executed with, or null. */
-function takeOver(count: number): number[] | null {
+function takeOver(count: number): KeptSockets[] | null {
   const text = process.env[VARIABLE];
   if (text === undefined) return null;
   delete process.env[VARIABLE];
   const descriptors = text.split(',').map(Number);
-  return Array.from({ length: count }, (_, index) => {
+  const socket = (index: number) => {
     const fd = descriptors[index] ?? -1;
     return isSocket(fd) ? fd : -1;
-  });
+  };
+  return Array.from({ length: count }, (_, adapter) => ({
+    rings: socket(adapter * 2),
+    doorbell: socket(adapter * 2 + 1),
+  }));
 }
 
 function isSocket(fd: number): boolean {
@@ -98,15 +113,15 @@ function isSocket(fd: number): boolean {
 }
 
 /** Returns only when that fails, with the reason. */
-function executeAgain(packetSockets: number[]): string {
+function executeAgain(descriptors: number[]): string {
   const words = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  const variables = { ...process.env, [VARIABLE]: packetSockets.join(',') };
+  const variables = { ...process.env, [VARIABLE]: descriptors.join(',') };
   try {
     return native.executeWithout(
       process.execPath,
       words,
       Object.entries(variables).map(([name, value]) => `${name}=${value}`),
-      Int32Array.from(packetSockets),
+      Int32Array.from(descriptors),
     );
   } catch (error) {
     return `CAP_NET_RAW is kept: ${(error as Error).message}`;

@@ -99,9 +99,11 @@ export class Gather {
       this.untilLan = 0;
       copies.gather();
       this.publish.show();
-      for (const adapter of context.adapters) adapter.release();
       if (handed) handoff!.release();
-    } else if (this.untilLan < 0) this.untilLan = EMPTY_TURNS_PER_LAN - 1;
+    }
+    // Also blocks in which nothing new was found: while they are ours the kernel would wake us for them.
+    if (lan) for (const adapter of context.adapters) adapter.release();
+    if (found === 0 && this.untilLan < 0) this.untilLan = EMPTY_TURNS_PER_LAN - 1;
     return found;
   }
 

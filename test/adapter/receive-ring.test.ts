@@ -1,87 +1,9 @@
 /** The receive ring over blocks laid out as tpacket_rcv does, with all that a veth pair can't be made to bring. */
 import { describe, expect, it } from 'vitest';
-import { BLOCK, PACKET } from '../../src/adapter/packet-layout.ts';
-import { ReceiveRing } from '../../src/adapter/receive-ring.ts';
-import { CELL, Counters } from '../../src/counters.ts';
-import type { Native } from '../../src/native.ts';
-import { CopyList } from '../../src/storage/copy-list.ts';
-import { dirtyStorage, frameOf, headerOf } from '../support/slots.ts';
-
-const BLOCK_BYTES = 4096;
-const BLOCKS = 3;
-/** Of the frame in its packet, as with PACKET_VNET_HDR. */
-const MAC = 94;
-
-interface Packet {
-  frame: Uint8Array;
-  /** sll_pkttype */
-  type?: number;
-  status?: number;
-  vlan?: number;
-  /** Length before the kernel cut it. */
-  full?: number;
-  mac?: number;
-  next?: number;
-}
-
-function world(slots = 64, rows = 64) {
-  const memory = new ArrayBuffer(BLOCK_BYTES * BLOCKS);
-  const view = new DataView(memory);
-  const bytes = new Uint8Array(memory);
-  const storage = dirtyStorage(1 << 16, slots);
-  const counters = new Counters(1);
-  const native = {
-    gatherCopies: (count: number) => {
-      for (let row = 0; row < count; row++) {
-        const [region, arena, length] = copies.cells.subarray(row * 6 + 2, row * 6 + 5);
-        expect(region).toBe(4);
-        const from = copies.offsets[row * 3];
-        storage.bytes.set(bytes.subarray(from, from + length), arena);
-      }
-      return 0;
-    },
-  } as unknown as Native;
-  const copies = new CopyList(native, new ArrayBuffer(24 * rows));
-  const shape = { blockBytes: BLOCK_BYTES, blocks: BLOCKS };
-  const ring = new ReceiveRing(memory, 4, shape, 0, storage, copies, counters);
-  return {
-    ring,
-    storage,
-    counters,
-    view,
-    status: (block: number) => view.getUint32(block * BLOCK_BYTES + BLOCK.status, true),
-    /** The kernel fills a block and hands it over. */
-    fill(block: number, packets: Packet[]): void {
-      const start = block * BLOCK_BYTES;
-      bytes.fill(0xee, start, start + BLOCK_BYTES);
-      let at = start + BLOCK.headerBytes;
-      view.setUint32(start + BLOCK.packets, packets.length, true);
-      view.setUint32(start + BLOCK.firstPacket, BLOCK.headerBytes, true);
-      for (const [index, { frame, type, status, vlan, full, mac, next }] of packets.entries()) {
-        const size = (MAC + frame.length + 7) & ~7;
-        const last = index === packets.length - 1;
-        view.setUint32(at + PACKET.nextOffset, next ?? (last ? 0 : size), true);
-        view.setUint32(at + PACKET.capturedLength, frame.length, true);
-        view.setUint32(at + PACKET.length, full ?? frame.length, true);
-        view.setUint32(at + PACKET.status, status ?? 1, true);
-        view.setUint16(at + PACKET.mac, mac ?? MAC, true);
-        view.setUint32(at + PACKET.vlanTci, vlan ?? 0, true);
-        bytes[at + PACKET.type] = type ?? 0;
-        bytes.set([1, 0, 0x22, 0, 0, 0, 34, 0, 6, 0], at + MAC - 10);
-        bytes.set(frame, at + MAC);
-        at += size;
-      }
-      view.setUint32(start + BLOCK.status, 1, true);
-    },
-    take(datagrams = 100, budget = 1 << 20): Buffer[] {
-      storage.clear();
-      ring.gather(datagrams, budget);
-      copies.gather();
-      ring.release();
-      return Array.from({ length: storage.count }, (_, slot) => frameOf(storage, slot));
-    },
-  };
-}
+import { BLOCK } from '../../src/adapter/packet-layout.ts';
+import { CELL } from '../../src/counters.ts';
+import { BLOCK_BYTES, BLOCKS, type Packet, receiveBlocks } from '../support/receive-blocks.ts';
+import { headerOf } from '../support/slots.ts';
 
 const frame = (mark: number, length = 64) => Buffer.alloc(length, mark);
 const USER = 1;
@@ -89,7 +11,7 @@ const KERNEL = 0;
 
 describe('receive ring', () => {
   it('takes frames with their headers and hands the block back', () => {
-    const { ring, fill, take, status, storage, counters } = world();
+    const { ring, fill, take, status, storage, counters } = receiveBlocks();
     expect(ring.hasWork()).toBe(false);
     fill(0, [{ frame: frame(1) }, { frame: frame(2, 333) }, { frame: frame(3, 14) }]);
     expect(ring.hasWork()).toBe(true);
@@ -110,7 +32,7 @@ describe('receive ring', () => {
   });
 
   it('goes round, and never past a block that is not its own', () => {
-    const { fill, take } = world();
+    const { fill, take } = receiveBlocks();
     for (let round = 0; round < 7; round++) {
       fill(round % BLOCKS, [{ frame: frame(round) }]);
       fill((round + 2) % BLOCKS, []); // not next: not looked at
@@ -125,7 +47,7 @@ describe('receive ring', () => {
   });
 
   it('keeps a block until its last frame is copied', () => {
-    const { fill, take, status, ring } = world();
+    const { fill, take, status, ring } = receiveBlocks();
     fill(
       0,
       [1, 2, 3, 4, 5].map((mark) => ({ frame: frame(mark) })),
@@ -140,7 +62,7 @@ describe('receive ring', () => {
   });
 
   it('waits for room in base storage without losing anything', () => {
-    const { fill, take, status } = world(2);
+    const { fill, take, status } = receiveBlocks(2);
     fill(
       0,
       [1, 2, 3].map((mark) => ({ frame: frame(mark) })),
@@ -151,7 +73,7 @@ describe('receive ring', () => {
   });
 
   it('carries a full copy list out', () => {
-    const { fill, take } = world(64, 2);
+    const { fill, take } = receiveBlocks(64, 2);
     fill(
       0,
       [1, 2, 3, 4, 5].map((mark) => ({ frame: frame(mark) })),
@@ -160,7 +82,7 @@ describe('receive ring', () => {
   });
 
   it('leaves alone what is not for it', () => {
-    const { fill, take, counters } = world();
+    const { fill, take, counters } = receiveBlocks();
     fill(
       0,
       [0, 1, 2, 3, 4, 5].map((type) => ({ frame: frame(type), type })),
@@ -170,7 +92,7 @@ describe('receive ring', () => {
   });
 
   it('with a MAC of its own, takes that and what goes to all', () => {
-    const { ring, fill, take } = world();
+    const { ring, fill, take } = receiveBlocks();
     ring.setOwnMac(new Uint16Array(Uint8Array.of(9, 9, 9, 9, 9, 9).buffer));
     const types = [0, 1, 2, 3, 4];
     fill(
@@ -185,7 +107,7 @@ describe('receive ring', () => {
   });
 
   it('counts what is cut off, tagged, too short or too long', () => {
-    const { fill, take, counters } = world();
+    const { fill, take, counters } = receiveBlocks();
     fill(0, [
       { frame: frame(1), full: 9000 },
       { frame: frame(2), status: 0x51, vlan: 0x2005 },
@@ -201,7 +123,7 @@ describe('receive ring', () => {
   });
 
   it('steps over what the kernel made room for and never wrote', () => {
-    const { fill, take, status, counters } = world();
+    const { fill, take, status, counters } = receiveBlocks();
     // The bytes there look like a packet: they are an earlier one's.
     fill(0, [{ frame: frame(1) }, { frame: frame(2), status: 0 }, { frame: frame(3) }]);
     expect(take()).toEqual([frame(1), frame(3)]);
@@ -221,7 +143,7 @@ describe('receive ring', () => {
     ['a next packet that lies askew', { next: 161 }],
     ['a next packet before this one', { next: -8 }],
   ])('gives a block up at %s', (_, lie) => {
-    const { fill, take, status } = world();
+    const { fill, take, status } = receiveBlocks();
     fill(0, [{ frame: frame(1), ...lie }, { frame: frame(2) }]);
     fill(1, [{ frame: frame(3) }]);
     const frames = take();
@@ -231,7 +153,7 @@ describe('receive ring', () => {
   });
 
   it('is not led out of a block by its header', () => {
-    const { fill, take, view, status } = world();
+    const { fill, take, view, status } = receiveBlocks();
     for (const first of [0, 7, 4095, 100_000, 0x7fffffff]) {
       const block = [0, 7, 4095, 100_000, 0x7fffffff].indexOf(first) % BLOCKS;
       fill(block, [{ frame: frame(1) }]);

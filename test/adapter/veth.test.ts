@@ -40,6 +40,8 @@ const NAMES = [
   'drops when its ring is full, and sends all that it took',
   'is not held up by frames that its interface refuses',
   'is not told of frames while turns run, and is again before it sleeps',
+  'takes a frame before its block is handed over, and is woken by it',
+  'reads whole frames while another core is writing there',
   'sleeps until a slow interface has room',
   'takes a header that the kernel refuses out of the ring',
   'counts what the kernel could not put into the receive ring',

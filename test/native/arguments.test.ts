@@ -38,7 +38,7 @@ test('the addon has every function of its contract', () => {
       'deliverCopies eventfd signal signalAll drain createWaiter unixListen unixConnect unixAccept',
       'unixPair peerCredentials receive send closeDescriptor closePassed closeConnection closing',
       'isSharedMemory duplicate setNonBlocking packetOpen',
-      'packetSocket packetSend packetStatistics packetClose interfaceInfo netlinkOpen',
+      'packetDoorbell packetSocket packetSend packetStatistics packetClose interfaceInfo netlinkOpen',
       'memfd truncate executeWithout setDumpable readClock',
     ]
       .join(' ')

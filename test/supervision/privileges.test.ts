@@ -185,6 +185,13 @@ describe.skipIf(NO_LAN !== '')(
         expect(row(kept)[PROTOCOL]).toBe('88b5');
         // The rings are gone: nothing can be mapped.
         expect(() => native.mapPacketRings(kept, opened.mapBytes)).toThrow(/EINVAL/);
+        // The same for a doorbell.
+        const doorbell = native.packetDoorbell(1, kept);
+        expect(row(kept)[PROTOCOL]).toBe('0003');
+        native.unmapRegion(native.mapPacketRings(doorbell.fd, doorbell.mapBytes));
+        native.packetClose(doorbell.fd, 1, null);
+        expect(row(kept)[PROTOCOL]).toBe('88b5');
+        expect(() => native.mapPacketRings(kept, doorbell.mapBytes)).toThrow(/EINVAL/);
       }
       native.closeDescriptor(kept);
     });

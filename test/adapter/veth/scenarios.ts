@@ -3,8 +3,10 @@
  * them all and prints a line of JSON for each.
  */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { CELL } from '../../../src/counters.ts';
 import { native } from '../../../src/native.ts';
 import { HELD } from '../../../src/routing/verdict.ts';
@@ -13,6 +15,7 @@ import { macText } from '../../../src/wire/mac.ts';
 import { GSO, HDR_FLAG, PLAIN } from '../../support/net-header.ts';
 import { BROADCAST, ethernet, icmp, ipv4, PROTOCOL, tcp, udp } from '../../support/packets.ts';
 import { until } from '../../support/until.ts';
+import { payload } from './sequence-sender.ts';
 import {
   ADAPTER_PORT,
   arpFrame,
@@ -28,6 +31,8 @@ import {
   VM,
   VM_PORT,
 } from './bench.ts';
+
+const LONG = process.env.BASEWIRE_LONG === '1';
 
 const ANY_MAC = '02:00:00:00:99:99';
 const OTHER_MAC = '02:00:00:00:77:77';
@@ -428,6 +433,79 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
     },
   },
 
+  'takes a frame before its block is handed over, and is woken by it': {
+    options: { rings: { retireMilliseconds: 60_000 } },
+    async run(bench) {
+      await bench.open();
+      const mac = macText(bench.adapter.mac);
+      const frame = (id: number) => datagram(40 + id, NEIGHBOUR, VM, mac);
+      // While turns run the frame is found, and wakes nobody.
+      bench.lan.send([frame(0)]);
+      await bench.until('the first frame', () => bench.received.length === 1);
+      assert.equal(bench.watcher.wait(0), 0);
+      for (let round = 1; round < 20; round++) {
+        assert.equal(bench.adapter.fallAsleep(), true, 'nothing has come');
+        assert.equal(bench.watcher.wait(0), 0);
+        bench.lan.send([frame(round)]);
+        assert.ok(bench.watcher.wait(5_000_000) > 0, 'woken');
+        assert.equal(bench.watcher.wait(0), 0, 'once');
+        bench.turn();
+        assert.equal(bench.received.length, round + 1);
+      }
+      // What came before the bell was set keeps it awake.
+      bench.lan.send([frame(20)]);
+      assert.equal(bench.adapter.fallAsleep(), false);
+      bench.turn();
+      assert.ok(bench.received.every(({ bytes }, round) => bytes.equals(frame(round))));
+      assert.equal(bench.received.length, 21);
+    },
+  },
+
+  'reads whole frames while another core is writing there': {
+    options: { rings: { blocks: 64 } },
+    async run(bench) {
+      ip('addr', 'add', '10.77.0.254/24', 'dev', 'bw1');
+      await bench.open();
+      const mac = macText(bench.adapter.mac);
+      ip('neigh', 'replace', VM, 'lladdr', mac, 'dev', 'bw1', 'nud', 'permanent');
+      const count = LONG ? 500_000 : 10_000;
+      const program = fileURLToPath(new URL('./sequence-sender.ts', import.meta.url));
+      const words = ['--import', 'tsx', program, String(count), VM];
+      const sender = spawn(process.execPath, words, { stdio: 'inherit' });
+      const ended = new Promise((resolve) => sender.on('close', resolve));
+      let next = 0;
+      const look = () => {
+        for (const { parsed } of bench.received.splice(0)) {
+          if (parsed.udp === undefined) continue;
+          const got = parsed.udp.payload;
+          const number = got.readUInt32LE();
+          assert.equal(number, next, 'in order');
+          assert.ok(got.equals(payload(number)), `datagram ${number}`);
+          next++;
+        }
+      };
+      let over = false;
+      void ended.then(() => {
+        over = true;
+      });
+      try {
+        // Without a pause, as the worker does.
+        for (let turns = 1; !over; turns++) {
+          bench.turn();
+          look();
+          if (turns % 100 === 0) await new Promise(setImmediate);
+        }
+        assert.equal(await ended, 0);
+        await bench.until('the last one', () => {
+          look();
+          return next === count;
+        });
+      } finally {
+        sender.kill();
+      }
+    },
+  },
+
   'sleeps until a slow interface has room': {
     async run(bench) {
       await bench.open();
@@ -457,7 +535,7 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       let wakes = 0;
       for (; bench.adapter.needsKick && wakes < 200; wakes++) {
         assert.ok(bench.watcher.wait(5_000_000) > 0, 'woken');
-        bench.adapter.publish();
+        bench.turn();
         bench.lan.poll();
       }
       assert.equal(bench.adapter.needsKick, false);
