@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <iterator>
 #include <numeric>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
@@ -29,6 +30,9 @@
 
 namespace basewire {
 namespace {
+
+/** A filter's answer: the frame as long as it is. */
+constexpr uint32_t kWhole = 0x40000;
 
 /** An integer property of packetOpen's options. */
 uint32_t option(Napi::Env env, const Napi::Object& options, const char* name, double high) {
@@ -57,18 +61,60 @@ void bindTo(Napi::Env env, int fd, int interfaceIndex) {
   }
 }
 
-/** Asks the interface for a second unicast address; `value` is a Uint8Array of 6, null or undefined. */
-void addUnicast(Napi::Env env, int fd, int interfaceIndex, const Napi::Value& value) {
-  if (value.IsNull() || value.IsUndefined()) return;
+/** A Uint8Array of 6 bytes; nullptr for null or undefined. */
+const uint8_t* macAddress(Napi::Env env, const Napi::Value& value) {
+  if (value.IsNull() || value.IsUndefined()) return nullptr;
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array ||
       value.As<Napi::TypedArray>().ByteLength() != ETH_ALEN) {
     throw Napi::TypeError::New(env, "unicast must be a Uint8Array of 6 bytes, or null");
   }
+  return value.As<Napi::Uint8Array>().Data();
+}
+
+/**
+ * Has the kernel pass `bytes` of each frame that is for us, and nothing of any other: before it makes room for it, copies it or wakes
+ * somebody. For us is what goes to all or to a group, and what goes to the interface (PACKET_HOST) or, where `unicast` is not nullptr, to that
+ * address alone: the host has the interface's then.
+ */
+void filterFrames(Napi::Env env, int fd, const uint8_t* unicast, uint32_t bytes) {
+  constexpr uint32_t kPacketType = static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_PKTTYPE);
+  const uint32_t first = unicast == nullptr ? 0
+                                            : uint32_t{unicast[0]} << 24 | uint32_t{unicast[1]} << 16 |
+                                                  uint32_t{unicast[2]} << 8 | unicast[3];
+  const uint32_t last = unicast == nullptr ? 0 : uint32_t{unicast[4]} << 8 | unicast[5];
+  sock_filter toInterface[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kPacketType),
+      BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, PACKET_MULTICAST, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, bytes),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+  };
+  sock_filter toAddress[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kPacketType),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_BROADCAST, 6, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_MULTICAST, 5, 0),
+      BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, PACKET_OTHERHOST, 5, 0),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, first, 0, 3),
+      BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 4),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, last, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, bytes),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+  };
+  const sock_fprog filter = unicast == nullptr ? sock_fprog{std::size(toInterface), toInterface}
+                                               : sock_fprog{std::size(toAddress), toAddress};
+  if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0) {
+    throw systemError(env, errno, "setsockopt", "SO_ATTACH_FILTER");
+  }
+}
+
+/** Asks the interface for a second unicast address. */
+void addUnicast(Napi::Env env, int fd, int interfaceIndex, const uint8_t* unicast) {
+  if (unicast == nullptr) return;
   packet_mreq membership = {};
   membership.mr_ifindex = interfaceIndex;
   membership.mr_type = PACKET_MR_UNICAST;
   membership.mr_alen = ETH_ALEN;
-  memcpy(membership.mr_address, value.As<Napi::Uint8Array>().Data(), ETH_ALEN);
+  memcpy(membership.mr_address, unicast, ETH_ALEN);
   setOption(env, fd, PACKET_ADD_MEMBERSHIP, "PACKET_ADD_MEMBERSHIP", &membership, sizeof membership);
 }
 
@@ -166,7 +212,9 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   setOption(env, packet.fd, PACKET_TX_RING, "PACKET_TX_RING", &transmit, sizeof transmit);
 
   makeBlank(env, packet.fd, mapBytes, blockBytes, blocks);
-  addUnicast(env, packet.fd, interfaceIndex, options.Get("unicast"));
+  const uint8_t* const unicast = macAddress(env, options.Get("unicast"));
+  filterFrames(env, packet.fd, unicast, kWhole);
+  addUnicast(env, packet.fd, interfaceIndex, unicast);
   bindTo(env, packet.fd, interfaceIndex);
 
   Napi::Object receiveShape = Napi::Object::New(env);
@@ -186,23 +234,20 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   return result;
 }
 
-/** packetDoorbell(interfaceIndex, socket) */
+/** packetDoorbell(interfaceIndex, unicast, socket) */
 Napi::Value packetDoorbell(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int interfaceIndex = integer(info, 0, "the interface index", 1);
-  const bool made = info[1].IsUndefined();
-  ClosedUnlessReleased packet{made ? packetSocketDescriptor() : fcntl(descriptor(info, 1), F_DUPFD_CLOEXEC, 3)};
+  const uint8_t* const unicast = macAddress(env, info[1]);
+  const bool made = info[2].IsUndefined();
+  ClosedUnlessReleased packet{made ? packetSocketDescriptor() : fcntl(descriptor(info, 2), F_DUPFD_CLOEXEC, 3)};
   if (packet.fd < 0) throw systemError(env, errno, made ? "socket" : "fcntl");
   if (!made && !removeRings(packet.fd)) throw systemError(env, errno, "setsockopt", "PACKET_RX_RING");
   const int version = TPACKET_V2;
   setOption(env, packet.fd, PACKET_VERSION, "PACKET_VERSION", &version, sizeof version);
   const int on = 1;
   setOption(env, packet.fd, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING", &on, sizeof on);
-  sock_filter first{BPF_RET | BPF_K, 0, 0, 1};  // one byte of each frame
-  const sock_fprog filter{1, &first};
-  if (setsockopt(packet.fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0) {
-    throw systemError(env, errno, "setsockopt", "SO_ATTACH_FILTER");
-  }
+  filterFrames(env, packet.fd, unicast, 1);
   const uint32_t page = static_cast<uint32_t>(sysconf(_SC_PAGESIZE));
   const tpacket_req one{page, 1, page, 1};
   setOption(env, packet.fd, PACKET_RX_RING, "PACKET_RX_RING", &one, sizeof one);

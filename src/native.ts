@@ -57,7 +57,7 @@ export interface PacketOptions {
   /** Transmit ring. frameBytes holds the ring header, the virtio-net header and the longest frame. */
   frameBytes: number;
   frames: number;
-  /** Unicast MAC address to receive besides the interface's own (PACKET_MR_UNICAST), or null. */
+  /** Unicast MAC address to receive instead of the interface's own (PACKET_MR_UNICAST), or null. */
   unicast: Uint8Array | null;
   /** A packet socket that exists already (`packetSocket`) and stays the caller's: the result's `fd` is another descriptor of it. */
   socket?: number;
@@ -182,16 +182,21 @@ export interface Native {
   // --- packet sockets ---------------------------------------------------------------------------
   /**
    * AF_PACKET/SOCK_RAW, TPACKET_V3, PACKET_VNET_HDR (12 bytes through PACKET_VNET_HDR_SZ where the kernel has it),
-   * PACKET_IGNORE_OUTGOING, PACKET_LOSS off, both rings, bound to the interface for ETH_P_ALL. The receive ring's blocks are blank: bytes
+   * PACKET_IGNORE_OUTGOING, PACKET_LOSS off, both rings, bound to the interface for ETH_P_ALL. What the interface gets for others is filtered
+   * out in the kernel, and so is the host's own where there is a `unicast`. The receive ring's blocks are blank: bytes
    * of 0xff behind their headers. Needs CAP_NET_RAW: throws EPERM otherwise.
    */
   packetOpen(options: PacketOptions): PacketSocket;
   /**
-   * A packet socket whose TPACKET_V2 receive ring has one frame, in which the kernel writes one byte of what arrives at the interface
-   * when the frame is its own, and then says that the socket is readable. `mapBytes`: to map from offset 0. `socket`, and who owns what: as
-   * with `packetOpen`; so the errors.
+   * A packet socket whose TPACKET_V2 receive ring has one frame, in which the kernel writes one byte of what arrives for us
+   * when the frame is its own, and then says that the socket is readable. `mapBytes`: to map from offset 0. `unicast`, `socket`, and who owns what:
+   * as with `packetOpen`; so the errors.
    */
-  packetDoorbell(interfaceIndex: number, socket?: number): { fd: number; mapBytes: number };
+  packetDoorbell(
+    interfaceIndex: number,
+    unicast: Uint8Array | null,
+    socket?: number,
+  ): { fd: number; mapBytes: number };
   /** A packet socket without rings that receives nothing: what `packetOpen` and `packetDoorbell` take as `socket`. Needs CAP_NET_RAW. */
   packetSocket(): number;
   /**

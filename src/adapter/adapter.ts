@@ -177,8 +177,7 @@ export class Adapter {
       this.refused(`its rings can't be mapped: ${(error as Error).message}`);
       return false;
     }
-    if (this.fixedMac) this.socket.receive.setOwnMac(new Uint16Array(this.mac.buffer));
-    else this.mac.set(parseMac(opened.mac));
+    if (!this.fixedMac) this.mac.set(parseMac(opened.mac));
     this.mtu = opened.mtu;
     this.reopenAt = Number.POSITIVE_INFINITY;
     this.statisticsAt = 0;

@@ -39,11 +39,6 @@ export const TP_STATUS_WRONG_FORMAT = 4;
 /** The bits above; a time stamp may set others. */
 export const TP_STATUS_TRANSMIT = 7;
 
-/** sll_pkttype. */
-export const PACKET_HOST = 0;
-export const PACKET_MULTICAST = 2;
-export const PACKET_OTHERHOST = 3;
-
 /**
  * struct virtio_net_hdr without num_buffers. In the receive ring the kernel writes it directly in front of the frame, whatever
  * PACKET_VNET_HDR_SZ says (tpacket_rcv: `h.raw + macoff - sizeof(struct virtio_net_hdr)`); in the transmit ring it

@@ -16,8 +16,6 @@ import type { CopyList } from '../storage/copy-list.ts';
 import {
   BLOCK,
   PACKET,
-  PACKET_MULTICAST,
-  PACKET_OTHERHOST,
   RECEIVE_HEADER_BYTES,
   TP_STATUS_BLK_TMO,
   TP_STATUS_KERNEL,
@@ -56,14 +54,6 @@ export class ReceiveRing {
   /** Blocks read to their end and not handed back yet: the `finished` ones before `block`. */
   private finished = 0;
 
-  /**
-   * Our own MAC as three little-endian halves, where it is not the interface's: the kernel then calls our frames
-   * PACKET_OTHERHOST. -1 in the first: the interface's own is used.
-   */
-  private own0 = -1;
-  private own1 = 0;
-  private own2 = 0;
-
   /** `ring` starts at offset 0 of `region`; its blocks are blank. `port` is also the counter record. */
   constructor(
     ring: ArrayBuffer,
@@ -87,13 +77,6 @@ export class ReceiveRing {
     this.copies = copies;
     this.cells = counters.cells;
     this.record = counters.base(port);
-  }
-
-  /** Takes only frames for this unicast MAC (and broadcast and multicast), which is not the interface's. */
-  setOwnMac(halves: Uint16Array): void {
-    this.own0 = halves[0];
-    this.own1 = halves[1];
-    this.own2 = halves[2];
   }
 
   /** True when a packet or a block waits. A few loads: cheap enough to poll. */
@@ -132,40 +115,38 @@ export class ReceiveRing {
         this.giveUp(end);
         continue;
       }
-      if (this.isOurs(packet, frame)) {
-        const full = words[(packet + PACKET.length) >> 2];
-        if ((words[(packet + PACKET.status) >> 2] & TP_STATUS_VLAN_VALID) !== 0) {
-          // VLAN id 0 is a priority tag: the frame belongs to no VLAN.
-          if ((words[(packet + PACKET.vlanTci) >> 2] & 0xfff) !== 0) {
-            cells[record + CELL.vlan]++;
-            received++;
-            receivedBytes += full;
-            seen++;
-            this.next(packet, end);
-            continue;
-          }
+      const full = words[(packet + PACKET.length) >> 2];
+      if ((words[(packet + PACKET.status) >> 2] & TP_STATUS_VLAN_VALID) !== 0) {
+        // VLAN id 0 is a priority tag: the frame belongs to no VLAN.
+        if ((words[(packet + PACKET.vlanTci) >> 2] & 0xfff) !== 0) {
+          cells[record + CELL.vlan]++;
+          received++;
+          receivedBytes += full;
+          seen++;
+          this.next(packet, end);
+          continue;
         }
-        if (full !== length || length > MAX_FRAME_BYTES || length < 14) {
-          cells[record + (length < 14 ? CELL.runt : CELL.adapterTruncated)]++;
-        } else {
-          if (copies.count >= copies.rows) copies.gather();
-          const slot = storage.take(this.port, length);
-          if (slot < 0) break;
-          const at = storage.at[slot];
-          const to = (at - HEADER_BYTES) >> 1;
-          const from = (frame - RECEIVE_HEADER_BYTES) >> 1;
-          const target = storage.halves;
-          target[to] = halves[from];
-          target[to + 1] = halves[from + 1];
-          target[to + 2] = halves[from + 2];
-          target[to + 3] = halves[from + 3];
-          target[to + 4] = halves[from + 4];
-          target[to + 5] = 0;
-          copies.add(this.region, frame, at, length);
-        }
-        received++;
-        receivedBytes += full;
       }
+      if (full !== length || length > MAX_FRAME_BYTES || length < 14) {
+        cells[record + (length < 14 ? CELL.runt : CELL.adapterTruncated)]++;
+      } else {
+        if (copies.count >= copies.rows) copies.gather();
+        const slot = storage.take(this.port, length);
+        if (slot < 0) break;
+        const at = storage.at[slot];
+        const to = (at - HEADER_BYTES) >> 1;
+        const from = (frame - RECEIVE_HEADER_BYTES) >> 1;
+        const target = storage.halves;
+        target[to] = halves[from];
+        target[to + 1] = halves[from + 1];
+        target[to + 2] = halves[from + 2];
+        target[to + 3] = halves[from + 3];
+        target[to + 4] = halves[from + 4];
+        target[to + 5] = 0;
+        copies.add(this.region, frame, at, length);
+      }
+      received++;
+      receivedBytes += full;
       seen++;
       this.next(packet, end);
     }
@@ -267,20 +248,5 @@ export class ReceiveRing {
     this.finished++;
     if (++this.block === this.blocks) this.block = 0;
     this.packet = this.block * this.blockBytes + BLOCK.headerBytes;
-  }
-
-  /** Is it for us: not what others on this host sent, nor what the interface got for somebody else. */
-  private isOurs(packet: number, frame: number): boolean {
-    const type = this.bytes[packet + PACKET.type];
-    if (type > PACKET_OTHERHOST) return false;
-    if (this.own0 < 0) return type !== PACKET_OTHERHOST;
-    // With a MAC of our own, PACKET_HOST is the host's and PACKET_OTHERHOST may be ours.
-    if (type !== PACKET_OTHERHOST && type !== 0) return type <= PACKET_MULTICAST;
-    const half = frame >> 1;
-    return (
-      this.halves[half] === this.own0 &&
-      this.halves[half + 1] === this.own1 &&
-      this.halves[half + 2] === this.own2
-    );
   }
 }

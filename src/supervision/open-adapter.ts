@@ -61,15 +61,17 @@ export function openAdapter(adapter: number, plan: AdapterPlan, kept = NO_SOCKET
 
 /** The doorbell first: who is bound last gets a frame first, and the bell should ring behind it. */
 function openSockets(interfaceIndex: number, plan: AdapterPlan, kept: KeptSockets) {
+  const unicast = plan.mac === null ? null : parseMac(plan.mac);
   const doorbell = native.packetDoorbell(
     interfaceIndex,
+    unicast,
     kept.doorbell < 0 ? undefined : kept.doorbell,
   );
   try {
     const opened = native.packetOpen({
       interfaceIndex,
       ...RINGS,
-      unicast: plan.mac === null ? null : parseMac(plan.mac),
+      unicast,
       ...(kept.rings >= 0 && { socket: kept.rings }),
     });
     return { doorbell, opened };

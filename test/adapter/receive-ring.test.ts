@@ -81,31 +81,6 @@ describe('receive ring', () => {
     expect(take()).toEqual([1, 2, 3, 4, 5].map((mark) => frame(mark)));
   });
 
-  it('leaves alone what is not for it', () => {
-    const { fill, take, counters } = receiveBlocks();
-    fill(
-      0,
-      [0, 1, 2, 3, 4, 5].map((type) => ({ frame: frame(type), type })),
-    );
-    expect(take()).toEqual([frame(0), frame(1), frame(2)]);
-    expect(counters.get(0, 'receivedDatagrams')).toBe(3);
-  });
-
-  it('with a MAC of its own, takes that and what goes to all', () => {
-    const { ring, fill, take } = receiveBlocks();
-    ring.setOwnMac(new Uint16Array(Uint8Array.of(9, 9, 9, 9, 9, 9).buffer));
-    const types = [0, 1, 2, 3, 4];
-    fill(
-      0,
-      types.map((type) => ({ frame: frame(8), type })),
-    );
-    fill(
-      1,
-      types.map((type) => ({ frame: frame(9), type })),
-    );
-    expect(take()).toEqual([frame(8), frame(8), frame(9), frame(9), frame(9), frame(9)]);
-  });
-
   it('counts what is cut off, tagged, too short or too long', () => {
     const { fill, take, counters } = receiveBlocks();
     fill(0, [

@@ -186,7 +186,7 @@ describe.skipIf(NO_LAN !== '')(
         // The rings are gone: nothing can be mapped.
         expect(() => native.mapPacketRings(kept, opened.mapBytes)).toThrow(/EINVAL/);
         // The same for a doorbell.
-        const doorbell = native.packetDoorbell(1, kept);
+        const doorbell = native.packetDoorbell(1, null, kept);
         expect(row(kept)[PROTOCOL]).toBe('0003');
         native.unmapRegion(native.mapPacketRings(doorbell.fd, doorbell.mapBytes));
         native.packetClose(doorbell.fd, 1, null);

@@ -163,7 +163,7 @@ export class Bench {
       this.adapter.attach({
         kind: 'adapterOpened',
         adapter: 0,
-        doorbell: native.packetDoorbell(info.index),
+        doorbell: native.packetDoorbell(info.index, unicast),
         ...native.packetOpen(options),
         interfaceIndex: info.index,
         mac: this.options.mac ?? macText(info.mac),

@@ -461,6 +461,49 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
     },
   },
 
+  'hears nothing of frames for others, and of the host’s where it has a MAC of its own': {
+    options: { mac: '02:00:00:00:33:33', rings: { retireMilliseconds: 60_000 } },
+    async run(bench) {
+      ip('link', 'set', 'bw0', 'promisc', 'on');
+      await bench.open();
+      const to = (mac: string) => datagram(40, NEIGHBOUR, VM, mac);
+      const host = macText(native.interfaceInfo('bw0').mac);
+      assert.equal(bench.adapter.fallAsleep(), true);
+      bench.lan.send([to(OTHER_MAC), to(host), to('02:00:00:00:33:34'), to('03:00:00:00:33:33')]);
+      bench.lan.send([to(BROADCAST)]);
+      assert.ok(bench.watcher.wait(5_000_000) > 0, 'woken by what goes to all');
+      bench.turn();
+      assert.deepEqual(
+        bench.received.map(({ parsed }) => parsed.destination),
+        ['03:00:00:00:33:33', BROADCAST],
+      );
+      assert.equal(bench.adapter.fallAsleep(), true);
+      bench.lan.send([to(OTHER_MAC), to(host)]);
+      assert.equal(bench.watcher.wait(20_000), 0, 'nobody is woken');
+      bench.lan.send([to('02:00:00:00:33:33')]);
+      assert.ok(bench.watcher.wait(5_000_000) > 0, 'woken by what is ours');
+    },
+  },
+
+  'hears nothing of frames for others': {
+    options: { rings: { retireMilliseconds: 60_000 } },
+    async run(bench) {
+      ip('link', 'set', 'bw0', 'promisc', 'on');
+      await bench.open();
+      const host = macText(native.interfaceInfo('bw0').mac);
+      assert.equal(bench.adapter.fallAsleep(), true);
+      bench.lan.send([datagram(40, NEIGHBOUR, VM, OTHER_MAC)]);
+      assert.equal(bench.watcher.wait(20_000), 0, 'nobody is woken');
+      bench.lan.send([datagram(40, NEIGHBOUR, VM, host)]);
+      assert.ok(bench.watcher.wait(5_000_000) > 0, 'woken by what is ours');
+      bench.turn();
+      assert.deepEqual(
+        bench.received.map(({ parsed }) => parsed.destination),
+        [host],
+      );
+    },
+  },
+
   'reads whole frames while another core is writing there': {
     options: { rings: { blocks: 64 } },
     async run(bench) {
