@@ -143,7 +143,7 @@ bool removeRings(int fd) {
 
 /**
  * Fills the receive ring's blocks with ones, behind their headers: where a packet is not yet there, nothing looks like one. Before the
- * binding, while the kernel does not write there.
+ * binding, while nothing of the interface is written there.
  */
 void makeBlank(Napi::Env env, int fd, size_t mapBytes, uint32_t blockBytes, uint32_t blocks) {
   constexpr size_t kHeaderBytes = 48;  // struct tpacket_block_desc, aligned: no private area is asked for
@@ -239,6 +239,8 @@ Napi::Value packetDoorbell(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int interfaceIndex = integer(info, 0, "the interface index", 1);
   const uint8_t* const unicast = macAddress(env, info[1]);
+  char name[IF_NAMESIZE];
+  if (if_indextoname(interfaceIndex, name) == nullptr) throw systemError(env, errno, "if_indextoname");
   const bool made = info[2].IsUndefined();
   ClosedUnlessReleased packet{made ? packetSocketDescriptor() : fcntl(descriptor(info, 2), F_DUPFD_CLOEXEC, 3)};
   if (packet.fd < 0) throw systemError(env, errno, made ? "socket" : "fcntl");

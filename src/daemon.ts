@@ -5,6 +5,7 @@
 import { chownSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { closeSockets, type PacketSockets } from './adapter/packet-sockets.ts';
 import { AdminServer } from './admin/server.ts';
 import { Refresh } from './admin/refresh.ts';
 import { Traces } from './admin/traces.ts';
@@ -18,11 +19,9 @@ import { type Log, LogLimiter } from './log.ts';
 import { makeSocketFolder, removeSocketFile, rememberSocketFile } from './socket-file.ts';
 import { StateFile } from './supervision/state-file.ts';
 import { notifySystemd } from './supervision/notify.ts';
-import { openAdapter } from './supervision/open-adapter.ts';
-import type { KeptSockets } from './supervision/privileges.ts';
+import { type AdapterAnswer, openAdapter } from './supervision/open-adapter.ts';
 import { TurnWorker } from './supervision/turn-worker.ts';
 import { native } from './native.ts';
-import { parseMac } from './wire/mac.ts';
 
 /** SIGTERM to exit takes under two seconds; most of it is the workers'. */
 const WORKER_STOP_MS = 1300;
@@ -41,7 +40,7 @@ export interface DaemonOptions {
   /** File of the warm state; null: it lives as long as this process. */
   stateFile: string | null;
   /** Packet sockets kept per adapter (see supervision/privileges.ts); the daemon's from here on. */
-  packetSockets?: readonly KeptSockets[];
+  packetSockets?: readonly PacketSockets[];
   /** One-port mode: end when the front-end ends. */
   exitWithFrontend: boolean;
   /** Another worker than the built one, for tests. */
@@ -57,7 +56,7 @@ export class Daemon {
   readonly #workers: TurnWorker[];
   readonly #handoff: HandoffStart | null;
   /** Packet sockets that were sent to their worker, by adapter, until it has descriptors of its own. */
-  readonly #sent = new Map<number, number[]>();
+  readonly #sent = new Map<number, Extract<AdapterAnswer, { kind: 'adapterOpened' }>>();
   readonly #admin: AdminServer;
   readonly #traces: Traces;
   readonly #refresh: Refresh;
@@ -252,7 +251,7 @@ export class Daemon {
         this.#openAdapter(message.adapter);
         break;
       case 'adapterTaken':
-        this.#closeSent(message.adapter);
+        this.#closeSent(message.adapter, message.taken);
         break;
       case 'announce':
         this.#workers[OWNER]!.send({ kind: 'announce', vm: message.vm });
@@ -286,14 +285,21 @@ export class Daemon {
     if (answer.kind === 'adapterRefused') {
       this.#log.logger.warn({ adapter: plan.name, reason: answer.reason }, 'adapter not opened');
     }
-    if (answer.kind === 'adapterOpened') this.#sent.set(adapter, [answer.fd, answer.doorbell.fd]);
-    if (!this.#workers[OWNER]!.send(answer)) this.#closeSent(adapter);
+    if (answer.kind === 'adapterOpened') this.#sent.set(adapter, answer);
+    if (!this.#workers[OWNER]!.send(answer)) this.#closeSent(adapter, false);
   }
 
-  /** The worker has its own descriptors of an adapter's packet sockets, or will never have any. */
-  #closeSent(adapter: number): void {
-    for (const fd of this.#sent.get(adapter) ?? []) native.closeDescriptor(fd);
+  /** The worker has its own descriptors of an adapter's packet sockets; or, not `taken`, will never have any: they are ended. */
+  #closeSent(adapter: number, taken: boolean): void {
+    const sent = this.#sent.get(adapter);
+    if (sent === undefined) return;
     this.#sent.delete(adapter);
+    const { fd, doorbell, interfaceIndex } = sent;
+    if (taken) for (const each of [fd, doorbell.fd]) native.closeDescriptor(each);
+    else {
+      const { mac } = this.#options.plan.adapters[adapter]!;
+      closeSockets(native, { rings: fd, doorbell: doorbell.fd }, interfaceIndex, mac);
+    }
   }
 
   /** A worker that failed left its adapters' sockets bound, with rings; closing its descriptors does not end the kept ones. */
@@ -307,11 +313,8 @@ export class Daemon {
       } catch {
         // No such interface now, so nothing is bound to it: any index will do.
       }
-      const quiet = (fd: number, unicast: Uint8Array | null) => {
-        if (fd >= 0) native.packetClose(native.duplicate(fd), index, unicast);
-      };
-      quiet(rings, mac === null ? null : parseMac(mac));
-      quiet(doorbell, null);
+      const again = (fd: number) => (fd < 0 ? -1 : native.duplicate(fd));
+      closeSockets(native, { rings: again(rings), doorbell: again(doorbell) }, index, mac);
     });
   }
 
@@ -329,7 +332,7 @@ export class Daemon {
     this.state.workerLost(worker);
     this.#traces.end((vm) => this.#options.plan.vms[vm]!.worker === worker);
     if (worker === OWNER) {
-      for (const adapter of [...this.#sent.keys()]) this.#closeSent(adapter);
+      for (const adapter of [...this.#sent.keys()]) this.#closeSent(adapter, false);
       this.#quietPacketSockets();
     }
     this.state.workerRestarts += 1;

@@ -287,6 +287,7 @@ export const adapterRow: RowRunner = {
       [', busy', BUSY],
     ].flatMap(([how, ours]) => {
       const of = (name: string) => echoes.get(name) ?? [];
+      if (of(ours!).length === 0) return [];
       const name = `echo, LAN to base and back${how}`;
       return toCell(name, 'µs', of(ours!), of(PEER), (trip) => trip.microseconds, null);
     });

@@ -1,5 +1,5 @@
 /**
- * An adapter: the way out of the base to a LAN, one AF_PACKET socket with both its rings mapped, owned by a turn worker (of
+ * An adapter: the way out of the base to a LAN, an AF_PACKET socket with both its rings mapped and a second one that wakes, owned by a turn worker (of
  * several: the first).
  *
  *     closed --open()--> (main thread opens the socket) --attach--> open <--> down      (carrier, ip link set up/down)
@@ -20,6 +20,7 @@ import { AttachedSocket, type Opened } from './attached-socket.ts';
 import type { AdapterContext, Milliseconds } from './context.ts';
 import { LanArp } from './lan-arp.ts';
 import { Neighbours } from './neighbours.ts';
+import { closeSockets } from './packet-sockets.ts';
 import { isUp, type LinkMessage } from './rtnetlink.ts';
 
 const STATISTICS_INTERVAL: Milliseconds = 1000;
@@ -161,7 +162,7 @@ export class Adapter {
   }
 
   /**
-   * The main thread opened the packet socket. The descriptor is ours from here on. False when it is not open after that: it is
+   * The main thread opened the packet sockets. The descriptors are ours from here on. False when it is not open after that: it is
    * not wanted any more, or `reason` says why.
    */
   attach(opened: Opened): boolean {
@@ -287,10 +288,9 @@ export class Adapter {
 
   /** Closes sockets that came too late. */
   private drop(opened: Opened): void {
+    const { fd, doorbell, interfaceIndex } = opened;
     const { native, plan } = this.context;
-    const unicast = plan.mac === null ? null : parseMac(plan.mac);
-    native.packetClose(opened.fd, opened.interfaceIndex, unicast);
-    native.packetClose(opened.doorbell.fd, opened.interfaceIndex, null);
+    closeSockets(native, { rings: fd, doorbell: doorbell.fd }, interfaceIndex, plan.mac);
   }
 
   private askToOpen(): void {

@@ -4,14 +4,14 @@
  */
 import { EPOLLIN, EPOLLOUT } from '../watcher.ts';
 import type { ToWorker } from '../base/plan.ts';
-import { parseMac } from '../wire/mac.ts';
 import type { AdapterContext } from './context.ts';
 import { Doorbell } from './doorbell.ts';
+import { closeSockets } from './packet-sockets.ts';
 import { ReceiveRing } from './receive-ring.ts';
 import { TransmitRing } from './transmit-ring.ts';
 import { UdpTrain } from './udp-train.ts';
 
-/** Times that frames came or left since the last wait, from which on nobody is to be woken for each frame. */
+/** Times that frames came or left since the last wait, from which on nobody is to be woken for each block and each frame that has left. */
 const MANY_MOVES = 16;
 
 export type Opened = Extract<ToWorker, { kind: 'adapterOpened' }>;
@@ -60,8 +60,8 @@ export class AttachedSocket {
     const { watcher } = context;
     try {
       watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
-      const { doorbell, interfaceIndex } = opened;
-      this.doorbell = new Doorbell(native, watcher, doorbell.fd, doorbell.mapBytes, interfaceIndex);
+      const { doorbell } = opened;
+      this.doorbell = new Doorbell(native, watcher, doorbell.fd, doorbell.mapBytes);
     } catch (error) {
       watcher.unwatch(fd);
       native.unmapRegion(this.region);
@@ -93,7 +93,8 @@ export class AttachedSocket {
   fallAsleep(): boolean {
     this.moves = 0;
     if (!this.watched) this.watchAgain();
-    this.doorbell.arm();
+    // Where nothing can be read ahead a bell would wake us in vain: the block itself does, when it comes.
+    if (this.receive.readsAhead) this.doorbell.arm();
     return !this.receive.hasWork();
   }
 
@@ -119,16 +120,15 @@ export class AttachedSocket {
     }
   }
 
-  /** Unmaps the rings and closes the descriptor; nothing here may be used afterwards. */
+  /** Unmaps the rings and closes both sockets; nothing here may be used afterwards. */
   close(): void {
     this.transmit.rewind();
     this.readStatistics();
     this.context.native.unmapRegion(this.region);
     this.context.watcher.unwatch(this.fd);
     this.doorbell.close();
-    const { mac } = this.context.plan;
-    const unicast = mac === null ? null : parseMac(mac);
-    this.context.native.packetClose(this.fd, this.interfaceIndex, unicast);
+    const sockets = { rings: this.fd, doorbell: this.doorbell.fd };
+    closeSockets(this.context.native, sockets, this.interfaceIndex, this.context.plan.mac);
   }
 
   private get watchedFor(): number {

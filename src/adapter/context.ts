@@ -35,7 +35,7 @@ export interface AdapterContext {
   ): void;
   /** The neighbour that `packet` (virtio-net header and frame) of port `from` waited for did not answer. Called between turns. */
   unreached(from: number, packet: Uint8Array): void;
-  /** Asks the main thread for the packet socket; it answers with adapterOpened or adapterRefused. */
+  /** Asks the main thread for the packet sockets; it answers with adapterOpened or adapterRefused. */
   requestOpen(): void;
   /** The worker's wait. */
   watcher: Pick<Watcher, 'watch' | 'change' | 'pause' | 'resume' | 'unwatch'>;

@@ -1,7 +1,7 @@
 /**
  * What wakes a sleeping base when a frame arrives. The receive ring's socket tells of blocks only, which the kernel hands over late; a
  * second socket has a ring of one frame and tells of each frame that finds it free. While turns run nobody takes that frame back, so the
- * kernel looks at it and leaves: no wake-up, no copy, no system call.
+ * kernel looks at it and leaves: no wake-up, no copy, no system call (Linux before 5.3 wakes all the same).
  */
 import type { Native } from '../native.ts';
 import { EPOLLIN, type Watcher } from '../watcher.ts';
@@ -13,26 +13,23 @@ const STATUS = 0;
 export class Doorbell {
   private readonly native: Native;
   private readonly watcher: Pick<Watcher, 'watch' | 'unwatch'>;
-  private readonly fd: number;
-  private readonly interfaceIndex: number;
+  readonly fd: number;
   private readonly region: number;
   private readonly words: Int32Array;
 
-  /** `fd`: of `Native.packetDoorbell`; its owner until `close`. Throws when it can't be mapped or watched, and owns nothing then. */
+  /** `fd`: of `Native.packetDoorbell`, and its owner's. Throws when it can't be mapped or watched. */
   constructor(
     native: Native,
     watcher: Pick<Watcher, 'watch' | 'unwatch'>,
     fd: number,
     mapBytes: number,
-    interfaceIndex: number,
   ) {
     this.native = native;
     this.watcher = watcher;
     this.fd = fd;
-    this.interfaceIndex = interfaceIndex;
     this.region = native.mapPacketRings(fd, mapBytes);
-    this.words = new Int32Array(native.viewRegion(this.region, 0, mapBytes));
     try {
+      this.words = new Int32Array(native.viewRegion(this.region, 0, mapBytes));
       // Each new event once: the frame stays written until the next sleep.
       watcher.watch(fd, EPOLLIN, true, () => {});
     } catch (error) {
@@ -48,9 +45,9 @@ export class Doorbell {
       Atomics.store(this.words, STATUS, TP_STATUS_KERNEL);
   }
 
+  /** Unmaps it and looks away; call before closing the descriptor. */
   close(): void {
     this.native.unmapRegion(this.region);
     this.watcher.unwatch(this.fd);
-    this.native.packetClose(this.fd, this.interfaceIndex, null);
   }
 }

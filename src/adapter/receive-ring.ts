@@ -8,7 +8,8 @@
  * The kernel hands a block over when it is full or a millisecond (on many kernels: a tick, 4 or 10 of them) is over. A packet need not
  * wait for that: a block that goes back is blank, all ones, and a packet in it is there as soon as every field that the kernel writes
  * behind its bytes has another value (tpacket_rcv; x86-64 shows stores in their order). Blocks that came full are
- * not made blank: there the next one is never far away, and reading lines that the kernel is writing would only slow it down.
+ * not made blank: at that rate the next one comes soon, and reading lines that the kernel is writing would only slow it down. The last frames of
+ * a burst wait for their block, therefore, and so does a lone one behind it, once in each block that came full.
  */
 import { CELL, type Counters } from '../counters.ts';
 import { type BaseStorage, HEADER_BYTES, MAX_FRAME_BYTES } from '../storage/base-storage.ts';
@@ -85,6 +86,11 @@ export class ReceiveRing {
     const start = this.block * this.blockBytes;
     if ((this.words[(start + BLOCK.status) >> 2] & TP_STATUS_USER) !== 0) return true;
     return this.blank[this.block] !== 0 && this.isThere(start);
+  }
+
+  /** A frame in the block that the kernel is filling can be found before that is handed over. */
+  get readsAhead(): boolean {
+    return this.blank[this.block] !== 0;
   }
 
   /**

@@ -355,7 +355,7 @@ export class Base {
     } catch {
       // No descriptor is left.
     }
-    this.post({ kind: 'adapterTaken', adapter });
+    this.post({ kind: 'adapterTaken', adapter, taken: doorbellFd >= 0 });
     if (doorbellFd < 0) {
       if (fd >= 0) this.native.closeDescriptor(fd);
       this.adapters[adapter].refused('no file descriptor left');

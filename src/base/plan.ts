@@ -209,10 +209,10 @@ export type FromWorker =
     }
   | { kind: 'vm'; vm: number; detail: VmDetail }
   | { kind: 'adapter'; adapter: number; detail: AdapterDetail }
-  /** Please open the packet socket (the main thread has the capability and the time). */
+  /** Please open the packet sockets (the main thread has the capability and the time). */
   | { kind: 'adapterOpen'; adapter: number }
-  /** The worker has a descriptor of its own, or none, of what adapterOpened brought. */
-  | { kind: 'adapterTaken'; adapter: number }
+  /** The worker has descriptors of its own of what adapterOpened brought; or, not `taken`, none, and will have none. */
+  | { kind: 'adapterTaken'; adapter: number; taken: boolean }
   /** Please tell the adapters' worker that this VM appeared or moved. */
   | { kind: 'announce'; vm: number }
   /** The warm state changed. */

@@ -4,10 +4,10 @@
  */
 import { readFileSync } from 'node:fs';
 import type { AdapterPlan, ToWorker } from '../base/plan.ts';
+import { closeSockets, NO_SOCKETS, type PacketSockets } from '../adapter/packet-sockets.ts';
 import { isUp } from '../adapter/rtnetlink.ts';
 import { native } from '../native.ts';
 import { macText, parseMac } from '../wire/mac.ts';
-import { type KeptSockets, NO_SOCKETS } from './privileges.ts';
 
 /** if.h */
 const IFF_LOOPBACK = 0x8;
@@ -59,8 +59,8 @@ export function openAdapter(adapter: number, plan: AdapterPlan, kept = NO_SOCKET
   }
 }
 
-/** The doorbell first: who is bound last gets a frame first, and the bell should ring behind it. */
-function openSockets(interfaceIndex: number, plan: AdapterPlan, kept: KeptSockets) {
+/** The doorbell is made and bound first: who is bound last gets a frame first, and the bell should ring behind it. */
+function openSockets(interfaceIndex: number, plan: AdapterPlan, kept: PacketSockets) {
   const unicast = plan.mac === null ? null : parseMac(plan.mac);
   const doorbell = native.packetDoorbell(
     interfaceIndex,
@@ -76,7 +76,7 @@ function openSockets(interfaceIndex: number, plan: AdapterPlan, kept: KeptSocket
     });
     return { doorbell, opened };
   } catch (error) {
-    native.packetClose(doorbell.fd, interfaceIndex, null);
+    closeSockets(native, { ...NO_SOCKETS, doorbell: doorbell.fd }, interfaceIndex, plan.mac);
     throw error;
   }
 }

@@ -10,6 +10,7 @@
  *   The sockets stay open over that, their numbers in an environment variable.
  */
 import { readlinkSync } from 'node:fs';
+import type { PacketSockets } from '../adapter/packet-sockets.ts';
 import { native } from '../native.ts';
 
 const VARIABLE = 'BASEWIRE_PACKET_SOCKETS';
@@ -22,18 +23,10 @@ export interface Account {
   gid: number;
 }
 
-/** Packet sockets of an adapter, see `Native.packetOpen` and `packetDoorbell`; -1 where none could be made. */
-export interface KeptSockets {
-  rings: number;
-  doorbell: number;
-}
-
-export const NO_SOCKETS: KeptSockets = { rings: -1, doorbell: -1 };
-
 /** What there is after `lessen`. */
 export interface Privileges {
-  /** By adapter. */
-  packetSockets: KeptSockets[];
+  /** By adapter; -1 where none could be made. */
+  packetSockets: PacketSockets[];
   /** For the log: what could not be given up, or ''. */
   warning: string;
 }
@@ -49,8 +42,9 @@ export function lessen(count: number, account: Account | null): Privileges {
     return { packetSockets: handedOver, warning: '' };
   }
   const packetSockets = Array.from({ length: count }, () => ({
-    rings: packetSocket(),
+    // In this order: when an interface comes up the kernel hooks sockets in as they were made, the last one first (open-adapter.ts).
     doorbell: packetSocket(),
+    rings: packetSocket(),
   }));
   if (account !== null) become(account);
   if (process.getuid!() === 0) return { packetSockets, warning: '' };
@@ -89,7 +83,7 @@ function initgroups(user: string, gid: number): void {
 }
 
 /** The sockets that this process was executed with, or null. */
-function takeOver(count: number): KeptSockets[] | null {
+function takeOver(count: number): PacketSockets[] | null {
   const text = process.env[VARIABLE];
   if (text === undefined) return null;
   delete process.env[VARIABLE];

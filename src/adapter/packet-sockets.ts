@@ -1,0 +1,25 @@
+/** The two packet sockets of an adapter: one with the rings, and the doorbell. */
+import type { Native } from '../native.ts';
+import { parseMac } from '../wire/mac.ts';
+
+/** Descriptors; -1: none. */
+export interface PacketSockets {
+  rings: number;
+  doorbell: number;
+}
+
+export const NO_SOCKETS: PacketSockets = { rings: -1, doorbell: -1 };
+
+/**
+ * Closes them, their rings unmapped before: they receive nothing more and hold no memory, also where other descriptors of them stay
+ * open. `mac`: of the adapter's own, or null; `interfaceIndex`: as they were bound last.
+ */
+export function closeSockets(
+  native: Pick<Native, 'packetClose'>,
+  { rings, doorbell }: PacketSockets,
+  interfaceIndex: number,
+  mac: string | null,
+): void {
+  if (rings >= 0) native.packetClose(rings, interfaceIndex, mac === null ? null : parseMac(mac));
+  if (doorbell >= 0) native.packetClose(doorbell, interfaceIndex, null);
+}
