@@ -13,7 +13,7 @@ import { DPDK, NETWORK, provide } from '../lib/needs.ts';
 import { type DatagramFields, udpFrame, writePcap } from '../lib/pcap.ts';
 import { sleep } from '../lib/process.ts';
 import { type Cell, quantity } from '../lib/results.ts';
-import { compare, judgeNoise, summarise } from '../lib/statistics.ts';
+import { compare, judgeNoise, median, summarise } from '../lib/statistics.ts';
 import { Testpmd } from '../lib/testpmd.ts';
 import { BASE_ADDRESS, startWithAdapter } from '../lib/with-adapter.ts';
 import type { RowRunner } from './row.ts';
@@ -148,6 +148,47 @@ async function measureOut(
   }
 }
 
+/**
+ * What the kernel's way over the wire allows: testpmd sends (net_pcap to net_af_packet), on the core of whoever sends there otherwise, and nobody
+ * has a socket at the other end.
+ */
+async function measureAlone(
+  lab: Lab,
+  wire: Wire,
+  direction: 'out' | 'in',
+  bytes: number,
+): Promise<number> {
+  const [here, there] =
+    direction === 'out' ? (['near', 'far'] as const) : (['far', 'near'] as const);
+  const file = burst(lab, 'alone', {
+    sourceMac: wire.mac(here),
+    destinationMac: wire.mac(there),
+    source: direction === 'out' ? PORTS[0].address : OUTSIDE,
+    destination: direction === 'out' ? OUTSIDE : PORTS[0].address,
+    bytes,
+  });
+  const sender = await Testpmd.start(lab, {
+    name: 'sender',
+    core: direction === 'out' ? lab.cores.switch : lab.cores.generator,
+    namespace: here === 'near' ? wire.near : wire.far,
+    devices: [
+      `net_pcap0,rx_pcap=${file},infinite_rx=1`,
+      `net_af_packet0,iface=${here === 'near' ? wire.nearInterface : wire.farInterface}`,
+    ],
+    args: FORWARDING,
+  });
+  const WIRE = 1; // in the order of the devices
+  try {
+    await sender.command('start');
+    await sleep(lab.timing.warmup * 1000);
+    await sender.counts();
+    await sleep(lab.timing.measure * 1000);
+    return (await sender.counts())[WIRE]!.sentRate;
+  } finally {
+    await sender.quit();
+  }
+}
+
 /** One testpmd is both the LAN's sender (net_pcap to net_af_packet) and the VM that receives (net_virtio_user to net_null). */
 async function measureIn(
   lab: Lab,
@@ -230,6 +271,7 @@ export const adapterRow: RowRunner = {
     const sizes = options.sizes ?? (lab.timing.quick ? [64] : [64, 1500]);
     const readings = new Map<string, Reading[]>();
     const echoes = new Map<string, Echo[]>();
+    const alone = new Map<string, number[]>();
     const wire = new Wire(lab);
     wire.dropAtFarEnd();
     wire.cutUdpAtNearEnd();
@@ -253,6 +295,16 @@ export const adapterRow: RowRunner = {
           }
         } finally {
           await forwarder.stop();
+        }
+      }
+      for (const bytes of sizes) {
+        for (const direction of ['out', 'in'] as const) {
+          const key = `${bytes} B ${direction}`;
+          const rate = await measureAlone(lab, wire, direction, bytes);
+          alone.set(key, [...(alone.get(key) ?? []), rate]);
+          lab.say(
+            `round ${round + 1}/${lab.timing.rounds} a sender alone ${key}: ${quantity(rate, '/s')}`,
+          );
         }
       }
       for (const [name, start] of Object.entries(ECHOERS)) {
@@ -279,7 +331,11 @@ export const adapterRow: RowRunner = {
         const of = (name: string) => readings.get(`${bytes} B ${direction}/${name}`) ?? [];
         const name = `${bytes} B ${direction}${how}`;
         const required = lab.timing.quick ? null : REQUIRED;
-        return toCell(name, 'datagrams/s', of(ours!), of(PEER), rate, required);
+        const cells = toCell(name, 'datagrams/s', of(ours!), of(PEER), rate, required);
+        const most = median(alone.get(`${bytes} B ${direction}`)!);
+        const note = `with nobody at the other end the sender's kernel path alone carries ${quantity(most, '/s')}/s`;
+        if (how === '') for (const { notes } of cells) notes.push(note);
+        return cells;
       }),
     );
     const echoed = [
