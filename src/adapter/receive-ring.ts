@@ -158,6 +158,8 @@ export class ReceiveRing {
     }
     cells[record + CELL.receivedDatagrams] += received;
     cells[record + CELL.receivedBytes] += receivedBytes;
+    // A block in which nothing new was found goes back at once: nothing is to be copied, and while it is ours the kernel would wake us for it.
+    if (seen === 0 && this.finished > 0) this.release();
     return seen;
   }
 

@@ -4,19 +4,29 @@
  */
 import type { Port } from '../port/port.ts';
 
-/** Milliseconds that are looked on in any case: less than falling asleep takes. */
+/** number that are looked on in any case: less than falling asleep takes. */
 export const LEAST_SPIN = 0.002;
 
 export class Attention {
   /** In no particular order. */
   readonly active: Port[] = [];
-  /** Milliseconds that a port is looked at after its last work. */
-  spin = 0;
+  /** number that a port is looked at after its last work: as long as is allowed, and at the least. Cells, see `Turn.time`. */
+  private readonly spins = new Float64Array(2);
   /** Now, in milliseconds. */
   private readonly time: Float64Array;
 
   constructor(time: Float64Array) {
     this.time = time;
+  }
+
+  /** The longest a port is looked at after its last work. */
+  get spin(): number {
+    return this.spins[0];
+  }
+
+  set spin(longest: number) {
+    this.spins[0] = longest;
+    this.spins[1] = Math.min(longest, LEAST_SPIN);
   }
 
   /** Looks at this port in every turn until it is quiet again. */
@@ -33,7 +43,7 @@ export class Attention {
   quieten(early: boolean): void {
     const { active } = this;
     const now = this.time[0];
-    const since = now - (early && LEAST_SPIN < this.spin ? LEAST_SPIN : this.spin);
+    const since = now - this.spins[early ? 1 : 0];
     for (let index = active.length - 1; index >= 0; index--) {
       const port = active[index];
       if (port.lastWork > since) continue;
@@ -52,7 +62,9 @@ export class Attention {
     const attachment = port.current;
     if (attachment === null) return false;
     let work = false;
-    for (const ring of attachment.outputs) {
+    const { outputs } = attachment;
+    for (let index = 0; index < outputs.length; index++) {
+      const ring = outputs[index];
       if (ring.queue.arm(ring.queue.nextAvail)) work = true;
     }
     // Only the ring that is waited for: another one has buffers that help nobody, and would be found to have work for ever.

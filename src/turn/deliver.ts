@@ -241,7 +241,9 @@ export class Deliver {
   /** What waited for buffers, oldest first. */
   private deliverBacklogs(): number {
     let released = 0;
-    for (const port of this.attention.active) {
+    const { active } = this.attention;
+    for (let index = 0; index < active.length; index++) {
+      const port = active[index];
       const { backlog, current } = port;
       if (backlog === null || backlog.count === 0) continue;
       const before = released;

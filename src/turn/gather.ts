@@ -99,11 +99,10 @@ export class Gather {
       this.untilLan = 0;
       copies.gather();
       this.publish.show();
+      const { adapters } = context;
+      for (let index = 0; index < adapters.length; index++) adapters[index].release();
       if (handed) handoff!.release();
-    }
-    // Also blocks in which nothing new was found: while they are ours the kernel would wake us for them.
-    if (lan) for (const adapter of context.adapters) adapter.release();
-    if (found === 0 && this.untilLan < 0) this.untilLan = EMPTY_TURNS_PER_LAN - 1;
+    } else if (this.untilLan < 0) this.untilLan = EMPTY_TURNS_PER_LAN - 1;
     return found;
   }
 
@@ -141,13 +140,18 @@ export class Gather {
   }
 
   private lanHasWork(): boolean {
-    for (const adapter of this.context.adapters) if (adapter.hasWork()) return true;
+    const { adapters } = this.context;
+    for (let index = 0; index < adapters.length; index++) {
+      if (adapters[index].hasWork()) return true;
+    }
     return false;
   }
 
   private gatherAdapters(budget: Budget): number {
+    const { adapters } = this.context;
     let found = 0;
-    for (const adapter of this.context.adapters) {
+    for (let index = 0; index < adapters.length; index++) {
+      const adapter = adapters[index];
       if (adapter.hasWork()) found += adapter.gather(budget.datagrams, budget.bytes);
     }
     return found;

@@ -68,8 +68,8 @@ export class Publish {
   publish(): void {
     this.show();
     this.ask();
-    for (const adapter of this.context.adapters) adapter.publish();
-    const { handoff } = this.context;
+    const { adapters, handoff } = this.context;
+    for (let index = 0; index < adapters.length; index++) adapters[index].publish();
     if (handoff !== null) {
       if (this.signalCount + MAX_WORKERS > MAX_SIGNALS) this.signal();
       this.signalCount = handoff.publish(this.signals, this.signalCount);
