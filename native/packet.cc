@@ -142,6 +142,23 @@ bool removeRings(int fd) {
 }
 
 /**
+ * A packet socket without rings, to get those of `version`: a new one, or another descriptor of `given` (-1: none). What the host sends does not
+ * come in.
+ */
+int socketForRings(Napi::Env env, int given, int version) {
+  const bool made = given < 0;
+  ClosedUnlessReleased packet{made ? packetSocketDescriptor() : fcntl(given, F_DUPFD_CLOEXEC, 3)};
+  if (packet.fd < 0) throw systemError(env, errno, made ? "socket" : "fcntl");
+  if (!made && !removeRings(packet.fd)) throw systemError(env, errno, "setsockopt", "PACKET_RX_RING");
+  setOption(env, packet.fd, PACKET_VERSION, "PACKET_VERSION", &version, sizeof version);
+  const int on = 1;
+  setOption(env, packet.fd, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING", &on, sizeof on);
+  const int fd = packet.fd;
+  packet.fd = -1;
+  return fd;
+}
+
+/**
  * Fills the receive ring's blocks with ones, behind their headers: where a packet is not yet there, nothing looks like one. Before the
  * binding, while nothing of the interface is written there.
  */
@@ -181,20 +198,15 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   const uint64_t mapBytes = receiveBytes + transmitBlock * transmitBlocks;
   if (mapBytes > INT32_MAX) throw Napi::RangeError::New(env, "the rings are 2 GiB or more");
 
-  const bool made = options.Get("socket").IsUndefined();
-  const int given = made ? -1 : static_cast<int>(option(env, options, "socket", INT32_MAX));
-  ClosedUnlessReleased packet{made ? packetSocketDescriptor() : fcntl(given, F_DUPFD_CLOEXEC, 3)};
-  if (packet.fd < 0) throw systemError(env, errno, made ? "socket" : "fcntl");
-  if (!made && !removeRings(packet.fd)) throw systemError(env, errno, "setsockopt", "PACKET_RX_RING");
-  const int version = TPACKET_V3;
-  setOption(env, packet.fd, PACKET_VERSION, "PACKET_VERSION", &version, sizeof version);
-  const int on = 1;
+  const int given =
+      options.Get("socket").IsUndefined() ? -1 : static_cast<int>(option(env, options, "socket", INT32_MAX));
+  ClosedUnlessReleased packet{socketForRings(env, given, TPACKET_V3)};
   int headerBytes = 12;
   if (setsockopt(packet.fd, SOL_PACKET, PACKET_VNET_HDR_SZ, &headerBytes, sizeof headerBytes) != 0) {
     headerBytes = 10;
+    const int on = 1;
     setOption(env, packet.fd, PACKET_VNET_HDR, "PACKET_VNET_HDR", &on, sizeof on);
   }
-  setOption(env, packet.fd, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING", &on, sizeof on);
 
   tpacket_req3 receive = {};
   receive.tp_block_size = blockBytes;
@@ -241,14 +253,10 @@ Napi::Value packetDoorbell(const Napi::CallbackInfo& info) {
   const uint8_t* const unicast = macAddress(env, info[1]);
   char name[IF_NAMESIZE];
   if (if_indextoname(interfaceIndex, name) == nullptr) throw systemError(env, errno, "if_indextoname");
-  const bool made = info[2].IsUndefined();
-  ClosedUnlessReleased packet{made ? packetSocketDescriptor() : fcntl(descriptor(info, 2), F_DUPFD_CLOEXEC, 3)};
-  if (packet.fd < 0) throw systemError(env, errno, made ? "socket" : "fcntl");
-  if (!made && !removeRings(packet.fd)) throw systemError(env, errno, "setsockopt", "PACKET_RX_RING");
-  const int version = TPACKET_V2;
-  setOption(env, packet.fd, PACKET_VERSION, "PACKET_VERSION", &version, sizeof version);
-  const int on = 1;
-  setOption(env, packet.fd, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING", &on, sizeof on);
+  ClosedUnlessReleased packet{socketForRings(env, info[2].IsUndefined() ? -1 : descriptor(info, 2), TPACKET_V2)};
+  // Whatever the socket was before: a frame that no such header describes would stop this ring.
+  const int off = 0;
+  setOption(env, packet.fd, PACKET_VNET_HDR, "PACKET_VNET_HDR", &off, sizeof off);
   filterFrames(env, packet.fd, unicast, 1);
   const uint32_t page = static_cast<uint32_t>(sysconf(_SC_PAGESIZE));
   const tpacket_req one{page, 1, page, 1};

@@ -190,7 +190,7 @@ export interface Native {
   /**
    * A packet socket whose TPACKET_V2 receive ring has one frame, in which the kernel writes one byte of what arrives for us
    * when the frame is its own, and then says that the socket is readable. `mapBytes`: to map from offset 0. `unicast`: heard while
-   * the socket of the rings has asked for it. `socket` (never one that had rings by `packetOpen`), and who owns what: as there; so the errors.
+   * the socket of the rings has asked for it. `socket`, and who owns what: as with `packetOpen`; so the errors.
    */
   packetDoorbell(
     interfaceIndex: number,
@@ -200,8 +200,8 @@ export interface Native {
   /** A packet socket without rings that receives nothing: what `packetOpen` and `packetDoorbell` take as `socket`. Needs CAP_NET_RAW. */
   packetSocket(): number;
   /**
-   * Closes a socket of `packetOpen` or `packetDoorbell`, its rings unmapped before. The socket receives nothing more and holds no memory, even where other
-   * descriptors of it stay open. `interfaceIndex` and `unicast`: as it was bound last; a doorbell asked for no `unicast`: null.
+   * Closes a socket of `packetOpen` or `packetDoorbell`, its rings unmapped before. The socket receives nothing more and holds no memory,
+   * even where other descriptors of it stay open. `interfaceIndex` and `unicast`: as it was bound last; a doorbell asked for no `unicast`: null.
    */
   packetClose(fd: number, interfaceIndex: number, unicast: Uint8Array | null): void;
   /** Asks the kernel to send what the transmit ring holds; 0, or -errno (ENETDOWN, ENXIO, ENOBUFS, EAGAIN). Never blocks. */

@@ -73,11 +73,7 @@ export class Turn {
     if (this.attention.active.length > 0 || this.context.outbox.length > 0) return true;
     const { handoff } = this.context;
     if (handoff !== null && (handoff.hasWork() || handoff.recent(this.attention.spin))) return true;
-    const { adapters } = this.context;
-    for (let index = 0; index < adapters.length; index++) {
-      if (adapters[index].hasWork()) return true;
-    }
-    return false;
+    return this.gather.lanHasWork();
   }
 
   /** Looks at every port that something waits for; true when there is one. */

@@ -1,6 +1,6 @@
 /**
- * An adapter: the way out of the base to a LAN, an AF_PACKET socket with both its rings mapped and a second one that wakes, owned by a turn worker (of
- * several: the first).
+ * An adapter: the way out of the base to a LAN, an AF_PACKET socket with both its rings mapped and a second one that wakes, owned by
+ * a turn worker (of several: the first).
  *
  *     closed --open()--> (main thread opens the socket) --attach--> open <--> down      (carrier, ip link set up/down)
  *       ^                                                             |        |

@@ -32,8 +32,8 @@ export interface Privileges {
 }
 
 /**
- * Makes packet sockets for `count` adapters and gives up what is not needed any more. May replace the process by itself, so nothing must have been
- * started before. Throws when the user can't be changed as asked.
+ * Makes packet sockets for `count` adapters and gives up what is not needed any more. May replace the process by itself, so nothing must
+ * have been started before. Throws when the user can't be changed as asked.
  */
 export function lessen(count: number, account: Account | null): Privileges {
   const handedOver = takeOver(count);

@@ -4,13 +4,13 @@
  */
 import type { Port } from '../port/port.ts';
 
-/** number that are looked on in any case: less than falling asleep takes. */
+/** Milliseconds that are looked on in any case: less than falling asleep takes. */
 export const LEAST_SPIN = 0.002;
 
 export class Attention {
   /** In no particular order. */
   readonly active: Port[] = [];
-  /** number that a port is looked at after its last work: as long as is allowed, and at the least. Cells, see `Turn.time`. */
+  /** Milliseconds that a port is looked at after its last work: as long as is allowed, and at the least. Cells, see `Turn.time`. */
   private readonly spins = new Float64Array(2);
   /** Now, in milliseconds. */
   private readonly time: Float64Array;

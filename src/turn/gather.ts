@@ -139,7 +139,8 @@ export class Gather {
     return found;
   }
 
-  private lanHasWork(): boolean {
+  /** Some adapter's receive ring has something. */
+  lanHasWork(): boolean {
     const { adapters } = this.context;
     for (let index = 0; index < adapters.length; index++) {
       if (adapters[index].hasWork()) return true;

@@ -24,6 +24,26 @@ export interface Packet {
   next?: number;
 }
 
+/** Of a packet with a frame of `length` bytes. */
+const sizeOf = (length: number) => (MAC + length + 7) & ~7;
+
+/** What tpacket_rcv writes once there is room: header and frame, then the fields. */
+function writePacket(
+  view: DataView,
+  bytes: Uint8Array,
+  at: number,
+  { frame, type, status, full, mac }: Packet,
+): void {
+  bytes.set([1, 0, 0x22, 0, 0, 0, 34, 0, 6, 0], at + MAC - 10);
+  bytes.set(frame, at + MAC);
+  view.setUint32(at + PACKET.status, status ?? 1, true);
+  view.setUint32(at + PACKET.length, full ?? frame.length, true);
+  view.setUint32(at + PACKET.capturedLength, frame.length, true);
+  view.setUint16(at + PACKET.mac, mac ?? MAC, true);
+  bytes[at + PACKET.type] = type ?? 0;
+  view.setUint32(at + PACKET.interfaceIndex, 7, true);
+}
+
 export function receiveBlocks(slots = 64, rows = 64) {
   const memory = new ArrayBuffer(BLOCK_BYTES * BLOCKS);
   const view = new DataView(memory);
@@ -62,18 +82,12 @@ export function receiveBlocks(slots = 64, rows = 64) {
       let at = start + BLOCK.headerBytes;
       view.setUint32(start + BLOCK.packets, packets.length, true);
       view.setUint32(start + BLOCK.firstPacket, BLOCK.headerBytes, true);
-      for (const [index, { frame, type, status, vlan, full, mac, next }] of packets.entries()) {
-        const size = (MAC + frame.length + 7) & ~7;
+      for (const [index, packet] of packets.entries()) {
+        const size = sizeOf(packet.frame.length);
         const last = index === packets.length - 1;
-        view.setUint32(at + PACKET.nextOffset, next ?? (last ? 0 : size), true);
-        view.setUint32(at + PACKET.capturedLength, frame.length, true);
-        view.setUint32(at + PACKET.length, full ?? frame.length, true);
-        view.setUint32(at + PACKET.status, status ?? 1, true);
-        view.setUint16(at + PACKET.mac, mac ?? MAC, true);
-        view.setUint32(at + PACKET.vlanTci, vlan ?? 0, true);
-        bytes[at + PACKET.type] = type ?? 0;
-        bytes.set([1, 0, 0x22, 0, 0, 0, 34, 0, 6, 0], at + MAC - 10);
-        bytes.set(frame, at + MAC);
+        view.setUint32(at + PACKET.nextOffset, packet.next ?? (last ? 0 : size), true);
+        view.setUint32(at + PACKET.vlanTci, packet.vlan ?? 0, true);
+        writePacket(view, bytes, at, packet);
         at += size;
       }
       view.setUint32(start + BLOCK.status, 1, true);
@@ -134,7 +148,7 @@ export class Kernel {
 
   /** Makes room for a packet, as prb_fill_curr_block does; null when there is none: every block is waited for. */
   begin(length: number): { at: number; finish: (packet: Packet) => void } | null {
-    const size = (MAC + length + 7) & ~7;
+    const size = sizeOf(length);
     if (!this.owned) return null;
     if (this.at + size >= this.start + BLOCK_BYTES) {
       this.retire(1);
@@ -148,17 +162,7 @@ export class Kernel {
     this.at += size;
     this.write(BLOCK.length, this.at - this.start);
     this.write(BLOCK.packets, ++this.packets);
-    const finish = ({ frame, type, status, full, mac }: Packet): void => {
-      bytes.set([1, 0, 0x22, 0, 0, 0, 34, 0, 6, 0], at + MAC - 10);
-      bytes.set(frame, at + MAC);
-      view.setUint32(at + PACKET.status, status ?? 1, true);
-      view.setUint32(at + PACKET.length, full ?? frame.length, true);
-      view.setUint32(at + PACKET.capturedLength, frame.length, true);
-      view.setUint16(at + PACKET.mac, mac ?? MAC, true);
-      bytes[at + PACKET.type] = type ?? 0;
-      view.setUint32(at + PACKET.interfaceIndex, 7, true);
-    };
-    return { at, finish };
+    return { at, finish: (packet) => writePacket(view, bytes, at, packet) };
   }
 
   /** A whole packet; false when there was no room. */
