@@ -1,15 +1,13 @@
 /**
  * Whether to look on after the last work, or to sleep at once. Looking costs a core that the guests may want; sleeping costs a
  * notification, a wake-up and its time. Looking pays where the next work mostly comes while we look. Where it does not, this notices: a
- * look in vain weighs as much as three that found something, and one over which we lost the core more than all. Now and then it is tried again.
+ * look in vain weighs as much as three that found something. Now and then it is tried again.
  */
 import { LEAST_SPIN } from '../turn/attention.ts';
 
 /** How sure one can be. */
 const MOST = 16;
 const IN_VAIN = 3;
-/** Milliseconds from one look at the clock to the next, with nothing found in between, behind which somebody else had the core. */
-const PUSHED_ASIDE = 0.25;
 /** Sleeps between two tries. */
 const TRIED_AGAIN = 16;
 
@@ -20,13 +18,11 @@ export class Patience {
   private trying = false;
   private sleeps = 0;
   private readonly lastWork = new Float64Array(1);
-  private readonly lastLook = new Float64Array(1);
   private readonly time: Float64Array;
 
   /** `time`: now, in milliseconds. */
   constructor(time: Float64Array) {
     this.time = time;
-    this.lastLook[0] = time[0];
   }
 
   /** Whether to look on for as long as is allowed; otherwise for LEAST_SPIN. */
@@ -41,19 +37,6 @@ export class Patience {
     if (!this.asleep && this.score < MOST && now - this.lastWork[0] >= LEAST_SPIN) this.score++;
     this.asleep = false;
     this.lastWork[0] = now;
-  }
-
-  /**
-   * The clock was read; `found`: something was found since the last time. Who looks in vain and loses the core over it has taken it from
-   * others that want it, a guest perhaps that would send what we look for.
-   */
-  looked(found: boolean): void {
-    const now = this.time[0];
-    if (!found && now - this.lastLook[0] > PUSHED_ASIDE) {
-      this.score = 0;
-      this.trying = false;
-    }
-    this.lastLook[0] = now;
   }
 
   /** Nothing came while we looked. Called before each sleep; those behind the first, without work in between, don't count. */

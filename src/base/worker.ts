@@ -76,17 +76,13 @@ function run(): void {
   };
   readClock();
   let untilClock = TURNS_PER_CLOCK;
-  let foundSince = 0;
   const patience = new Patience(turn.time);
   while (!stopping) {
     beat[BEAT.rounds]++;
     const found = turn.run();
-    foundSince += found;
     if (found >= NEXT_TO_NOTHING || --untilClock === 0) {
       readClock();
-      patience.looked(foundSince > 0);
       untilClock = TURNS_PER_CLOCK;
-      foundSince = 0;
     }
     if (!busyPolling) {
       if (found > 0) patience.worked();
@@ -112,7 +108,6 @@ function run(): void {
     watcher.wait(deadline.left(time[0]), beat);
     if (handoff !== null) handoff.wakeUp();
     readClock();
-    patience.looked(true);
     lastLook[0] = time[0];
   }
   if (handoff !== null) takeLast(base, handoff, away);

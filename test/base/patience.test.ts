@@ -62,36 +62,6 @@ describe('looking on', () => {
     expect(inVain).toBeLessThan(200);
   });
 
-  /** The clock's next reading, so many milliseconds later. */
-  const look = (later: number, found: boolean) => {
-    time[0] += later;
-    patience.looked(found);
-  };
-
-  test('is given up at once when somebody else had the core meanwhile', () => {
-    look(0.01, false);
-    look(0.01, false);
-    expect(patience.pays).toBe(true);
-    look(1, false);
-    expect(patience.pays).toBe(false);
-  });
-
-  test('and not after a long turn, or a sleep', () => {
-    look(0.01, false);
-    look(3, true);
-    look(0.2, false);
-    look(50, true); // woken: what was slept does not count
-    expect(patience.pays).toBe(true);
-  });
-
-  test('and is tried again after some sleeps', () => {
-    look(0.01, false);
-    look(1, false);
-    for (let i = 0; i < 20; i++) pass(0.03);
-    for (let i = 0; i < 20; i++) pass(0.03);
-    expect(patience.pays).toBe(true);
-  });
-
   test('what comes at once says nothing about pauses', () => {
     for (let i = 0; i < 100; i++) pass(1);
     for (let i = 0; i < 1000; i++) pass(LEAST_SPIN / 2);
