@@ -43,69 +43,84 @@ export type GatherPlainPacked = (
 export function plainGatherPacked(storage: BaseStorage, copies: CopyList): GatherPlainPacked {
   const { at: ats, length: lengths, from: froms } = storage;
   const { offsets, cells: rows } = copies;
+  const held = new Int32Array(13);
   return function gatherPlainPacked(queue, headerBytes, memory, port, most, bytes) {
     if (memory.count === 0 || !queue.inStep || queue.log !== null) return 0;
-    // As integers once, or each is unwrapped for each datagram.
-    const number = port | 0;
-    const header = headerBytes | 0;
-    const room = bytes | 0;
-    const first = queue.nextAvail | 0;
-    let limit = most | 0;
-    if (limit > queue.size - first) limit = (queue.size - first) | 0;
-    if (limit > storage.slots - storage.count) limit = (storage.slots - storage.count) | 0;
-    if (limit > copies.rows - copies.count) limit = (copies.rows - copies.count) | 0;
+    const first = queue.nextAvail;
+    let limit = most;
+    if (limit > queue.size - first) limit = queue.size - first;
+    if (limit > storage.slots - storage.count) limit = storage.slots - storage.count;
+    if (limit > copies.rows - copies.count) limit = copies.rows - copies.count;
     const { descriptors } = queue;
-    const available = queue.availWrap === 1 ? AVAIL : USED;
-    const given = queue.availWrap === 1 ? AVAIL | USED : 0;
-    const arenaEnd = storage.limit | 0;
-    const region = memory.last | 0;
+    // Why through `held`, says `plain.ts`.
+    held[0] = limit;
+    held[1] = bytes;
+    held[2] = port;
+    held[3] = headerBytes;
+    held[4] = queue.availWrap === 1 ? AVAIL : USED;
+    held[5] = queue.availWrap === 1 ? AVAIL | USED : 0;
+    held[6] = first * 4;
+    held[7] = queue.hiddenAt;
+    held[8] = queue.hiddenWord;
+    held[9] = storage.count;
+    held[10] = storage.fill;
+    held[11] = storage.limit;
+    held[12] = copies.count * 3;
+    const end = held[0];
+    const room = held[1];
+    const number = held[2];
+    const header = held[3];
+    const available = held[4];
+    const given = held[5];
+    let word = held[6];
+    let hidden = held[7];
+    let shows = held[8];
+    let slot = held[9];
+    let fill = held[10];
+    const arenaEnd = held[11];
+    let row = held[12]; // in doubles
+    const region = memory.last;
     const start = memory.starts[region];
     const stop = memory.ends[region];
-    const handle = memory.handles[region] | 0;
-    const shortest = (header + ETHERNET_HEADER) | 0;
-    const longest = (header + MAX_FRAME_BYTES) | 0;
-    let row = copies.count | 0;
-    let slot = storage.count | 0;
-    let fill = storage.fill | 0;
+    const handle = memory.handles[region];
     let moved = 0;
     let taken = 0;
-    let shows = queue.hiddenWord | 0;
-    let hidden = queue.hiddenAt | 0;
-    for (; taken < limit && moved < room; taken++) {
-      const word = (first + taken) * 4;
-      const last = descriptors[word + 3];
+    for (; taken < end && moved < room; taken = (taken + 1) | 0) {
+      const last = descriptors[word | 3];
       if ((last & MATTERS) !== available) break;
-      const total = descriptors[word + 2] >>> 0;
-      const address = (descriptors[word + 1] >>> 0) * 4294967296 + (descriptors[word] >>> 0);
-      if (total < shortest || total > longest) break;
-      if (!(address >= start && address + total <= stop)) break;
+      const total = descriptors[word | 2];
+      const address = (descriptors[word | 1] >>> 0) * 4294967296 + (descriptors[word] >>> 0);
       const frame = (total - header) | 0;
-      const after = (fill + FRAME_OFFSET + frame + SLOT_ALIGN - 1) & -SLOT_ALIGN;
+      if (frame < ETHERNET_HEADER || frame > MAX_FRAME_BYTES) break;
+      if (!(address >= start && address + total <= stop)) break;
+      const at = (fill + FRAME_OFFSET) | 0;
+      const after = (at + frame + SLOT_ALIGN - 1) & -SLOT_ALIGN;
       if (after > arenaEnd) break;
-      ats[slot] = fill + FRAME_OFFSET;
+      ats[slot] = at;
       lengths[slot] = frame;
       froms[slot] = number;
       slot = (slot + 1) | 0;
-      offsets[row * 3] = address - start;
-      const cell = row * 6;
-      rows[cell + 2] = handle;
-      rows[cell + 3] = fill + FRAME_OFFSET - header;
-      rows[cell + 4] = total;
-      row = (row + 1) | 0;
+      offsets[row] = address - start;
+      const cell = row << 1;
+      rows[(cell + 2) | 0] = handle;
+      rows[(cell + 3) | 0] = (at - header) | 0;
+      rows[(cell + 4) | 0] = total;
+      row = (row + 3) | 0;
       fill = after;
       const used = (last & 0xffff) | given;
-      descriptors[word + 2] = 0;
+      descriptors[word | 2] = 0;
       if (hidden < 0) {
-        hidden = (first + taken) | 0;
+        hidden = word >> 2;
         shows = used;
       } else {
-        descriptors[word + 3] = used;
+        descriptors[word | 3] = used;
       }
+      word = (word + 4) | 0;
       moved = (moved + frame) | 0;
     }
     storage.count = slot;
     storage.fill = fill;
-    copies.count = row;
+    copies.count += taken;
     queue.hiddenAt = hidden;
     queue.hiddenWord = shows;
     queue.movedBytes = moved;
@@ -120,60 +135,78 @@ export type PutPlainPacked = (
   memory: GuestMemory,
   first: number,
   end: number,
+  number: number,
+  source: number,
 ) => number;
 
 /** Makes the `PutPlainPacked` of this storage and copy list; once. */
 export function plainPutPacked(storage: BaseStorage, copies: CopyList): PutPlainPacked {
-  const { halves, at: ats, length: lengths } = storage;
+  const { halves, at: ats, length: lengths, from: froms, to } = storage;
   const { offsets, cells: rows } = copies;
-  return function putPlainPacked(queue, memory, first, end) {
+  const held = new Int32Array(10);
+  return function putPlainPacked(queue, memory, first, end, number, source) {
     if (memory.count === 0 || !queue.inStep || queue.log !== null) return 0;
-    const from = first | 0;
-    const position = queue.nextAvail | 0;
-    let limit = ((end | 0) - from) | 0;
-    if (limit > queue.size - position) limit = (queue.size - position) | 0;
-    if (limit > copies.rows - copies.count) limit = (copies.rows - copies.count) | 0;
+    const position = queue.nextAvail;
+    let most = end - first;
+    if (most > queue.size - position) most = queue.size - position;
+    if (most > copies.rows - copies.count) most = copies.rows - copies.count;
     const { descriptors } = queue;
-    const available = (queue.availWrap === 1 ? AVAIL : USED) | WRITE;
-    const given = (queue.availWrap === 1 ? AVAIL | USED : 0) | WRITE;
-    const region = memory.last | 0;
+    held[0] = first;
+    held[1] = first + most;
+    held[2] = number;
+    held[3] = source;
+    held[4] = (queue.availWrap === 1 ? AVAIL : USED) | WRITE;
+    held[5] = (queue.availWrap === 1 ? AVAIL | USED : 0) | WRITE;
+    held[6] = position * 4;
+    held[7] = queue.hiddenAt;
+    held[8] = queue.hiddenWord;
+    held[9] = copies.count * 3;
+    let slot = held[0];
+    const behind = held[1];
+    const receiver = held[2];
+    const sender = held[3];
+    const available = held[4];
+    const given = held[5];
+    let word = held[6];
+    let hidden = held[7];
+    let shows = held[8];
+    let row = held[9]; // in doubles
+    const region = memory.last;
     const start = memory.starts[region];
     const stop = memory.ends[region];
-    const handle = memory.handles[region] | 0;
-    let row = copies.count | 0;
+    const handle = memory.handles[region];
     let moved = 0;
-    let put = 0;
-    let shows = queue.hiddenWord | 0;
-    let hidden = queue.hiddenAt | 0;
-    for (; put < limit; put++) {
-      const word = (position + put) * 4;
-      const last = descriptors[word + 3];
+    for (; slot < behind; slot = (slot + 1) | 0) {
+      if (to[slot] !== receiver || froms[slot] !== sender) break;
+      const last = descriptors[word | 3];
       if ((last & MATTERS) !== available) break;
-      const space = descriptors[word + 2] >>> 0;
-      const address = (descriptors[word + 1] >>> 0) * 4294967296 + (descriptors[word] >>> 0);
-      const at = ats[from + put];
-      const length = lengths[from + put];
-      const needed = HEADER_BYTES + length;
+      const space = descriptors[word | 2] >>> 0;
+      const address = (descriptors[word | 1] >>> 0) * 4294967296 + (descriptors[word] >>> 0);
+      const at = ats[slot];
+      const length = lengths[slot];
+      const needed = (HEADER_BYTES + length) | 0;
       if (space < needed) break;
       if (!(address >= start && address + needed <= stop)) break;
       halves[(at - 2) >> 1] = 1; // num_buffers
-      offsets[row * 3] = address - start;
-      const cell = row * 6;
-      rows[cell + 2] = handle;
-      rows[cell + 3] = at - HEADER_BYTES;
-      rows[cell + 4] = needed;
-      row = (row + 1) | 0;
+      offsets[row] = address - start;
+      const cell = row << 1;
+      rows[(cell + 2) | 0] = handle;
+      rows[(cell + 3) | 0] = (at - HEADER_BYTES) | 0;
+      rows[(cell + 4) | 0] = needed;
+      row = (row + 3) | 0;
       const used = (last & 0xffff) | given;
-      descriptors[word + 2] = needed;
+      descriptors[word | 2] = needed;
       if (hidden < 0) {
-        hidden = (position + put) | 0;
+        hidden = word >> 2;
         shows = used;
       } else {
-        descriptors[word + 3] = used;
+        descriptors[word | 3] = used;
       }
+      word = (word + 4) | 0;
       moved = (moved + length) | 0;
     }
-    copies.count = row;
+    const put = slot - first;
+    copies.count += put;
     queue.hiddenAt = hidden;
     queue.hiddenWord = shows;
     queue.movedBytes = moved;

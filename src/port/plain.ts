@@ -3,8 +3,11 @@
  * region. Whatever is not that is left to `gatherOutput` and `putInput`, which come back here afterwards.
  *
  * Each is one loop without a call or another loop in it, inside a function that is made once: V8 then takes the captured arrays as
- * constants, their addresses and lengths stand in the machine code, and those of the rings stay in registers. Otherwise it loads and
- * checks each of them anew for each datagram, which costs more than the work itself (docs/performance.md).
+ * constants, and their addresses and lengths stand in the machine code. Otherwise it loads and checks each of them anew for each
+ * datagram, which costs more than the work itself (docs/performance.md).
+ *
+ * The numbers a loop works with are written into an array, `held`, and read back: whatever V8 has to do with a number before it can be used
+ * (a field's is wrapped) it moves to where it is used, into the loop. What comes out of an array is ready, and stays where it was read.
  */
 import {
   type BaseStorage,
@@ -45,65 +48,78 @@ export type GatherPlain = (
 export function plainGather(storage: BaseStorage, copies: CopyList): GatherPlain {
   const { at: ats, length: lengths, from: froms } = storage;
   const { offsets, cells: rows } = copies;
+  const held = new Int32Array(12);
   return function gatherPlain(queue, headerBytes, memory, port, most, bytes) {
     if (memory.count === 0) return 0;
-    // As integers once, or each is unwrapped for each datagram.
-    const number = port | 0;
-    const header = headerBytes | 0;
-    const room = bytes | 0;
-    let limit = most | 0;
+    let limit = most;
     if (limit > storage.slots - storage.count) limit = storage.slots - storage.count;
     if (limit > copies.rows - copies.count) limit = copies.rows - copies.count;
     const { avail, descriptors, elements } = queue;
-    const size = queue.size | 0;
-    const mask = queue.mask | 0;
-    const arenaEnd = storage.limit | 0;
-    const region = memory.last | 0;
+    held[0] = limit;
+    held[1] = bytes;
+    held[2] = port;
+    held[3] = headerBytes;
+    held[4] = queue.size;
+    held[5] = queue.mask;
+    held[6] = queue.nextAvail;
+    held[7] = queue.nextUsed;
+    held[8] = storage.count;
+    held[9] = storage.fill;
+    held[10] = storage.limit;
+    held[11] = copies.count * 3;
+    const end = held[0];
+    const room = held[1];
+    const number = held[2];
+    const header = held[3];
+    const size = held[4];
+    const mask = held[5];
+    let next = held[6];
+    let used = held[7];
+    let slot = held[8];
+    let fill = held[9];
+    const arenaEnd = held[10];
+    let row = held[11]; // in doubles
+    const region = memory.last;
     const start = memory.starts[region];
     const stop = memory.ends[region];
-    const handle = memory.handles[region] | 0;
-    const shortest = (header + ETHERNET_HEADER) | 0;
-    const longest = (header + MAX_FRAME_BYTES) | 0;
-    let next = queue.nextAvail | 0;
-    let used = queue.nextUsed | 0;
-    let row = copies.count | 0;
-    let slot = storage.count | 0;
-    let fill = storage.fill | 0;
+    const handle = memory.handles[region];
     let moved = 0;
     let taken = 0;
-    for (; taken < limit && moved < room; taken++) {
-      const head = avail[RING + (next & mask)];
+    for (; taken < end && moved < room; taken = (taken + 1) | 0) {
+      const head = avail[(RING + (next & mask)) | 0];
+      const word = head << 2;
       if (head >= size) break;
-      const word = head * 4;
-      const flags = descriptors[word + 3];
-      const total = descriptors[word + 2] >>> 0;
-      const address = (descriptors[word + 1] >>> 0) * 4294967296 + (descriptors[word] >>> 0);
-      if ((flags & NOT_PLAIN) !== 0 || total < shortest || total > longest) break;
-      if (!(address >= start && address + total <= stop)) break;
+      const flags = descriptors[word | 3];
+      const total = descriptors[word | 2];
+      const address = (descriptors[word | 1] >>> 0) * 4294967296 + (descriptors[word] >>> 0);
+      // A length beyond 2^31 is below `shortest` here.
       const frame = (total - header) | 0;
-      const after = (fill + FRAME_OFFSET + frame + SLOT_ALIGN - 1) & -SLOT_ALIGN;
+      if ((flags & NOT_PLAIN) !== 0 || frame < ETHERNET_HEADER || frame > MAX_FRAME_BYTES) break;
+      if (!(address >= start && address + total <= stop)) break;
+      const at = (fill + FRAME_OFFSET) | 0;
+      const after = (at + frame + SLOT_ALIGN - 1) & -SLOT_ALIGN;
       if (after > arenaEnd) break;
-      ats[slot] = fill + FRAME_OFFSET;
+      ats[slot] = at;
       lengths[slot] = frame;
       froms[slot] = number;
       slot = (slot + 1) | 0;
-      offsets[row * 3] = address - start;
-      const cell = row * 6;
-      rows[cell + 2] = handle;
-      rows[cell + 3] = fill + FRAME_OFFSET - header;
-      rows[cell + 4] = total;
-      row = (row + 1) | 0;
+      offsets[row] = address - start;
+      const cell = row << 1;
+      rows[(cell + 2) | 0] = handle;
+      rows[(cell + 3) | 0] = (at - header) | 0;
+      rows[(cell + 4) | 0] = total;
+      row = (row + 3) | 0;
       fill = after;
-      const element = (used & mask) * 2;
+      const element = (used & mask) << 1;
       if (elements[element] !== head) elements[element] = head;
-      if (elements[element + 1] !== 0) elements[element + 1] = 0;
+      if (elements[element | 1] !== 0) elements[element | 1] = 0;
       used = (used + 1) & 0xffff;
       next = (next + 1) & 0xffff;
       moved = (moved + frame) | 0;
     }
     storage.count = slot;
     storage.fill = fill;
-    copies.count = row;
+    copies.count += taken;
     queue.nextAvail = next;
     queue.nextUsed = used;
     queue.movedBytes = moved;
@@ -112,71 +128,87 @@ export function plainGather(storage: BaseStorage, copies: CopyList): GatherPlain
 }
 
 /**
- * The common case, for as many of slots [first, end) as it lasts: each datagram fits into one plain, writable buffer, and the
- * receiver takes a 12-byte header. Returns how many were put (0: `putInput` must look at the first), their frame bytes in
- * `queue.movedBytes`.
+ * The common case, for the slots from `first` on, before `end`, that go from port `source` to port `number`, for as many as it lasts: each datagram
+ * fits into one plain, writable buffer, and the receiver takes a 12-byte header. Returns how many were put (0: `putInput` must look at the
+ * first), their frame bytes in `queue.movedBytes`.
  */
 export type PutPlain = (
   queue: SplitQueue,
   memory: GuestMemory,
   first: number,
   end: number,
+  number: number,
+  source: number,
 ) => number;
 
 /** Makes the `PutPlain` of this storage and copy list; once, see above. */
 export function plainPut(storage: BaseStorage, copies: CopyList): PutPlain {
-  const { halves, at: ats, length: lengths } = storage;
+  const { halves, at: ats, length: lengths, from: froms, to } = storage;
   const { offsets, cells: rows } = copies;
-  return function putPlain(queue, memory, first, end) {
+  const held = new Int32Array(9);
+  return function putPlain(queue, memory, first, end, number, source) {
     if (queue.log !== null || memory.count === 0) return 0;
     if (queue.ready === 0) {
       const available = queue.available();
       if (available <= 0) return 0;
       queue.ready = available;
     }
-    const from = first | 0;
-    let limit = ((end | 0) - from) | 0;
-    if (limit > queue.ready) limit = queue.ready;
-    if (limit > copies.rows - copies.count) limit = copies.rows - copies.count;
+    let most = end - first;
+    if (most > queue.ready) most = queue.ready;
+    if (most > copies.rows - copies.count) most = copies.rows - copies.count;
     const { avail, descriptors, elements } = queue;
-    const size = queue.size | 0;
-    const mask = queue.mask | 0;
-    const region = memory.last | 0;
+    held[0] = first;
+    held[1] = first + most;
+    held[2] = number;
+    held[3] = source;
+    held[4] = queue.size;
+    held[5] = queue.mask;
+    held[6] = queue.nextAvail;
+    held[7] = queue.nextUsed;
+    held[8] = copies.count * 3;
+    let slot = held[0];
+    const behind = held[1];
+    const receiver = held[2];
+    const sender = held[3];
+    const size = held[4];
+    const mask = held[5];
+    let next = held[6];
+    let used = held[7];
+    let row = held[8]; // in doubles
+    const region = memory.last;
     const start = memory.starts[region];
     const stop = memory.ends[region];
-    const handle = memory.handles[region] | 0;
-    let next = queue.nextAvail | 0;
-    let used = queue.nextUsed | 0;
-    let row = copies.count | 0;
+    const handle = memory.handles[region];
     let moved = 0;
-    let put = 0;
-    for (; put < limit; put++) {
-      const head = avail[RING + (next & mask)];
+    for (; slot < behind; slot = (slot + 1) | 0) {
+      if (to[slot] !== receiver || froms[slot] !== sender) break;
+      const head = avail[(RING + (next & mask)) | 0];
+      const word = head << 2;
       if (head >= size) break;
-      const word = head * 4;
-      const flags = descriptors[word + 3];
-      const space = descriptors[word + 2] >>> 0;
-      const address = (descriptors[word + 1] >>> 0) * 4294967296 + (descriptors[word] >>> 0);
-      const at = ats[from + put];
-      const length = lengths[from + put];
-      const needed = HEADER_BYTES + length;
+      const flags = descriptors[word | 3];
+      const space = descriptors[word | 2] >>> 0;
+      const address = (descriptors[word | 1] >>> 0) * 4294967296 + (descriptors[word] >>> 0);
+      const at = ats[slot];
+      const length = lengths[slot];
+      const needed = (HEADER_BYTES + length) | 0;
       if ((flags & NOT_PLAIN) !== WRITABLE || space < needed) break;
       if (!(address >= start && address + needed <= stop)) break;
       halves[(at - 2) >> 1] = 1; // num_buffers
-      offsets[row * 3] = address - start;
-      const cell = row * 6;
-      rows[cell + 2] = handle;
-      rows[cell + 3] = at - HEADER_BYTES;
-      rows[cell + 4] = needed;
-      row = (row + 1) | 0;
-      const element = (used & mask) * 2;
+      offsets[row] = address - start;
+      const cell = row << 1;
+      rows[(cell + 2) | 0] = handle;
+      rows[(cell + 3) | 0] = (at - HEADER_BYTES) | 0;
+      rows[(cell + 4) | 0] = needed;
+      row = (row + 3) | 0;
+      const element = (used & mask) << 1;
       if (elements[element] !== head) elements[element] = head;
-      if (elements[element + 1] !== needed) elements[element + 1] = needed;
+      if (elements[element | 1] !== needed) elements[element | 1] = needed;
       used = (used + 1) & 0xffff;
       next = (next + 1) & 0xffff;
       moved = (moved + length) | 0;
     }
-    copies.count = row;
+    const put = slot - first;
+    copies.count += put;
     queue.nextAvail = next;
     queue.nextUsed = used;
     queue.ready -= put;

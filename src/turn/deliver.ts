@@ -107,46 +107,49 @@ export class Deliver {
 
   /** Puts a run of slots between the same two ports into the VM's input buffer; returns the slot behind the run. */
   private deliverRun(port: Port, first: number): number {
-    const { storage, cells } = this;
-    const { to, from, count } = storage;
+    const { to, from, count } = this.storage;
+    const { number, remote } = port;
     const source = from[first];
-    let end = first + 1;
-    while (end < count && to[end] === port.number && from[end] === source) end++;
     let slot = first;
-    if (port.remote) {
-      while (slot < end) this.handOver(slot++, port.number);
-      return end;
-    }
-    while (slot < end) {
-      const attachment = port.current;
-      if (
-        attachment !== null &&
-        attachment.inputs.length === 1 &&
-        attachment.headerBytes === HEADER_BYTES &&
-        (port.backlog === null || port.backlog.count === 0)
-      ) {
-        const ring = attachment.inputs[0];
-        const { queue } = ring;
-        const put =
-          queue.format === 'split'
-            ? this.putPlain(queue, attachment.memory, slot, end)
-            : this.putPlainPacked(queue, attachment.memory, slot, end);
-        if (put > 0) {
-          this.publish.markDirty(ring);
-          this.books.delivered(source, put);
-          cells[port.record + SENT_DATAGRAMS] += put;
-          cells[port.record + SENT_BYTES] += queue.movedBytes;
-          slot += put;
-          continue;
-        }
+    do {
+      if (remote) {
+        this.handOver(slot++, number);
+        continue;
       }
-      this.deliverTo(port, slot);
-      slot++;
-    }
+      const put = this.putPlainly(port, slot, count, source);
+      if (put === 0) this.deliverTo(port, slot++);
+      else slot += put;
+    } while (slot < count && to[slot] === number && from[slot] === source);
+    if (remote) return slot;
     // Who gets something soon has something to say: looked at without waiting for its notification.
     this.attention.activate(port);
     port.lastWork = this.time[0];
-    return end;
+    return slot;
+  }
+
+  /** Of a run that begins with `slot`, what the plain loops can put; how many they did. */
+  private putPlainly(port: Port, slot: number, end: number, source: number): number {
+    const { number, record, backlog, current } = port;
+    if (
+      current === null ||
+      current.inputs.length !== 1 ||
+      current.headerBytes !== HEADER_BYTES ||
+      (backlog !== null && backlog.count > 0)
+    )
+      return 0;
+    const ring = current.inputs[0];
+    const { queue } = ring;
+    const put =
+      queue.format === 'split'
+        ? this.putPlain(queue, current.memory, slot, end, number, source)
+        : this.putPlainPacked(queue, current.memory, slot, end, number, source);
+    if (put > 0) {
+      this.publish.markDirty(ring);
+      this.books.delivered(source, put);
+      this.cells[record + SENT_DATAGRAMS] += put;
+      this.cells[record + SENT_BYTES] += queue.movedBytes;
+    }
+    return put;
   }
 
   /** Puts one slot into a VM's input buffer, or into its backlog. */
