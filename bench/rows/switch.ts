@@ -129,17 +129,18 @@ function toCell(
     const lost = of(name).reduce((sum, m) => sum + m.lost, 0);
     if (lost !== 0) notes.push(`${name} lost ${lost} of ${IN_FLIGHT * of(name).length} datagrams`);
   }
-  const ceiling = Math.min(...candidates.flatMap(({ name }) => of(name).map((m) => m.ceiling)));
-  if (ceiling > 0) notes.push(`the generator's own work allows ${quantity(ceiling, '/s')}/s`);
   for (const distance of ['near', 'far'] as const) {
-    const medians = candidates.map(({ name }) => {
-      const rates = of(name)
-        .filter((m) => m.distance === distance)
-        .map((m) => m.rate);
-      return rates.length === 0 ? '' : `${name} ${quantity(median(rates), '/s')} (${rates.length})`;
+    const medians = candidates.flatMap(({ name }) => {
+      const alike = of(name).filter((m) => m.distance === distance);
+      if (alike.length === 0) return [];
+      const rate = quantity(median(alike.map((m) => m.rate)), '/s');
+      const ceiling = quantity(median(alike.map((m) => m.ceiling)), '/s');
+      return `${name} ${rate} of ${ceiling} (${alike.length})`;
     });
-    if (medians.some((text) => text !== ''))
-      notes.push(`cores ${distance}: ${medians.filter(Boolean).join(', ')}`);
+    if (medians.length > 0)
+      notes.push(
+        `cores ${distance}, of what the generator's own work allows: ${medians.join(', ')}`,
+      );
   }
   const peers = candidates.slice(1);
   return {
