@@ -8,60 +8,65 @@ export const NOBODY = -1;
 const EMPTY = -1;
 
 export class AddressList {
-  /** The table, for the router's own loop (see `find` and `hash`). */
-  keys: Int32Array;
-  owners: Int32Array;
+  /** The table, for the router's own loop (see `find` and `hash`): a key and its owner at each place, so that a look-up takes one line of the cache. */
+  table: Int32Array;
+  /** Of places, which are a power of two. */
   mask: number;
   readonly seed: number;
   size = 0;
 
   constructor(capacity = 8, seed = (Math.random() * 0xffffffff) | 0) {
-    let slots = 16;
-    while (slots < capacity * 4) slots *= 2;
-    this.keys = new Int32Array(slots);
-    this.owners = new Int32Array(slots).fill(EMPTY);
-    this.mask = slots - 1;
+    let places = 16;
+    while (places < capacity * 4) places *= 2;
+    this.table = emptyTable(places);
+    this.mask = places - 1;
     this.seed = seed;
   }
 
   /** The port that owns the address, or NOBODY. */
   find(key: number): number {
-    const { keys, owners, mask } = this;
-    let slot = hash(key, this.seed) & mask;
+    const { table, mask } = this;
+    let place = hash(key, this.seed) & mask;
     for (;;) {
-      const owner = owners[slot];
-      if (owner === EMPTY || keys[slot] === key) return owner;
-      slot = (slot + 1) & mask;
+      const owner = table[place * 2 + 1];
+      if (owner === EMPTY || table[place * 2] === key) return owner;
+      place = (place + 1) & mask;
     }
   }
 
   /** Gives an address to a port (>= 0), or to another one. */
   set(key: number, owner: number): void {
-    if ((this.size + 1) * 4 > this.keys.length) this.grow();
-    let slot = hash(key, this.seed) & this.mask;
-    while (this.owners[slot] !== EMPTY && this.keys[slot] !== key) slot = (slot + 1) & this.mask;
-    if (this.owners[slot] === EMPTY) this.size++;
-    this.keys[slot] = key;
-    this.owners[slot] = owner;
+    if ((this.size + 1) * 4 > this.mask + 1) this.grow();
+    const { table, mask } = this;
+    let place = hash(key, this.seed) & mask;
+    while (table[place * 2 + 1] !== EMPTY && table[place * 2] !== key) place = (place + 1) & mask;
+    if (table[place * 2 + 1] === EMPTY) this.size++;
+    table[place * 2] = key;
+    table[place * 2 + 1] = owner;
   }
 
   /** All addresses. */
   *entries(): IterableIterator<[key: number, owner: number]> {
-    for (let slot = 0; slot < this.keys.length; slot++) {
-      if (this.owners[slot] !== EMPTY) yield [this.keys[slot], this.owners[slot]];
+    const { table } = this;
+    for (let at = 0; at < table.length; at += 2) {
+      if (table[at + 1] !== EMPTY) yield [table[at], table[at + 1]];
     }
   }
 
   private grow(): void {
-    const { keys, owners } = this;
-    this.keys = new Int32Array(keys.length * 2);
-    this.owners = new Int32Array(keys.length * 2).fill(EMPTY);
-    this.mask = this.keys.length - 1;
+    const before = [...this.entries()];
+    const places = (this.mask + 1) * 2;
+    this.table = emptyTable(places);
+    this.mask = places - 1;
     this.size = 0;
-    for (let slot = 0; slot < keys.length; slot++) {
-      if (owners[slot] !== EMPTY) this.set(keys[slot], owners[slot]);
-    }
+    for (const [key, owner] of before) this.set(key, owner);
   }
+}
+
+function emptyTable(places: number): Int32Array {
+  const table = new Int32Array(places * 2);
+  for (let at = 1; at < table.length; at += 2) table[at] = EMPTY;
+  return table;
 }
 
 function hash(key: number, seed: number): number {

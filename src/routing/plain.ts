@@ -31,7 +31,7 @@ export function plainRoute(storage: BaseStorage, ports: readonly Port[]): RouteP
   const { words, at: ats, length: lengths, to } = storage;
   const held = new Int32Array(11);
   return function routePlain(first, end, port, network) {
-    const { keys, owners } = network.addresses;
+    const { table } = network.addresses;
     // Why through `held`, says `port/plain.ts`.
     held[0] = first;
     held[1] = end;
@@ -39,7 +39,7 @@ export function plainRoute(storage: BaseStorage, ports: readonly Port[]): RouteP
     held[3] = port.macHalf | IPV4;
     held[4] = port.address;
     held[5] = port.number;
-    held[6] = network.addresses.mask;
+    held[6] = network.addresses.mask << 1;
     held[7] = network.addresses.seed;
     held[8] = network.macWord;
     held[9] = network.macHalf | IPV4;
@@ -49,7 +49,7 @@ export function plainRoute(storage: BaseStorage, ports: readonly Port[]): RouteP
     const macAndType = held[3];
     const address = held[4];
     const number = held[5];
-    const mask = held[6];
+    const last = held[6]; // of the table's even words
     const seed = held[7];
     const baseWord = held[8];
     const baseAndType = held[9];
@@ -73,10 +73,10 @@ export function plainRoute(storage: BaseStorage, ports: readonly Port[]): RouteP
         // As below: may be another address of the VM's.
         let hash = Math.imul(source ^ seed, 0x9e3779b1);
         hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
-        let place = (hash ^ (hash >>> 13)) & mask;
-        if (keys[place] !== source) place = (place + 1) & mask;
-        if (keys[place] !== source) place = (place + 1) & mask;
-        if (keys[place] !== source || owners[place] !== number) continue;
+        let place = ((hash ^ (hash >>> 13)) << 1) & last;
+        if (table[place] !== source) place = (place + 2) & last;
+        if (table[place] !== source) place = (place + 2) & last;
+        if (table[place] !== source || table[place | 1] !== number) continue;
       }
       const total = ((a >>> 8) & 0xff00) | (a >>> 24);
       if (total < SHORTEST || total > ((lengths[slot] - IP) | 0) || total > mtu) continue;
@@ -100,11 +100,11 @@ export function plainRoute(storage: BaseStorage, ports: readonly Port[]): RouteP
         // As AddressList.find does, but no further than three places: a loop in here would cost every datagram (see above).
         let hash = Math.imul(destination ^ seed, 0x9e3779b1);
         hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
-        let place = (hash ^ (hash >>> 13)) & mask;
-        if (keys[place] !== destination) place = (place + 1) & mask;
-        if (keys[place] !== destination) place = (place + 1) & mask;
-        if (keys[place] !== destination) continue;
-        const found = owners[place];
+        let place = ((hash ^ (hash >>> 13)) << 1) & last;
+        if (table[place] !== destination) place = (place + 2) & last;
+        if (table[place] !== destination) place = (place + 2) & last;
+        if (table[place] !== destination) continue;
+        const found = table[place | 1];
         if (found < 0 || found === number) continue;
         const target = ports[found];
         if (target.current === null || target.macKnown === false) continue;
