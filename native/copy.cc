@@ -93,11 +93,16 @@ ALWAYS_INLINE void copyUnlessEqual(uint8_t* to, const uint8_t* from, size_t leng
 }
 
 constexpr double exactLimit = 9007199254740992.0;  // 2^53
-/** Rows between asking for a line and using it. */
-constexpr int32_t prefetchRows = 8;
 
-/** Bytes of a row that are asked for; what is longer the machine's own prefetcher has noticed by then. */
-constexpr uint32_t prefetchBytes = 192;
+/** Of each row, so many bytes are asked for so many rows before they are copied ... */
+constexpr uint32_t headBytes = 192;
+constexpr int32_t headRows = 8;
+/**
+ * ... and the rest while the row before is copied: with more under way than it has room for, a core waits. The machine's own
+ * prefetcher would notice each row too late; of what is longer than this it has by then.
+ */
+constexpr uint32_t restBytes = 2048;
+constexpr int32_t restRows = 1;
 
 /**
  * Asks for a line that is about to be written. For plain x86-64 a compiler makes `__builtin_prefetch(line, 1)` a mere read, and the line
@@ -111,18 +116,22 @@ ALWAYS_INLINE void prefetchToWrite(const void* line) {
 #endif
 }
 
-/** Asks for the lines of a row's guest side. An address from an unchecked row is only ever prefetched. */
+/**
+ * Asks for the lines of a row's guest side, from byte `from` of the row (a multiple of 64) up to byte `to`. An address from an
+ * unchecked row is only ever prefetched.
+ */
 template <bool toArena>
-ALWAYS_INLINE void prefetchRow(const CopySpace& space, const CopyRow& row) {
+ALWAYS_INLINE void prefetchRow(const CopySpace& space, const CopyRow& row, uint32_t from, uint32_t to) {
+  const uint32_t length = static_cast<uint32_t>(row.length);  // a negative one is cut like a long one
+  if (length <= from) return;
   const uint32_t region = static_cast<uint32_t>(row.region);
   const double offset = row.offset;
   if (region >= space.windowLimit || !(offset >= 0 && offset < exactLimit)) return;
   const uintptr_t start =
       reinterpret_cast<uintptr_t>(space.windows[region].base) + static_cast<uintptr_t>(offset);
-  const uint32_t length = static_cast<uint32_t>(row.length);  // a negative one is cut like a long one
-  const uintptr_t end = start + (length < prefetchBytes ? length : prefetchBytes);
-  uintptr_t line = start & ~uintptr_t{63};
-  if (!toArena && headerBefore(start, length) != 0) {
+  const uintptr_t end = start + (length < to ? length : to);
+  uintptr_t line = (start & ~uintptr_t{63}) + from;
+  if (!toArena && from == 0 && headerBefore(start, length) != 0) {
     __builtin_prefetch(reinterpret_cast<const void*>(line), 0, 3);
     line += 64;
   }
@@ -140,10 +149,11 @@ ALWAYS_INLINE int32_t carryOut(const CopySpace& space, int32_t count) {
   if (count > space.rowLimit) count = space.rowLimit;
   int32_t refused = 0;
   CopyRow* const rows = space.rows;
-  const int32_t ahead = count < prefetchRows ? count : prefetchRows;
-  for (int32_t i = 0; i < ahead; i++) prefetchRow<toArena>(space, rows[i]);
+  const int32_t ahead = count < headRows ? count : headRows;
+  for (int32_t i = 0; i < ahead; i++) prefetchRow<toArena>(space, rows[i], 0, headBytes);
   for (int32_t i = 0; i < count; i++) {
-    if (i + prefetchRows < count) prefetchRow<toArena>(space, rows[i + prefetchRows]);
+    if (i + headRows < count) prefetchRow<toArena>(space, rows[i + headRows], 0, headBytes);
+    if (i + restRows < count) prefetchRow<toArena>(space, rows[i + restRows], headBytes, restBytes);
     CopyRow& row = rows[i];
     const double offset = row.offset;
     const int64_t length = row.length;
