@@ -14,8 +14,8 @@ import {
 } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
-import type { GuestMemory } from '../virtio/guest-memory.ts';
 import { DESC_F_AVAIL, DESC_F_USED, type PackedQueue } from '../virtio/packed-queue.ts';
+import type { GatherPlain, PutPlain } from './plain.ts';
 
 // A module's own constants cost V8 nothing, imported ones a load and a check per use.
 const FRAME_OFFSET = ARENA_FRAME;
@@ -30,14 +30,7 @@ const USED = DESC_F_USED << 16;
 const MATTERS = ((DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT) << 16) | AVAIL | USED;
 
 /** As `GatherPlain`, without `queue` having been looked at: 0 also when nothing is available. */
-export type GatherPlainPacked = (
-  queue: PackedQueue,
-  headerBytes: number,
-  memory: GuestMemory,
-  port: number,
-  most: number,
-  bytes: number,
-) => number;
+export type GatherPlainPacked = GatherPlain<PackedQueue>;
 
 /** Makes the `GatherPlainPacked` of this storage and copy list; once. */
 export function plainGatherPacked(storage: BaseStorage, copies: CopyList): GatherPlainPacked {
@@ -129,15 +122,7 @@ export function plainGatherPacked(storage: BaseStorage, copies: CopyList): Gathe
   };
 }
 
-/** As `PutPlain`. */
-export type PutPlainPacked = (
-  queue: PackedQueue,
-  memory: GuestMemory,
-  first: number,
-  end: number,
-  number: number,
-  source: number,
-) => number;
+export type PutPlainPacked = PutPlain<PackedQueue>;
 
 /** Makes the `PutPlainPacked` of this storage and copy list; once. */
 export function plainPutPacked(storage: BaseStorage, copies: CopyList): PutPlainPacked {

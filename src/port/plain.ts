@@ -6,8 +6,9 @@
  * constants, and their addresses and lengths stand in the machine code. Otherwise it loads and checks each of them anew for each
  * datagram, which costs more than the work itself (docs/performance.md).
  *
- * The numbers a loop works with are written into an array, `held`, and read back: whatever V8 has to do with a number before it can be used
- * (a field's is wrapped) it moves to where it is used, into the loop. What comes out of an array is ready, and stays where it was read.
+ * The numbers a loop works with are written into an array, `held`, and read back: whatever V8 has to do with a number before it can
+ * be used (a field's is wrapped) it moves to where it is used, into the loop. What comes out of an array is ready, and stays where it
+ * was read.
  */
 import {
   type BaseStorage,
@@ -35,8 +36,8 @@ const NOT_PLAIN = DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT;
  * The common case, for as many datagrams as it lasts: each is one plain, readable buffer in the region of the last one. Returns how
  * many were taken (0: the next chain needs the careful way, or base storage is full), their bytes in `queue.movedBytes`.
  */
-export type GatherPlain = (
-  queue: SplitQueue,
+export type GatherPlain<Queue = SplitQueue> = (
+  queue: Queue,
   headerBytes: number,
   memory: GuestMemory,
   port: number,
@@ -92,7 +93,7 @@ export function plainGather(storage: BaseStorage, copies: CopyList): GatherPlain
       const flags = descriptors[word | 3];
       const total = descriptors[word | 2];
       const address = (descriptors[word | 1] >>> 0) * 4294967296 + (descriptors[word] >>> 0);
-      // A length beyond 2^31 is below `shortest` here.
+      // A length of 2^31 or more is negative here, or wraps to far more than the longest.
       const frame = (total - header) | 0;
       if ((flags & NOT_PLAIN) !== 0 || frame < ETHERNET_HEADER || frame > MAX_FRAME_BYTES) break;
       if (!(address >= start && address + total <= stop)) break;
@@ -128,12 +129,12 @@ export function plainGather(storage: BaseStorage, copies: CopyList): GatherPlain
 }
 
 /**
- * The common case, for the slots from `first` on, before `end`, that go from port `source` to port `number`, for as many as it lasts: each datagram
- * fits into one plain, writable buffer, and the receiver takes a 12-byte header. Returns how many were put (0: `putInput` must look at the
- * first), their frame bytes in `queue.movedBytes`.
+ * The common case, for the slots from `first` on, before `end`, that go from port `source` to port `number`, for as many as it
+ * lasts: each datagram fits into one plain, writable buffer, and the receiver takes a 12-byte header. Returns how many were put (0:
+ * `putInput` must look at the first), their frame bytes in `queue.movedBytes`.
  */
-export type PutPlain = (
-  queue: SplitQueue,
+export type PutPlain<Queue = SplitQueue> = (
+  queue: Queue,
   memory: GuestMemory,
   first: number,
   end: number,

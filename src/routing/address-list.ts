@@ -5,10 +5,14 @@
  */
 export const NOBODY = -1;
 
-const EMPTY = -1;
+/** The owner at a place without a key: what `find` answers there. */
+const EMPTY = NOBODY;
 
 export class AddressList {
-  /** The table, for the router's own loop (see `find` and `hash`): a key and its owner at each place, so that a look-up takes one line of the cache. */
+  /**
+   * The table, for the router's own loop (see `wordOf` and `hash`): a key and its owner at each place, so that a look-up takes one line
+   * of the cache.
+   */
   table: Int32Array;
   /** Of places, which are a power of two. */
   mask: number;
@@ -25,24 +29,16 @@ export class AddressList {
 
   /** The port that owns the address, or NOBODY. */
   find(key: number): number {
-    const { table, mask } = this;
-    let place = hash(key, this.seed) & mask;
-    for (;;) {
-      const owner = table[place * 2 + 1];
-      if (owner === EMPTY || table[place * 2] === key) return owner;
-      place = (place + 1) & mask;
-    }
+    return this.table[this.wordOf(key) + 1];
   }
 
   /** Gives an address to a port (>= 0), or to another one. */
   set(key: number, owner: number): void {
     if ((this.size + 1) * 4 > this.mask + 1) this.grow();
-    const { table, mask } = this;
-    let place = hash(key, this.seed) & mask;
-    while (table[place * 2 + 1] !== EMPTY && table[place * 2] !== key) place = (place + 1) & mask;
-    if (table[place * 2 + 1] === EMPTY) this.size++;
-    table[place * 2] = key;
-    table[place * 2 + 1] = owner;
+    const word = this.wordOf(key);
+    if (this.table[word + 1] === EMPTY) this.size++;
+    this.table[word] = key;
+    this.table[word + 1] = owner;
   }
 
   /** All addresses. */
@@ -53,13 +49,22 @@ export class AddressList {
     }
   }
 
+  /** First word of the place where the key is, or would be. */
+  private wordOf(key: number): number {
+    const { table, mask } = this;
+    let place = hash(key, this.seed) & mask;
+    while (table[place * 2 + 1] !== EMPTY && table[place * 2] !== key) place = (place + 1) & mask;
+    return place * 2;
+  }
+
   private grow(): void {
-    const before = [...this.entries()];
-    const places = (this.mask + 1) * 2;
-    this.table = emptyTable(places);
-    this.mask = places - 1;
+    const before = this.table;
+    this.table = emptyTable(before.length);
+    this.mask = before.length - 1;
     this.size = 0;
-    for (const [key, owner] of before) this.set(key, owner);
+    for (let at = 0; at < before.length; at += 2) {
+      if (before[at + 1] !== EMPTY) this.set(before[at], before[at + 1]);
+    }
   }
 }
 
