@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import { type Cores, chooseCores, reserveHugepages } from './machine.ts';
 import { killChildren } from './process.ts';
 
-/** 2 MiB pages that generator and peer together need. */
-const HUGEPAGES_NEEDED = 320;
+/** 2 MiB pages that generator and peer together need; OVS-DPDK takes some 500, and serves no port when it finds fewer. */
+const HUGEPAGES_NEEDED = 768;
 
 export interface Timing {
   /** Interleaved rounds of every candidate. */
