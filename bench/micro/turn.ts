@@ -49,7 +49,7 @@ const plan: BasePlan = {
     sockets: [],
   })),
   adapters: [],
-  datapath: { poll: 'busy', spinMicroseconds: 50, burst: 256, workers: 1 },
+  datapath: { poll: 'busy', spinMicroseconds: 50, restMicroseconds: 500, burst: 256, workers: 1 },
 };
 const counters = new Counters(2);
 const base = new Base(

@@ -71,6 +71,8 @@ export interface BasePlan {
   datapath: {
     poll: 'adaptive' | 'busy';
     spinMicroseconds: number;
+    /** Most microseconds that notifications are waited out together; 0: never. */
+    restMicroseconds: number;
     burst: number;
     /** Turn workers. */
     workers: number;

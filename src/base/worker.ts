@@ -8,6 +8,7 @@ import { BEAT } from '../beat.ts';
 import type { Handoff } from '../handoff/handoff.ts';
 import { native } from '../native.ts';
 import { Base } from './base.ts';
+import { Moderation } from './moderation.ts';
 import { Patience } from './patience.ts';
 import type { FromWorker, ToWorker, WorkerStart } from './plan.ts';
 import { EPOLLIN } from '../watcher.ts';
@@ -77,6 +78,8 @@ function run(): void {
   readClock();
   let untilClock = TURNS_PER_CLOCK;
   const patience = new Patience(turn.time);
+  const moderation = new Moderation(turn.time);
+  const { restMicroseconds } = plan.datapath;
   while (!stopping) {
     beat[BEAT.rounds]++;
     const found = turn.run();
@@ -84,28 +87,37 @@ function run(): void {
       readClock();
       untilClock = TURNS_PER_CLOCK;
     }
+    let rest = false;
     if (!busyPolling) {
       if (found > 0) patience.worked();
-      turn.attention.quieten(found === 0 && !patience.pays);
+      moderation.worked(found);
+      // Between rests we ask nobody to notify us.
+      if (!moderation.resting) turn.attention.quieten(found === 0 && !patience.pays);
+      else if (found === 0) rest = moderation.rests(beat[BEAT.crowded] !== 0);
     }
     base.checkFaults();
     if (time[0] >= deadline.at[0]) {
       const now = time[0];
       if (deadline.take(now)) deadline.by(now + Math.max(base.tick(now), 1));
     }
-    if (busyPolling || turn.busy) {
+    if (!rest && (busyPolling || turn.busy)) {
       if (time[0] - lastLook[0] < LOOK_INTERVAL) continue;
       watcher.wait(0);
       lastLook[0] = time[0];
       continue;
     }
     if (handoff !== null && !handoff.fallAsleep()) continue;
-    if (!base.fallAsleep()) {
-      handoff?.wakeUp();
-      continue;
+    if (rest) watcher.wait(Math.min(restMicroseconds, deadline.left(time[0])), beat);
+    else {
+      if (!base.fallAsleep()) {
+        handoff?.wakeUp();
+        continue;
+      }
+      patience.fellAsleep();
+      if (restMicroseconds > 0) moderation.fellAsleep(patience.pays, beat[BEAT.crowded] !== 0);
+      watcher.wait(deadline.left(time[0]), beat);
     }
-    patience.fellAsleep();
-    watcher.wait(deadline.left(time[0]), beat);
+    beat[BEAT.waits]++;
     if (handoff !== null) handoff.wakeUp();
     readClock();
     lastLook[0] = time[0];

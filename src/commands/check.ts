@@ -68,9 +68,9 @@ function describePlan(plan: BasePlan, config: Config): string {
       ),
     );
   } else parts.push('No adapters: the VMs reach each other only.\n');
-  const { poll, spinMicroseconds, burst, workers } = plan.datapath;
+  const { poll, spinMicroseconds, restMicroseconds, burst, workers } = plan.datapath;
   parts.push(
-    `Data path: ${poll} polling, spins ${spinMicroseconds} µs, up to ${burst} datagrams per port and turn.\n` +
+    `Data path: ${poll} polling, spins ${spinMicroseconds} µs, rests ${restMicroseconds} µs, up to ${burst} datagrams per port and turn.\n` +
       `Turn workers: ${workers}${workers === 1 ? ', which serves all VMs' : `: ${describeWorkers(plan)}`}.\n` +
       `Admin interface: ${config.admin?.socket ?? DEFAULT_ADMIN_SOCKET}. Log: ${config.log.level} and above, ${config.log.format}.\n`,
   );

@@ -61,6 +61,7 @@ export function buildPlan(config: Config): BasePlan {
     datapath: {
       poll: config.datapath.poll,
       spinMicroseconds: config.datapath.spin,
+      restMicroseconds: config.datapath.rest,
       burst: config.datapath.burst,
       workers: config.datapath.workers,
     },

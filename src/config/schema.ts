@@ -161,6 +161,11 @@ export const configSchema = z.strictObject({
       spin: whole(0, 1000000, 'microseconds')
         .describe('Most microseconds to look for more work before sleeping.')
         .default(50),
+      rest: whole(0, 10000, 'microseconds')
+        .describe(
+          'How long notifications are waited out together where many come and no processor core is idle. 0: never.',
+        )
+        .default(500),
       burst: whole(1, 4096, 'datagrams')
         .describe('Most datagrams taken from one port in one turn; of each ring no more than half.')
         .default(256),

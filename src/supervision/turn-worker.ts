@@ -10,6 +10,7 @@ import { Worker } from 'node:worker_threads';
 import type { BasePlan, FromWorker, HandoffStart, ToWorker, WorkerStart } from '../base/plan.ts';
 import { BEAT } from '../beat.ts';
 import { native } from '../native.ts';
+import { Crowd } from './crowd.ts';
 
 /** The pulse is looked at this often; so many looks in a row without a move mean a hang (1.75 s). */
 const LOOK_MS = 250;
@@ -54,6 +55,7 @@ export class TurnWorker {
   #everReady = false;
   #startedAt = 0;
   #pause = FIRST_PAUSE_MS;
+  readonly #crowd = new Crowd();
   #rounds = 0;
   #stills = 0;
   #reason = '';
@@ -200,6 +202,7 @@ export class TurnWorker {
       return;
     }
     if (this.#phase !== 'serving') return;
+    this.#crowd.look(this.#beat, performance.now());
     const rounds = Atomics.load(this.#beat, BEAT.rounds);
     const waiting = Atomics.load(this.#beat, BEAT.waiting) !== 0;
     if (waiting || rounds !== this.#rounds) {

@@ -79,7 +79,13 @@ beforeAll(() => {
       },
     ],
     adapters: [],
-    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256, workers: 1 },
+    datapath: {
+      poll: 'adaptive',
+      spinMicroseconds: 50,
+      restMicroseconds: 500,
+      burst: 256,
+      workers: 1,
+    },
   };
   now = 1000;
   told = [];

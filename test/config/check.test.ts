@@ -31,7 +31,13 @@ describe('a good configuration', () => {
   it('is the example of the design, unchanged', () => {
     const { config } = checkConfig(new ConfigSource('f', EXAMPLE));
     expect(config.adapters.uplink!.lease).toBe(10);
-    expect(config.datapath).toEqual({ poll: 'adaptive', spin: 50, burst: 256, workers: 1 });
+    expect(config.datapath).toEqual({
+      poll: 'adaptive',
+      spin: 50,
+      rest: 500,
+      burst: 256,
+      workers: 1,
+    });
   });
 
   it('may leave out what has a default', () => {
@@ -40,7 +46,7 @@ vms: {a: {socket: {path: /run/a.sock, mode: client}, addresses: [10.0.0.2]}}`;
     const { config } = checkConfig(new ConfigSource('f', text));
     expect(config).toMatchObject({
       adapters: {},
-      datapath: { poll: 'adaptive', spin: 50, burst: 256, workers: 1 },
+      datapath: { poll: 'adaptive', spin: 50, rest: 500, burst: 256, workers: 1 },
       log: { level: 'info', format: 'json' },
       vms: { a: { management: false } },
     });
@@ -279,6 +285,7 @@ describe('one mistake gets one complaint, at its place', () => {
       /must be keep or close, not "shut"/,
     ],
     ['spin', ['datapath', 'spin'], 1000001, /from 0 to 1000000 microseconds/],
+    ['rest', ['datapath', 'rest'], 10001, /from 0 to 10000 microseconds/],
     ['burst', ['datapath', 'burst'], 4097, /from 1 to 4096 datagrams/],
     ['no workers', ['datapath', 'workers'], 0, /whole number from 1 to 8, not 0/],
     ['nine workers', ['datapath', 'workers'], 9, /whole number from 1 to 8, not 9/],

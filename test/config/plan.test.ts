@@ -87,7 +87,13 @@ it('is what the configuration says, with indices for names', () => {
         coupleUdp: false,
       },
     ],
-    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256, workers: 1 },
+    datapath: {
+      poll: 'adaptive',
+      spinMicroseconds: 50,
+      restMicroseconds: 500,
+      burst: 256,
+      workers: 1,
+    },
   });
 });
 

@@ -69,7 +69,13 @@ export class Rig {
       networks: [],
       vms: NAMES.map(vm),
       adapters,
-      datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256, workers: 1 },
+      datapath: {
+        poll: 'adaptive',
+        spinMicroseconds: 50,
+        restMicroseconds: 500,
+        burst: 256,
+        workers: 1,
+      },
     };
     this.counters = new Counters(NAMES.length + adapters.length);
     this.states = adapters.map(() => 'closed');

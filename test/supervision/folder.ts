@@ -58,7 +58,13 @@ export function testPlan(folder: string, interfaceName = 'bw-none'): BasePlan {
         coupleUdp: false,
       },
     ],
-    datapath: { poll: 'adaptive', spinMicroseconds: 50, burst: 256, workers: 1 },
+    datapath: {
+      poll: 'adaptive',
+      spinMicroseconds: 50,
+      restMicroseconds: 500,
+      burst: 256,
+      workers: 1,
+    },
   };
 }
 

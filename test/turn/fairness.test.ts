@@ -65,7 +65,13 @@ class Site {
         sockets: [],
       })),
       adapters: [],
-      datapath: { poll: 'busy', spinMicroseconds: 50, burst: BURST, workers: 1 },
+      datapath: {
+        poll: 'busy',
+        spinMicroseconds: 50,
+        restMicroseconds: 500,
+        burst: BURST,
+        workers: 1,
+      },
     };
     const clock = () => this.#now;
     this.#base = new Base(native, plan, this.#counters.buffer, () => {}, clock);
