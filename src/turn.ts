@@ -70,10 +70,14 @@ export class Turn {
 
   /** Some port, adapter, other worker or the outbox wants another turn right away. */
   get busy(): boolean {
-    if (this.attention.active.length > 0 || this.context.outbox.length > 0) return true;
+    if (this.attention.active.length > 0 || this.unfinished) return true;
     const { handoff } = this.context;
-    if (handoff !== null && (handoff.hasWork() || handoff.recent(this.attention.spin))) return true;
-    return this.gather.lanHasWork();
+    return handoff !== null && (handoff.hasWork() || handoff.recent(this.attention.spin));
+  }
+
+  /** The outbox or an adapter has something that the last turn did not take. */
+  get unfinished(): boolean {
+    return this.context.outbox.length > 0 || this.gather.lanHasWork();
   }
 
   /** Looks at every port that something waits for; true when there is one. */

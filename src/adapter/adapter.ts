@@ -136,7 +136,7 @@ export class Adapter {
     else this.lost(`interface ${this.plan.interface} is gone`);
   }
 
-  /** Before each wait: has it end for what comes. False when something has come already. */
+  /** Before each wait but a rest: has it end for what comes. False when something has come already. */
   fallAsleep(): boolean {
     return this.socket?.fallAsleep() ?? true;
   }

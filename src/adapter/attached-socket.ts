@@ -86,8 +86,8 @@ export class AttachedSocket {
   }
 
   /**
-   * Before each wait: has what comes end it. False when something has come already. While turns run without a pause the socket is not
-   * watched: the kernel would take a lock and walk the list of those who wait for each block that comes and each frame that has left, a
+   * Before each wait but a rest: has what comes end it. False when something has come already. While turns run without a pause the socket is
+   * not watched: the kernel would take a lock and walk the list of those who wait for each block that comes and each frame that has left, a
    * tenth of what sending one takes.
    */
   fallAsleep(): boolean {

@@ -269,7 +269,7 @@ export class Base {
     }
   }
 
-  /** Before each wait that may be long. False when something has come already. */
+  /** Before each wait that may be long (not before a rest). False when something has come already. */
   fallAsleep(): boolean {
     let nothing = true;
     for (const adapter of this.adapters) if (!adapter.fallAsleep()) nothing = false;

@@ -89,11 +89,17 @@ function run(): void {
     }
     let rest = false;
     if (!busyPolling) {
-      if (found > 0) patience.worked();
-      moderation.worked(found);
-      // Between rests we ask nobody to notify us.
-      if (!moderation.resting) turn.attention.quieten(found === 0 && !patience.pays);
-      else if (found === 0) rest = moderation.rests(beat[BEAT.crowded] !== 0);
+      if (moderation.resting) {
+        // Between rests we ask nobody to notify us.
+        if (found > 0) moderation.worked(found);
+        else rest = !turn.unfinished && moderation.rests(beat[BEAT.crowded] !== 0);
+      } else {
+        if (found > 0) {
+          patience.worked();
+          moderation.worked(found);
+        }
+        turn.attention.quieten(found === 0 && !patience.pays);
+      }
     }
     base.checkFaults();
     if (time[0] >= deadline.at[0]) {

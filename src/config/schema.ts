@@ -161,7 +161,7 @@ export const configSchema = z.strictObject({
       spin: whole(0, 1000000, 'microseconds')
         .describe('Most microseconds to look for more work before sleeping.')
         .default(50),
-      rest: whole(0, 10000, 'microseconds')
+      rest: whole(0, 1000, 'microseconds')
         .describe(
           'How long notifications are waited out together where many come and no processor core is idle. 0: never.',
         )

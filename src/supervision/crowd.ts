@@ -1,15 +1,15 @@
 /**
- * Tells a turn worker whether the host is crowded: no core idle, so that each of its wake-ups takes a core from somebody, most likely
- * one of its own guests. Looked at only while the worker wakes up often.
+ * Tells a turn worker whether the host is crowded: others use all cores but one, or that one as well, so that each of its wake-ups takes a
+ * core from somebody, most likely one of its own guests. Looked at only while the worker wakes up often.
  */
 import { BEAT } from '../beat.ts';
 import { IdleCores } from './idle-cores.ts';
 
-/** Waits of a worker per millisecond from which it matters. */
+/** Waits of a worker per millisecond from which it matters, and while it rests. */
 const OFTEN = 1;
-/** Idle cores below which the host is crowded, and above which it is not any more: the rests themselves leave some idle. */
-const CROWDED = 0.75;
-const ROOMY = 1.25;
+const RESTING = 0.05;
+/** Cores that others leave below which the host is crowded. A base that has one for itself alone is not in a crowd. */
+const CROWDED = 0.9;
 
 export class Crowd {
   private readonly idleCores: Pick<IdleCores, 'read' | 'forget'>;
@@ -24,12 +24,13 @@ export class Crowd {
   /** One look, `now` in milliseconds, at a worker's `beat`, where the answer is put. */
   look(beat: Int32Array, now: number): void {
     const waits = Atomics.load(beat, BEAT.waits);
-    const often = ((waits - this.waits) | 0) > OFTEN * (now - this.lastLook);
+    const enough = (this.crowded ? RESTING : OFTEN) * (now - this.lastLook);
+    const often = ((waits - this.waits) | 0) > enough;
     this.waits = waits;
     this.lastLook = now;
     if (often) {
       const idle = this.idleCores.read();
-      if (idle !== null) this.crowded = idle < (this.crowded ? ROOMY : CROWDED);
+      if (idle !== null) this.crowded = idle < CROWDED;
     } else {
       this.idleCores.forget();
       this.crowded = false;

@@ -1,11 +1,17 @@
 /**
- * How many of the processor cores that this process may use were idle: from /proc/stat, in the kernel's ticks, and the allowed cores of
+ * How many of the processor cores that this process may use nobody else used: from /proc/stat, in the kernel's ticks, and the allowed cores of
  * /proc/self/status (proc(5)). Where either can't be read nothing is known, and nothing depends on it but the base's rests.
  */
 import { readFileSync } from 'node:fs';
 
 const IDLE = 3; // of a processor's times: user, nice, system, idle, iowait, ...
 const IOWAIT = 4;
+
+interface CoreTicks {
+  online: number;
+  idle: number;
+  all: number;
+}
 
 /** Core numbers of a list such as "0-3,8". */
 export function coreList(list: string): Set<number> {
@@ -17,34 +23,45 @@ export function coreList(list: string): Set<number> {
   return cores;
 }
 
-/** Idle and all ticks so far, summed over `cores`. */
-export function coreTicks(stat: string, cores: ReadonlySet<number>): { idle: number; all: number } {
+/** Of those of `cores` that are online: how many they are, and their idle and all ticks so far. */
+export function coreTicks(stat: string, cores: ReadonlySet<number>): CoreTicks {
+  let online = 0;
   let idle = 0;
   let all = 0;
   for (const [, core, numbers] of stat.matchAll(/^cpu(\d+) (.*)$/gm)) {
     if (!cores.has(Number(core))) continue;
+    online++;
     // guest and guest_nice, behind the first eight, are counted in user and nice already.
     const times = numbers.trim().split(/\s+/).map(Number).slice(0, 8);
     idle += times[IDLE] + times[IOWAIT];
     for (const time of times) all += time;
   }
-  return { idle, all };
+  return { online, idle, all };
 }
 
 export class IdleCores {
-  private before: { idle: number; all: number } | null = null;
+  private before: { ticks: CoreTicks; own: number; at: number } | null = null;
 
-  /** Cores idle on average since the last call; null the first time, and where the kernel does not say. */
+  /**
+   * Cores that nobody else used, on average since the last call: idle ones and what this process used itself. Null the first time, and
+   * where the kernel does not say.
+   */
   read(): number | null {
     const { before } = this;
     this.before = null;
     try {
       const status = readFileSync('/proc/self/status', 'utf8');
       const cores = coreList(/^Cpus_allowed_list:\s*(\S+)$/m.exec(status)?.[1] ?? '');
-      const now = coreTicks(readFileSync('/proc/stat', 'utf8'), cores);
-      this.before = now;
-      const passed = before === null ? 0 : now.all - before.all;
-      return passed > 0 ? ((now.idle - before!.idle) / passed) * cores.size : null;
+      const ticks = coreTicks(readFileSync('/proc/stat', 'utf8'), cores);
+      const { user, system } = process.cpuUsage(); // microseconds
+      const own = (user + system) / 1000;
+      const at = performance.now();
+      this.before = { ticks, own, at };
+      if (before === null) return null;
+      const passed = ticks.all - before.ticks.all;
+      if (passed <= 0) return null;
+      const idle = ((ticks.idle - before.ticks.idle) / passed) * ticks.online;
+      return idle + (own - before.own) / (at - before.at);
     } catch {
       return null;
     }

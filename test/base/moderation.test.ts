@@ -14,70 +14,124 @@ beforeEach(() => {
   sleeps = rests = 0;
 });
 
-interface Traffic {
-  /** Datagrams that come at once, and milliseconds between. */
-  datagrams: number;
-  gap: number;
+interface Options {
   crowded?: boolean;
-  pays?: boolean;
+  /** How often looking on pays: of 16 sleeps. */
+  pays?: number;
 }
 
-/** `milliseconds` of traffic, with the worker asleep or resting in each gap. */
-function pass(
+/**
+ * The worker for `milliseconds`. `next` says when the next datagrams come, and how many, when it found nothing more at `now`; asleep it is woken
+ * for them, resting it finds all that came until then.
+ */
+function work(
   milliseconds: number,
-  { datagrams, gap, crowded = true, pays = false }: Traffic,
+  next: (now: number) => { at: number; datagrams: number },
+  { crowded = true, pays = 1 }: Options = {},
 ): void {
-  let next = time[0];
-  for (const end = time[0] + milliseconds; time[0] < end; ) {
-    let found = 0;
-    for (; next <= time[0]; next += gap) found += datagrams;
-    moderation.worked(found);
+  const end = time[0] + milliseconds;
+  let coming = next(time[0]);
+  while (time[0] < end) {
     if (moderation.resting && moderation.rests(crowded)) {
       rests++;
       time[0] += REST;
     } else {
       sleeps++;
-      moderation.fellAsleep(pays, crowded);
-      time[0] = Math.max(next, time[0]);
+      moderation.fellAsleep(sleeps % 16 < pays, crowded);
+      time[0] = Math.max(coming.at, time[0]);
     }
+    let found = 0;
+    for (; coming.at <= time[0]; coming = next(Math.max(coming.at, time[0] - REST)))
+      found += coming.datagrams;
+    if (found > 0) moderation.worked(found);
   }
 }
 
+/** `datagrams` at once, each `gap` milliseconds. */
+const steady = (datagrams: number, gap: number) => {
+  let at = time[0];
+  return () => {
+    at += gap;
+    return { at, datagrams };
+  };
+};
+
+/** Each answer, found at `now`, is followed by the next question a `gap` later: `datagrams` under way. */
+const answers = (datagrams: number, gap: number) => (now: number) => ({
+  at: Math.max(now, time[0]) + gap,
+  datagrams,
+});
+
 describe('a rest', () => {
   test('begins where datagrams come often, and goes on with them', () => {
-    pass(5, { datagrams: 1, gap: 0.1 });
-    expect(sleeps).toBe(32);
+    work(5, steady(1, 0.1));
+    expect(sleeps).toBe(34);
     sleeps = rests = 0;
-    pass(100, { datagrams: 1, gap: 0.1 });
+    work(100, steady(1, 0.1));
     expect(sleeps).toBe(0);
     expect(rests).toBe(200);
   });
 
   test('does not begin where a core is idle, and ends when one is', () => {
-    pass(100, { datagrams: 1, gap: 0.1, crowded: false });
+    work(100, steady(1, 0.1), { crowded: false });
     expect(rests).toBe(0);
-    pass(5, { datagrams: 1, gap: 0.1 });
+    work(5, steady(1, 0.1));
     expect(rests).toBeGreaterThan(0);
     rests = 0;
-    pass(100, { datagrams: 1, gap: 0.1, crowded: false });
+    work(100, steady(1, 0.1), { crowded: false });
     expect(rests).toBe(0);
   });
 
   test('does not begin where looking for the next datagram pays', () => {
-    pass(100, { datagrams: 1, gap: 0.1, pays: true });
+    work(100, steady(1, 0.1), { pays: 16 });
     expect(rests).toBe(0);
   });
 
   test('is not for a few datagrams, and not for many that come seldom', () => {
-    pass(100, { datagrams: 1, gap: 0.2 }); // 5 in a millisecond
-    pass(100, { datagrams: 20, gap: 1 });
+    work(100, steady(1, 0.2)); // 5 in a millisecond
+    moderation = new Moderation(time);
+    work(100, steady(20, 1));
     expect(rests).toBe(0);
   });
 
+  test('ends where datagrams come together, and seldom', () => {
+    work(5, steady(1, 0.1));
+    expect(moderation.resting).toBe(true);
+    work(200, steady(20, 1.2));
+    expect(moderation.resting).toBe(false);
+  });
+
   test('ends soon after the datagrams stay away', () => {
-    pass(100, { datagrams: 1, gap: 0.1 });
+    work(100, steady(1, 0.1));
     rests = 0;
-    pass(100, { datagrams: 1, gap: 20 });
-    expect(rests).toBeLessThanOrEqual(16);
+    work(200, steady(1, 20));
+    expect(rests).toBeLessThanOrEqual(128);
+  });
+
+  test('ends where each datagram waits for an answer, and is tried ever more seldom', () => {
+    work(100, answers(1, 0.12));
+    const first = rests;
+    expect(first).toBeGreaterThan(0);
+    rests = sleeps = 0;
+    work(10_000, answers(1, 0.12));
+    expect(rests * REST).toBeLessThan(10_000 / 5);
+    expect(sleeps).toBeGreaterThan(10_000);
+  });
+
+  test('ends when more comes than the rings may hold', () => {
+    work(5, steady(1, 0.1));
+    expect(moderation.resting).toBe(true);
+    work(60, steady(1, 0.001));
+    expect(moderation.resting).toBe(false);
+  });
+
+  test('ends when there is none any more', () => {
+    work(5, steady(1, 0.1));
+    expect(moderation.resting).toBe(true);
+    for (let turn = 0; turn < 200; turn++) {
+      time[0] += 0.01;
+      moderation.worked(100);
+    }
+    expect(moderation.resting).toBe(false);
   });
 });

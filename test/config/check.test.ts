@@ -285,7 +285,7 @@ describe('one mistake gets one complaint, at its place', () => {
       /must be keep or close, not "shut"/,
     ],
     ['spin', ['datapath', 'spin'], 1000001, /from 0 to 1000000 microseconds/],
-    ['rest', ['datapath', 'rest'], 10001, /from 0 to 10000 microseconds/],
+    ['rest', ['datapath', 'rest'], 1001, /from 0 to 1000 microseconds/],
     ['burst', ['datapath', 'burst'], 4097, /from 1 to 4096 datagrams/],
     ['no workers', ['datapath', 'workers'], 0, /whole number from 1 to 8, not 0/],
     ['nine workers', ['datapath', 'workers'], 9, /whole number from 1 to 8, not 9/],

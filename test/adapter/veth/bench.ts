@@ -268,6 +268,8 @@ export class Lan {
     const { index } = native.interfaceInfo('bw1');
     const { fd, receive, transmit, mapBytes, headerBytes } = native.packetOpen({
       ...RINGS,
+      // One for each frame of a scenario, if need be: nothing is lost while this process waits for a core.
+      blocks: 40,
       interfaceIndex: index,
     });
     this.fd = fd;
