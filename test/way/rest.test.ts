@@ -16,6 +16,8 @@ const GAP = 0.1;
 const PAIRS = 250;
 /** So many in a row. */
 const ROUNDS = 5;
+/** Milliseconds: other tests may want the cores, too. */
+const PATIENCE = 45_000;
 
 let busy: ChildProcess[];
 beforeAll(() => {
@@ -46,11 +48,12 @@ function notified(a: Vm, b: Vm): number {
 /** Resolves behind ROUNDS in a row that are as wanted. */
 async function rounds(what: string, a: Vm, b: Vm, wanted: (share: number) => boolean) {
   let row = 0;
-  await until(what, async () => {
+  const look = async () => {
     await pause(); // for the front-ends' sockets
     row = wanted(notified(a, b)) ? row + 1 : 0;
     return row === ROUNDS;
-  });
+  };
+  await until(what, look, PATIENCE);
 }
 
 describe.each([500, 0])('rest: %d', (rest) => {
