@@ -94,8 +94,9 @@ export class Oracle {
     const { shadow } = guest.regions[0];
     const { descriptors, avail } = partsOf(ring.index);
     if (queue.format === 'split') {
-      const count = (shadow.readUInt16LE(avail + 2) - queue.nextAvail) & 0xffff;
-      const offered = Math.max(queue.ready, count <= size ? count : 0);
+      // Entries that were seen are taken first, whatever the index says by now; then it is looked at again.
+      const more = (shadow.readUInt16LE(avail + 2) - queue.nextAvail - queue.ready) & 0xffff;
+      const offered = queue.ready + (more <= size ? more : 0);
       for (let entry = 0; entry < offered; entry++) {
         const place = avail + 4 + ((queue.nextAvail + entry) & (size - 1)) * 2;
         let index = shadow.readUInt16LE(place);
