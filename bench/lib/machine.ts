@@ -5,6 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
+import { allowedCores } from '../../src/supervision/idle-cores.ts';
 
 const TICKS_PER_SECOND = 100; // USER_HZ on x86_64
 
@@ -26,7 +27,7 @@ export interface MachineDescription {
 
 /** First and last core this process may run on; throws when there is only one. */
 export function chooseCores(): Cores {
-  const allowed = allowedCores();
+  const allowed = [...allowedCores()];
   const generator = allowed[0];
   const other = allowed[allowed.length - 1];
   if (generator === undefined || other === undefined || generator === other) {
@@ -35,16 +36,6 @@ export function chooseCores(): Cores {
     );
   }
   return { generator, switch: other };
-}
-
-/** Core numbers from Cpus_allowed_list, "0-3,8". */
-export function allowedCores(): number[] {
-  const list =
-    /Cpus_allowed_list:\s*(\S+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
-  return list.split(',').flatMap((part) => {
-    const [first, last = first] = part.split('-').map(Number);
-    return Array.from({ length: last! - first! + 1 }, (_, index) => first! + index);
-  });
 }
 
 /** Seconds of processor time that a process has used (all its threads, reaped children not counted); 0 once it is gone. */

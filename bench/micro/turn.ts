@@ -13,6 +13,7 @@ import { keyOf } from '../../src/wire/ipv4-address.ts';
 import { parseMac } from '../../src/wire/mac.ts';
 import * as ipv4 from '../../src/wire/ipv4.ts';
 import { Attachment } from '../../src/port/attachment.ts';
+import { DATAPATH } from '../../test/support/datapath.ts';
 
 const frameBytes = Number(process.argv[2] ?? 64);
 const batch = Number(process.argv[3] ?? 128);
@@ -49,7 +50,7 @@ const plan: BasePlan = {
     sockets: [],
   })),
   adapters: [],
-  datapath: { poll: 'busy', spinMicroseconds: 50, restMicroseconds: 500, burst: 256, workers: 1 },
+  datapath: { ...DATAPATH, poll: 'busy' },
 };
 const counters = new Counters(2);
 const base = new Base(

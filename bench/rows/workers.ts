@@ -11,7 +11,8 @@ import { join } from 'node:path';
 import { startBase } from '../lib/candidates.ts';
 import { BASE_MAC, PORTS } from '../lib/generator.ts';
 import type { Lab } from '../lib/lab.ts';
-import { allowedCores, busiestThreads, NoiseMeter } from '../lib/machine.ts';
+import { allowedCores } from '../../src/supervision/idle-cores.ts';
+import { busiestThreads, NoiseMeter } from '../lib/machine.ts';
 import { Probe } from '../lib/probe.ts';
 import { type Cell, quantity } from '../lib/results.ts';
 import { compare, judgeNoise, summarise } from '../lib/statistics.ts';
@@ -52,7 +53,7 @@ interface Measured {
 async function measure(lab: Lab, { name, workers, placed }: Arrangement, bytes: number) {
   const base = await startBase(lab, {
     name: `basewire ${workers}`,
-    cores: allowedCores().filter((core) => core !== lab.cores.generator),
+    cores: [...allowedCores()].filter((core) => core !== lab.cores.generator),
     workers,
     placed,
     spin: 0,
@@ -111,7 +112,7 @@ function toCell(
     [...measured.values()].flat(),
     Object.values(summaries).map(({ spread }) => spread),
   );
-  const cores = allowedCores().length - 1;
+  const cores = allowedCores().size - 1;
   const lost = [...measured.values()].flat().reduce((sum, reading) => sum + reading.lost, 0);
   return {
     name: `${bytes} B, ${which === 'rate' ? 'all together' : 'of processor time'}`,

@@ -1,8 +1,7 @@
 /**
  * Whether to wait out notifications together. Where datagrams come often, but too far apart to look for the next one, each of them costs a
- * notification, a wake-up and the guest whose core we take for it. As long as no core is idle, the base rests instead: it looks again after
- * a while, and nobody notifies it meanwhile. It goes on with that as long as
- * not much less comes than before.
+ * notification, a wake-up and the guest whose core we take for it. As long as others use all cores, the base rests instead: it looks again
+ * after a while, and nobody notifies it meanwhile. It goes on with that as long as not much less comes than before.
  * See docs/decisions/0028-rests-where-no-core-is-idle.md.
  */
 
@@ -54,7 +53,7 @@ export class Moderation {
     if (this.turns > BUSY) this.end();
   }
 
-  /** While resting, nothing is left to do: whether to rest once more. `crowded`: no core is idle. */
+  /** While resting, nothing is left to do: whether to rest once more. `crowded`: others use all cores. */
   rests(crowded: boolean): boolean {
     if (!crowded) this.end();
     else if (++this.count > RESTS) {

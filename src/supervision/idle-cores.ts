@@ -23,6 +23,12 @@ export function coreList(list: string): Set<number> {
   return cores;
 }
 
+/** Numbers of the cores that this process may use; throws where the kernel does not say. */
+export function allowedCores(): Set<number> {
+  const status = readFileSync('/proc/self/status', 'utf8');
+  return coreList(/^Cpus_allowed_list:\s*(\S+)$/m.exec(status)?.[1] ?? '');
+}
+
 /** Of those of `cores` that are online: how many they are, and their idle and all ticks so far. */
 export function coreTicks(stat: string, cores: ReadonlySet<number>): CoreTicks {
   let online = 0;
@@ -50,9 +56,7 @@ export class IdleCores {
     const { before } = this;
     this.before = null;
     try {
-      const status = readFileSync('/proc/self/status', 'utf8');
-      const cores = coreList(/^Cpus_allowed_list:\s*(\S+)$/m.exec(status)?.[1] ?? '');
-      const ticks = coreTicks(readFileSync('/proc/stat', 'utf8'), cores);
+      const ticks = coreTicks(readFileSync('/proc/stat', 'utf8'), allowedCores());
       const { user, system } = process.cpuUsage(); // microseconds
       const own = (user + system) / 1000;
       const at = performance.now();

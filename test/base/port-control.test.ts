@@ -10,6 +10,7 @@ import { Base } from '../../src/base/base.ts';
 import type { BasePlan, FromWorker, VmDetail } from '../../src/base/plan.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
+import { DATAPATH } from '../support/datapath.ts';
 import { encodeMessage, FrontEnd } from '../support/frontend.ts';
 import { FEATURE, REQUEST, u64, vringState } from '../support/protocol.ts';
 
@@ -79,13 +80,7 @@ beforeAll(() => {
       },
     ],
     adapters: [],
-    datapath: {
-      poll: 'adaptive',
-      spinMicroseconds: 50,
-      restMicroseconds: 500,
-      burst: 256,
-      workers: 1,
-    },
+    datapath: DATAPATH,
   };
   now = 1000;
   told = [];

@@ -5,6 +5,7 @@ import type { FromWorker } from '../../src/base/plan.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import type { CopyList } from '../../src/storage/copy-list.ts';
+import { DATAPATH } from '../support/datapath.ts';
 import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
 import { A } from '../support/traffic.ts';
 
@@ -21,13 +22,7 @@ test('copies that the addon refused are logged as an error, and again only when 
       networks: [{ ...lan, mtu: 1500, packed: false }],
       vms: [{ ...vm, management: false, sockets: [] }],
       adapters: [],
-      datapath: {
-        poll: 'adaptive',
-        spinMicroseconds: 50,
-        restMicroseconds: 500,
-        burst: 256,
-        workers: 1,
-      },
+      datapath: DATAPATH,
     },
     new Counters(1).buffer,
     (message) => posted.push(message),

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { allowedCores } from '../../bench/lib/machine.ts';
+import { allowedCores } from '../../src/supervision/idle-cores.ts';
 import { DPDK, missing } from '../../bench/lib/needs.ts';
 import type { Results } from '../../bench/lib/results.ts';
 
@@ -15,7 +15,7 @@ const lacking = missing(DPDK).map((need) => need.what);
 const reason =
   lacking.length > 0
     ? `without ${lacking.join(', ')}`
-    : allowedCores().length < 2
+    : allowedCores().size < 2
       ? 'with one core'
       : '';
 

@@ -2,6 +2,7 @@
 import type { AdapterPlan, BasePlan, VmPlan } from '../../src/base/plan.ts';
 import { ControlService, type ControlPeer } from '../../src/control/service.ts';
 import { type AdapterState, Counters } from '../../src/counters.ts';
+import { DATAPATH } from '../support/datapath.ts';
 
 export const WEB = 0;
 export const FIRST = 1;
@@ -69,13 +70,7 @@ export class Rig {
       networks: [],
       vms: NAMES.map(vm),
       adapters,
-      datapath: {
-        poll: 'adaptive',
-        spinMicroseconds: 50,
-        restMicroseconds: 500,
-        burst: 256,
-        workers: 1,
-      },
+      datapath: DATAPATH,
     };
     this.counters = new Counters(NAMES.length + adapters.length);
     this.states = adapters.map(() => 'closed');

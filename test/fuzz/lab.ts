@@ -14,6 +14,7 @@ import { Chain } from '../../src/virtio/chain.ts';
 import type { Bits } from '../../src/virtio/features.ts';
 import { PackedChain } from '../../src/virtio/packed-chain.ts';
 import { keyOf } from '../../src/wire/ipv4-address.ts';
+import { DATAPATH } from '../support/datapath.ts';
 import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
 import { macBytes } from '../support/packets.ts';
 import { A, B, C, type Host } from '../support/traffic.ts';
@@ -77,7 +78,7 @@ const plan: BasePlan = {
     sockets: [],
   })),
   adapters: [],
-  datapath: { poll: 'busy', spinMicroseconds: 50, restMicroseconds: 500, burst: 256, workers: 1 },
+  datapath: { ...DATAPATH, poll: 'busy' },
 };
 
 export class Lab {

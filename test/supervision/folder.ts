@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { BasePlan } from '../../src/base/plan.ts';
+import { DATAPATH } from '../support/datapath.ts';
 
 export function testFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'basewire-test-'));
@@ -58,13 +59,7 @@ export function testPlan(folder: string, interfaceName = 'bw-none'): BasePlan {
         coupleUdp: false,
       },
     ],
-    datapath: {
-      poll: 'adaptive',
-      spinMicroseconds: 50,
-      restMicroseconds: 500,
-      burst: 256,
-      workers: 1,
-    },
+    datapath: DATAPATH,
   };
 }
 

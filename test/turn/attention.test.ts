@@ -5,6 +5,7 @@ import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import { bitsOf, FEATURE } from '../../src/virtio/features.ts';
 import { Guest, partsOf, READ_BUFFERS, WRITE_BUFFERS } from '../fuzz/guest.ts';
+import { DATAPATH } from '../support/datapath.ts';
 import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
 import { A, B, udpFrame } from '../support/traffic.ts';
 
@@ -33,13 +34,7 @@ test('a VM whose datagrams wait for one ring is not looked at because another on
         sockets: [],
       })),
       adapters: [],
-      datapath: {
-        poll: 'adaptive',
-        spinMicroseconds: 50,
-        restMicroseconds: 500,
-        burst: 256,
-        workers: 1,
-      },
+      datapath: DATAPATH,
     },
     counters.buffer,
     () => {},

@@ -9,6 +9,7 @@ import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import { bitsOf, FEATURE } from '../../src/virtio/features.ts';
 import { Guest, partsOf, READ_BUFFERS, WRITE_BUFFERS } from '../fuzz/guest.ts';
+import { DATAPATH } from '../support/datapath.ts';
 import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
 import { type Host, udpFrame } from '../support/traffic.ts';
 
@@ -65,13 +66,7 @@ class Site {
         sockets: [],
       })),
       adapters: [],
-      datapath: {
-        poll: 'busy',
-        spinMicroseconds: 50,
-        restMicroseconds: 500,
-        burst: BURST,
-        workers: 1,
-      },
+      datapath: { ...DATAPATH, poll: 'busy', burst: BURST },
     };
     const clock = () => this.#now;
     this.#base = new Base(native, plan, this.#counters.buffer, () => {}, clock);

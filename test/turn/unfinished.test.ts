@@ -5,6 +5,7 @@ import { Base } from '../../src/base/base.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import type { TurnContext } from '../../src/turn/context.ts';
+import { DATAPATH } from '../support/datapath.ts';
 import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
 
 test('a frame on the LAN is unfinished until a turn has looked there', () => {
@@ -15,13 +16,7 @@ test('a frame on the LAN is unfinished until a turn has looked there', () => {
       networks: [{ ...lan, mtu: 1500, packed: false }],
       vms: [],
       adapters: [],
-      datapath: {
-        poll: 'adaptive',
-        spinMicroseconds: 50,
-        restMicroseconds: 500,
-        burst: 256,
-        workers: 1,
-      },
+      datapath: DATAPATH,
     },
     new Counters(1).buffer,
     () => {},

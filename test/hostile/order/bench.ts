@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { Base } from '../../../src/base/base.ts';
 import { type CELL, Counters, DROP_REASONS, type DropReason } from '../../../src/counters.ts';
 import { native } from '../../../src/native.ts';
+import { DATAPATH } from '../../support/datapath.ts';
 import { BASE_IP, BASE_MAC } from '../../support/daemon.ts';
 import type { DriverQueue } from '../../support/driver.ts';
 import { PackedQueue } from '../../support/driver-packed.ts';
@@ -255,13 +256,7 @@ export class OrderBench {
         networks: [network],
         vms,
         adapters: [],
-        datapath: {
-          poll: 'adaptive',
-          spinMicroseconds: 50,
-          restMicroseconds: 500,
-          burst: 256,
-          workers: 1,
-        },
+        datapath: DATAPATH,
       },
       this.counters.buffer,
       () => {},
