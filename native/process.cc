@@ -4,6 +4,7 @@
 // are. execve(2) ends all threads but one and starts with what that one passes on: nothing, when its ambient set is empty and the user is not root.
 #include <cerrno>
 #include <fcntl.h>
+#include <sched.h>
 #include <string>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -14,6 +15,9 @@
 
 namespace basewire {
 namespace {
+
+/** More than any kernel is built for (CONFIG_NR_CPUS). */
+constexpr int maxCores = 8192;
 
 std::vector<std::string> strings(const Napi::Value& value) {
   std::vector<std::string> result;
@@ -64,10 +68,28 @@ Napi::Value setDumpable(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/** setCores(thread, cores): the thread (0: the calling one) runs on these cores only from now on. */
+Napi::Value setCores(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int32_t thread = integer(info, 0, "the thread", 0);
+  const Napi::Int32Array cores = integers(info, 1, "the cores");
+  uint64_t bits[maxCores / 64] = {};  // sched_setaffinity(2) wants longs; 8 bytes each here
+  for (size_t index = 0; index < cores.ElementLength(); index++) {
+    const int core = cores[index];
+    if (core < 0 || core >= maxCores) throw Napi::RangeError::New(env, "a core must be from 0 to 8191");
+    bits[core / 64] |= uint64_t{1} << (core % 64);
+  }
+  if (sched_setaffinity(thread, sizeof bits, reinterpret_cast<const cpu_set_t*>(bits)) != 0) {
+    throw systemError(env, errno, "sched_setaffinity");
+  }
+  return env.Undefined();
+}
+
 }  // namespace
 
 void addProcess(Napi::Env env, Napi::Object exports, Environment& environment) {
   define(env, exports, "executeWithout", wrapped<executeWithout>, &environment);
+  define(env, exports, "setCores", wrapped<setCores>, &environment);
   define(env, exports, "setDumpable", wrapped<setDumpable>, &environment);
 }
 

@@ -12,6 +12,7 @@ import { Traces } from './admin/traces.ts';
 import { BaseState } from './base-state.ts';
 import type { BasePlan, FromWorker, HandoffStart } from './base/plan.ts';
 import { merge, type WarmState } from './base/warm-state.ts';
+import { leaveCores } from './cores.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { OWNER } from './handoff/handoff.ts';
 import { handoffBytes } from './handoff/layout.ts';
@@ -127,6 +128,7 @@ export class Daemon {
     try {
       this.#makeFolders();
       await this.#startAdmin();
+      leaveCores(this.#options.plan.datapath.cores);
       for (const worker of this.#workers) worker.start();
       outcome = await this.#finished;
     } catch (error) {

@@ -43,6 +43,8 @@ export interface BaseOptions {
   pinned?: boolean;
   /** On these cores instead. */
   cores?: number[];
+  /** The turn workers' (`datapath.cores`). */
+  workerCores?: number[];
   /** Microseconds to look for more work before sleeping. */
   spin?: number;
   /** Turn workers, and which of them serve the two. */
@@ -74,7 +76,7 @@ ${options.placed === undefined ? '' : `    worker: ${options.placed[index]}\n`}`
     address: 10.77.0.1
     mac: ${BASE_MAC}
 ${options.packed ? '    packed: true\n' : ''}vms:
-${vm(0)}${vm(1)}${(options.moreVms ?? '').replaceAll('@', folder)}${options.adapter ?? ''}datapath: {poll: ${options.poll ?? 'adaptive'}, spin: ${options.spin ?? 50}, burst: 256, workers: ${options.workers ?? 1}}
+${vm(0)}${vm(1)}${(options.moreVms ?? '').replaceAll('@', folder)}${options.adapter ?? ''}datapath: {poll: ${options.poll ?? 'adaptive'}, spin: ${options.spin ?? 50}, burst: 256, workers: ${options.workers ?? 1}${options.workerCores === undefined ? '' : `, cores: [${options.workerCores}]`}}
 log: {level: info}
 admin: {socket: ${folder}/admin.sock}
 `;

@@ -8,23 +8,19 @@ export class Probe {
   readonly child: Child;
   private mark = 0;
 
-  /** `realTime`: see ChildOptions. */
+  /** `nodeArgs`: options of node itself. */
   constructor(
     lab: Lab,
     name: string,
     argument: unknown,
-    { realTime = false, core = lab.cores.generator } = {},
+    { nodeArgs = [] as string[], core = lab.cores.generator } = {},
   ) {
     const script = join(PROJECT, 'bench/probes', `${name}.ts`);
     this.child = new Child(
       name,
       process.execPath,
-      ['--import', 'tsx', script, JSON.stringify(argument)],
-      {
-        core,
-        cwd: PROJECT,
-        realTime,
-      },
+      [...nodeArgs, '--import', 'tsx', script, JSON.stringify(argument)],
+      { core, cwd: PROJECT },
     );
   }
 

@@ -31,8 +31,6 @@ export interface ChildOptions {
   /** Core or cores to run on; absent: wherever. */
   core?: number | number[];
   env?: Record<string, string>;
-  /** Before every ordinary process of its core as soon as it has something to do (SCHED_FIFO; root). */
-  realTime?: boolean;
   /** Name of a network namespace to run in. */
   namespace?: string;
   cwd?: string;
@@ -52,7 +50,6 @@ export class Child {
     this.name = name;
     let line = [command, ...args];
     if (niceness !== 0) line = ['nice', '-n', String(niceness), ...line];
-    if (options.realTime) line = ['chrt', '-f', '1', ...line];
     if (options.core !== undefined) line = ['taskset', '-c', String(options.core), ...line];
     if (options.namespace !== undefined) line = ['ip', 'netns', 'exec', options.namespace, ...line];
     this.process = spawn(line[0]!, line.slice(1), {

@@ -7,7 +7,7 @@ import { encodeMessage } from '../../test/support/frontend.ts';
 import { ethernet, ETHERTYPE, ipv4, PROTOCOL, udp } from '../../test/support/packets.ts';
 import { REQUEST, vringState } from '../../test/support/protocol.ts';
 import { Vm } from '../../test/support/vm.ts';
-import { argument, result } from './probe.ts';
+import { argument, comeFirst, result } from './probe.ts';
 import { Sender, Taker } from './static-rings.ts';
 
 const wanted = argument<{
@@ -17,6 +17,10 @@ const wanted = argument<{
   destination: string;
   baseMac: string;
   seconds: number;
+  /** Before the generator, on its core. */
+  first: boolean;
+  /** Replies of each request that count as those of a base that has just started. */
+  young: number;
 }>();
 
 const vm = await Vm.start(wanted.socket);
@@ -56,24 +60,25 @@ function ask(request: number, body?: Uint8Array): { milliseconds: number; payloa
   }
 }
 
-const features: number[] = [];
-const base: number[] = [];
+if (wanted.first) comeFirst();
+
+/** Times of both requests, of the first replies and of those behind them. */
+const [young, grown] = [0, 1].map(() => ({ features: [] as number[], base: [] as number[] }));
 const TRANSMIT = 1;
 /** Microseconds. */
 const PAUSE = 1000;
-/** First cycles, which are not counted: neither the base's code nor ours is compiled yet. */
-const WARMUP = 100;
+/** First cycles, which are not counted: our own code is not compiled yet. */
+const WARMUP = 10;
 let end = Number.POSITIVE_INFINITY;
 for (let cycle = 0; performance.now() < end; cycle++) {
-  if (cycle === WARMUP) {
-    features.length = base.length = 0;
-    end = performance.now() + wanted.seconds * 1000;
-  }
+  if (cycle === WARMUP) young!.features.length = young!.base.length = 0;
+  if (cycle === wanted.young) end = performance.now() + wanted.seconds * 1000;
+  const times = cycle < wanted.young ? young! : grown!;
   flood();
-  features.push(ask(REQUEST.GET_FEATURES).milliseconds);
+  times.features.push(ask(REQUEST.GET_FEATURES).milliseconds);
   flood();
   const answer = ask(REQUEST.GET_VRING_BASE, vringState(TRANSMIT, 0));
-  base.push(answer.milliseconds);
+  times.base.push(answer.milliseconds);
   await vm.startRing(TRANSMIT, answer.payload.readUInt32LE(4));
   await vm.enable(TRANSMIT, true);
   waiter.wait(PAUSE); // the generator has this core, too
@@ -85,5 +90,10 @@ function describe(values: number[]) {
     sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
   return { count: sorted.length, p50: at(0.5), p99: at(0.99), worst: sorted[sorted.length - 1] };
 }
-result({ features: describe(features), base: describe(base) });
+result({
+  youngFeatures: describe(young!.features),
+  youngBase: describe(young!.base),
+  features: describe(grown!.features),
+  base: describe(grown!.base),
+});
 vm.close();

@@ -76,6 +76,8 @@ export interface BasePlan {
     burst: number;
     /** Turn workers. */
     workers: number;
+    /** The processor core of each worker; empty: wherever the system likes. */
+    cores: number[];
   };
 }
 

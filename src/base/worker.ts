@@ -39,6 +39,8 @@ const clock = (): number => {
 
 function run(): void {
   const { plan } = start;
+  const { cores } = plan.datapath;
+  if (cores.length > 0) native.setCores(0, Int32Array.of(cores[start.worker]));
   const beat = new Int32Array(start.beat);
   const base = new Base(native, plan, start.counters, post, clock, start.worker, start.handoff);
   let stopping = false;

@@ -68,10 +68,10 @@ function describePlan(plan: BasePlan, config: Config): string {
       ),
     );
   } else parts.push('No adapters: the VMs reach each other only.\n');
-  const { poll, spinMicroseconds, restMicroseconds, burst, workers } = plan.datapath;
+  const { poll, spinMicroseconds, restMicroseconds, burst, workers, cores } = plan.datapath;
   parts.push(
     `Data path: ${poll} polling, spins ${spinMicroseconds} µs, rests ${restMicroseconds} µs, up to ${burst} datagrams per port and turn.\n` +
-      `Turn workers: ${workers}${workers === 1 ? ', which serves all VMs' : `: ${describeWorkers(plan)}`}.\n` +
+      `Turn workers: ${workers}${workers === 1 ? ', which serves all VMs' : `: ${describeWorkers(plan)}`}.${cores.length === 0 ? '' : ` On core${cores.length === 1 ? '' : 's'} ${cores.join(', ')}.`}\n` +
       `Admin interface: ${config.admin?.socket ?? DEFAULT_ADMIN_SOCKET}. Log: ${config.log.level} and above, ${config.log.format}.\n`,
   );
   return parts.join('\n');

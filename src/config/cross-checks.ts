@@ -4,6 +4,7 @@
  * These checks run on the file's raw values, also where the schema complained: one mistake must not hide another.
  * So each looks only at values that are well-formed and stays silent about the rest, which the schema has named.
  */
+import { allowedCores } from '../cores.ts';
 import { AdapterChecks } from './adapter-checks.ts';
 import {
   contains,
@@ -59,7 +60,35 @@ class CrossChecks {
       this.#mac(value.mac, ['adapters', name, 'mac'], `the MAC of adapter ${name}`);
       adapters.check(name, value, this.#networkOf(value, ['adapters', name]));
     }
+    this.#cores();
     new SocketChecks(this.#raw, this.#entries('vms'), this.#complain).run();
+  }
+
+  /** One core for each worker, nobody else's, and there for us. */
+  #cores(): void {
+    const datapath = mapping(this.#raw.datapath);
+    if (!Array.isArray(datapath?.cores)) return;
+    const workers = datapath.workers ?? 1;
+    const { cores } = datapath;
+    if (Number.isInteger(workers) && cores.length !== workers) {
+      this.#complain(
+        ['datapath', 'cores'],
+        `names ${cores.length} cores for ${workers} turn worker${workers === 1 ? '' : 's'}: one each is needed`,
+      );
+    }
+    const allowed = allowedCores();
+    cores.forEach((core, index) => {
+      const at: Path = ['datapath', 'cores', index];
+      if (!Number.isInteger(core)) return;
+      if (cores.indexOf(core) !== index)
+        this.#complain(at, `core ${core} is another worker's already`);
+      else if (!allowed.has(Number(core))) {
+        this.#complain(
+          at,
+          `core ${core} is not one that this process may use (${[...allowed].join(', ')})`,
+        );
+      }
+    });
   }
 
   #entries(section: string): Entry[] {

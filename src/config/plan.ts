@@ -64,6 +64,7 @@ export function buildPlan(config: Config): BasePlan {
       restMicroseconds: config.datapath.rest,
       burst: config.datapath.burst,
       workers: config.datapath.workers,
+      cores: config.datapath.cores ?? [],
     },
   };
 }

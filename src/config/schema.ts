@@ -172,6 +172,12 @@ export const configSchema = z.strictObject({
       workers: whole(1, MAX_WORKERS, '')
         .describe('Turn workers: threads, each with its own VMs. Each wants a processor core.')
         .default(1),
+      cores: z
+        .array(whole(0, 8191, ''))
+        .describe(
+          'The turn workers’ processor cores, one each, in the order of the workers. The process’s other threads use other cores, where it may.',
+        )
+        .optional(),
     })
     .prefault({}),
   log: z

@@ -295,6 +295,31 @@ describe('one mistake gets one complaint, at its place', () => {
       1,
       /vms\.web\.worker: there is no worker 1: datapath\.workers is 1, and they are numbered from 0/,
     ],
+    [
+      'a core that there can’t be',
+      ['datapath', 'cores'],
+      [8192],
+      /whole number from 0 to 8191, not 8192/,
+    ],
+    [
+      'a core that this process may not use',
+      ['datapath', 'cores'],
+      [8191],
+      /datapath\.cores\[0\]: core 8191 is not one that this process may use \(\d/,
+    ],
+    [
+      'more cores than workers',
+      ['datapath', 'cores'],
+      [0, 1],
+      /datapath\.cores: names 2 cores for 1 turn worker: one each is needed/,
+    ],
+    [
+      'one core for two workers',
+      ['datapath'],
+      { workers: 2, cores: [3, 3] },
+      /datapath\.cores\[1\]: core 3 is another worker's already/,
+    ],
+    ['cores as text', ['datapath', 'cores'], '0-1', /datapath\.cores: must be a list/],
     ['half a worker', ['vms', 'web', 'worker'], 0.5, /must be a whole number/],
     ['half a burst', ['datapath', 'burst'], 1.5, /whole number/],
     [

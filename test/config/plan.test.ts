@@ -93,6 +93,7 @@ it('is what the configuration says, with indices for names', () => {
       restMicroseconds: 500,
       burst: 256,
       workers: 1,
+      cores: [],
     },
   });
 });

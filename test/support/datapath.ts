@@ -7,4 +7,5 @@ export const DATAPATH: BasePlan['datapath'] = {
   restMicroseconds: 500,
   burst: 256,
   workers: 1,
+  cores: [],
 };
