@@ -21,6 +21,8 @@ import { startWithAdapter } from '../lib/with-adapter.ts';
 import type { RowOptions, RowRunner } from './row.ts';
 
 const REQUIRED = 1.2;
+/** Seconds of TCP to each target before it is measured. */
+const WARMUP = 5;
 
 /** A way of joining the guests: QEMU's network arguments for each, and what else runs. */
 interface Joined {
@@ -176,6 +178,9 @@ async function measure(lab: Lab, wire: Wire, qemu: Qemu, joiner: Joiner): Promis
     if (joined.lan) targets.push(['guest to LAN', FAR_ADDRESS]);
     for (const [where, address] of targets) {
       await one.ok(`ping -c 3 -W 5 ${address}`, 60);
+      // QEMU translates the guests' code and node compiles the base's when they run first.
+      const warmup = lab.timing.quick ? 1 : WARMUP;
+      await one.ok(`iperf3 -c ${address} -t ${warmup}`, warmup * 4 + 60);
       const seconds = Math.max(2, lab.timing.measure);
       for (const { name, args, parse } of TRAFFIC) {
         const used = () =>
