@@ -16,7 +16,7 @@
 namespace basewire {
 namespace {
 
-/** More than any kernel is built for (CONFIG_NR_CPUS). */
+/** As many as a kernel can be built for (CONFIG_NR_CPUS). */
 constexpr int maxCores = 8192;
 
 std::vector<std::string> strings(const Napi::Value& value) {

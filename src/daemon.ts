@@ -12,12 +12,12 @@ import { Traces } from './admin/traces.ts';
 import { BaseState } from './base-state.ts';
 import type { BasePlan, FromWorker, HandoffStart } from './base/plan.ts';
 import { merge, type WarmState } from './base/warm-state.ts';
-import { leaveCores } from './cores.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { OWNER } from './handoff/handoff.ts';
 import { handoffBytes } from './handoff/layout.ts';
 import { type Log, LogLimiter } from './log.ts';
 import { makeSocketFolder, removeSocketFile, rememberSocketFile } from './socket-file.ts';
+import { leaveCores } from './supervision/placement.ts';
 import { StateFile } from './supervision/state-file.ts';
 import { notifySystemd } from './supervision/notify.ts';
 import { type AdapterAnswer, openAdapter } from './supervision/open-adapter.ts';
@@ -128,7 +128,8 @@ export class Daemon {
     try {
       this.#makeFolders();
       await this.#startAdmin();
-      leaveCores(this.#options.plan.datapath.cores);
+      for (const warning of leaveCores(this.#options.plan.datapath.cores))
+        this.#log.logger.warn(warning);
       for (const worker of this.#workers) worker.start();
       outcome = await this.#finished;
     } catch (error) {

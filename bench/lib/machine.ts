@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
-import { allowedCores } from '../../src/cores.ts';
+import { allowedCores } from '../../src/supervision/idle-cores.ts';
 
 const TICKS_PER_SECOND = 100; // USER_HZ on x86_64
 

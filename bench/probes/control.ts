@@ -67,7 +67,7 @@ const [young, grown] = [0, 1].map(() => ({ features: [] as number[], base: [] as
 const TRANSMIT = 1;
 /** Microseconds. */
 const PAUSE = 1000;
-/** First cycles, which are not counted: our own code is not compiled yet. */
+/** First cycles, which are not counted: neither the base's code nor ours has run before. */
 const WARMUP = 10;
 let end = Number.POSITIVE_INFINITY;
 for (let cycle = 0; performance.now() < end; cycle++) {

@@ -11,7 +11,7 @@ export function result(value: unknown): void {
 
 /**
  * From now on the calling thread, the main one, comes before every ordinary process of its core as soon as it has something to do (SCHED_FIFO;
- * root). Node's other threads don't: at the same priority they would keep it waiting.
+ * root). Node's other threads, which there are already, don't: at the same priority they would keep it waiting.
  */
 export function comeFirst(): void {
   execFileSync('chrt', ['--fifo', '--pid', '1', String(process.pid)]);

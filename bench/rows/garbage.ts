@@ -63,7 +63,9 @@ export const garbageRow: RowRunner = {
           },
           comparisons: [],
           noise: judgeNoise([noise.read()], []),
-          notes: [`at ${quantity(rate, '/s')} datagrams/s; must be none in the worker: ${verdict}`],
+          notes: [
+            `at ${quantity(rate, '/s')} datagrams/s, young generation ${YOUNG_MB} MB; must be none in the worker: ${verdict}`,
+          ],
           ...(lab.timing.quick ? {} : { limit: { below: 1, verdict } }),
         },
       ];

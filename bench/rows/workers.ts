@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { startBase } from '../lib/candidates.ts';
 import { BASE_MAC, PORTS } from '../lib/generator.ts';
 import type { Lab } from '../lib/lab.ts';
-import { allowedCores } from '../../src/cores.ts';
+import { allowedCores } from '../../src/supervision/idle-cores.ts';
 import { busiestThreads, NoiseMeter } from '../lib/machine.ts';
 import { Probe } from '../lib/probe.ts';
 import { type Cell, quantity } from '../lib/results.ts';

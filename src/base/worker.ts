@@ -37,10 +37,21 @@ const clock = (): number => {
   return time[0];
 };
 
+/** Goes to the core that the plan names for this worker. That it can be had was known when the daemon started. */
+function takeCore(cores: readonly number[]): void {
+  if (cores.length === 0) return;
+  const core = cores[start.worker];
+  try {
+    native.setCores(0, Int32Array.of(core));
+  } catch (error) {
+    const message = `turn worker ${start.worker} can’t have core ${core} any more, and runs elsewhere: ${(error as Error).message}`;
+    post({ kind: 'log', level: 'warn', message });
+  }
+}
+
 function run(): void {
   const { plan } = start;
-  const { cores } = plan.datapath;
-  if (cores.length > 0) native.setCores(0, Int32Array.of(cores[start.worker]));
+  takeCore(plan.datapath.cores);
   const beat = new Int32Array(start.beat);
   const base = new Base(native, plan, start.counters, post, clock, start.worker, start.handoff);
   let stopping = false;

@@ -4,7 +4,6 @@
  * These checks run on the file's raw values, also where the schema complained: one mistake must not hide another.
  * So each looks only at values that are well-formed and stays silent about the rest, which the schema has named.
  */
-import { allowedCores } from '../cores.ts';
 import { AdapterChecks } from './adapter-checks.ts';
 import {
   contains,
@@ -64,7 +63,7 @@ class CrossChecks {
     new SocketChecks(this.#raw, this.#entries('vms'), this.#complain).run();
   }
 
-  /** One core for each worker, nobody else's, and there for us. */
+  /** One core for each worker, and nobody else's. Whether the host has it, it is asked when it matters. */
   #cores(): void {
     const datapath = mapping(this.#raw.datapath);
     if (!Array.isArray(datapath?.cores)) return;
@@ -76,17 +75,9 @@ class CrossChecks {
         `names ${cores.length} cores for ${workers} turn worker${workers === 1 ? '' : 's'}: one each is needed`,
       );
     }
-    const allowed = allowedCores();
     cores.forEach((core, index) => {
-      const at: Path = ['datapath', 'cores', index];
-      if (!Number.isInteger(core)) return;
-      if (cores.indexOf(core) !== index)
-        this.#complain(at, `core ${core} is another worker's already`);
-      else if (!allowed.has(Number(core))) {
-        this.#complain(
-          at,
-          `core ${core} is not one that this process may use (${[...allowed].join(', ')})`,
-        );
+      if (Number.isInteger(core) && cores.indexOf(core) !== index) {
+        this.#complain(['datapath', 'cores', index], `core ${core} is another worker's already`);
       }
     });
   }

@@ -61,7 +61,8 @@ export function buildPlan(config: Config): BasePlan {
     datapath: {
       poll: config.datapath.poll,
       spinMicroseconds: config.datapath.spin,
-      restMicroseconds: config.datapath.rest,
+      // A core of its own is not taken from anybody.
+      restMicroseconds: config.datapath.cores === undefined ? config.datapath.rest : 0,
       burst: config.datapath.burst,
       workers: config.datapath.workers,
       cores: config.datapath.cores ?? [],

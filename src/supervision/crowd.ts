@@ -3,7 +3,7 @@
  * core from somebody, most likely one of its own guests. Looked at only while the worker wakes up often.
  */
 import { BEAT } from '../beat.ts';
-import type { IdleCores } from './idle-cores.ts';
+import { IdleCores } from './idle-cores.ts';
 
 /** Waits of a worker per millisecond from which it matters, and while it rests. */
 const OFTEN = 1;
@@ -17,7 +17,7 @@ export class Crowd {
   private lastLook = 0;
   private crowded = false;
 
-  constructor(idleCores: Pick<IdleCores, 'read' | 'forget'>) {
+  constructor(idleCores: Pick<IdleCores, 'read' | 'forget'> = new IdleCores()) {
     this.idleCores = idleCores;
   }
 

@@ -1,9 +1,8 @@
 /**
- * How many of the processor cores that a turn worker may use nobody else used: from /proc/stat, in the kernel's ticks, and the allowed cores of
+ * How many of the processor cores that this process may use nobody else used: from /proc/stat, in the kernel's ticks, and the allowed cores of
  * /proc/self/status (proc(5)). Where either can't be read nothing is known, and nothing depends on it but the base's rests.
  */
 import { readFileSync } from 'node:fs';
-import { allowedCores } from '../cores.ts';
 
 const IDLE = 3; // of a processor's times: user, nice, system, idle, iowait, ...
 const IOWAIT = 4;
@@ -12,6 +11,33 @@ interface CoreTicks {
   online: number;
   idle: number;
   all: number;
+}
+
+/** Core numbers of a list such as "0-3,8". */
+export function coreList(list: string): Set<number> {
+  const cores = new Set<number>();
+  for (const range of list.trim().split(',')) {
+    const [first, last = first] = range.split('-').map(Number);
+    for (let core = first; core <= last; core++) cores.add(core);
+  }
+  return cores;
+}
+
+/** Numbers of the cores that this process may use, online or not; throws where the kernel does not say. */
+export function allowedCores(): Set<number> {
+  const status = readFileSync('/proc/self/status', 'utf8');
+  const list = /^Cpus_allowed_list:\s*(\S+)$/m.exec(status)?.[1];
+  if (list === undefined) throw new Error('/proc/self/status names no cores');
+  return coreList(list);
+}
+
+/** Cores that run now, as the kernel says; null where it does not. */
+export function onlineCores(): Set<number> | null {
+  try {
+    return coreList(readFileSync('/sys/devices/system/cpu/online', 'utf8'));
+  } catch {
+    return null;
+  }
 }
 
 /** Of those of `cores` that are online: how many they are, and their idle and all ticks so far. */
@@ -31,13 +57,7 @@ export function coreTicks(stat: string, cores: ReadonlySet<number>): CoreTicks {
 }
 
 export class IdleCores {
-  private readonly cores: ReadonlySet<number> | null;
   private before: { ticks: CoreTicks; own: number; at: number } | null = null;
-
-  /** Of these cores; null: of those that this process may use at the time. */
-  constructor(cores: ReadonlySet<number> | null = null) {
-    this.cores = cores;
-  }
 
   /**
    * Cores that nobody else used, on average since the last call: idle ones and what this process used itself. Null the first time, and
@@ -47,7 +67,7 @@ export class IdleCores {
     const { before } = this;
     this.before = null;
     try {
-      const ticks = coreTicks(readFileSync('/proc/stat', 'utf8'), this.cores ?? allowedCores());
+      const ticks = coreTicks(readFileSync('/proc/stat', 'utf8'), allowedCores());
       const { user, system } = process.cpuUsage(); // microseconds
       const own = (user + system) / 1000;
       const at = performance.now();

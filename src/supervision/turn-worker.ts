@@ -11,7 +11,6 @@ import type { BasePlan, FromWorker, HandoffStart, ToWorker, WorkerStart } from '
 import { BEAT } from '../beat.ts';
 import { native } from '../native.ts';
 import { Crowd } from './crowd.ts';
-import { IdleCores } from './idle-cores.ts';
 
 /** The pulse is looked at this often; so many looks in a row without a move mean a hang (1.75 s). */
 const LOOK_MS = 250;
@@ -56,7 +55,7 @@ export class TurnWorker {
   #everReady = false;
   #startedAt = 0;
   #pause = FIRST_PAUSE_MS;
-  readonly #crowd: Crowd;
+  readonly #crowd = new Crowd();
   #rounds = 0;
   #stills = 0;
   #reason = '';
@@ -67,8 +66,6 @@ export class TurnWorker {
   constructor(options: TurnWorkerOptions) {
     this.#options = options;
     this.#wakeFd = native.eventfd();
-    const core = options.plan.datapath.cores[options.worker];
-    this.#crowd = new Crowd(new IdleCores(core === undefined ? null : new Set([core])));
   }
 
   /** The eventfd that wakes it; the same for every worker that is started here. */

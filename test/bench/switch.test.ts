@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { allowedCores } from '../../src/cores.ts';
+import { allowedCores } from '../../src/supervision/idle-cores.ts';
 import { DPDK, missing } from '../../bench/lib/needs.ts';
 import type { Results } from '../../bench/lib/results.ts';
 

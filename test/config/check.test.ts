@@ -302,12 +302,6 @@ describe('one mistake gets one complaint, at its place', () => {
       /whole number from 0 to 8191, not 8192/,
     ],
     [
-      'a core that this process may not use',
-      ['datapath', 'cores'],
-      [8191],
-      /datapath\.cores\[0\]: core 8191 is not one that this process may use \(\d/,
-    ],
-    [
       'more cores than workers',
       ['datapath', 'cores'],
       [0, 1],

@@ -9,7 +9,7 @@ const SRC = fileURLToPath(new URL('../../src', import.meta.url));
 /** Each may import from those before it. What lies in src/ itself and is not named here is above all. */
 const FLOORS = [
   ['version.ts', 'errno.ts', 'exit-codes.ts', 'beat.ts', 'native.ts', 'wire', 'log.ts'],
-  ['counters.ts', 'cores.ts', 'socket-file.ts', 'watcher.ts', 'storage'],
+  ['counters.ts', 'socket-file.ts', 'watcher.ts', 'storage'],
   ['virtio'],
   ['port'],
   ['routing'],

@@ -2,8 +2,7 @@ import { cpus } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { BEAT } from '../../src/beat.ts';
 import { Crowd } from '../../src/supervision/crowd.ts';
-import { coreList } from '../../src/cores.ts';
-import { coreTicks, IdleCores } from '../../src/supervision/idle-cores.ts';
+import { coreList, coreTicks, IdleCores } from '../../src/supervision/idle-cores.ts';
 import { until } from '../support/until.ts';
 
 const LOOK = 250;
