@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <string>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <vector>
 
@@ -68,11 +69,13 @@ Napi::Value setDumpable(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/** setCores(thread, cores): the thread (0: the calling one) runs on these cores only from now on. */
+/** setCores(thread, cores): the thread of this process (0: the calling one) runs on these cores only from now on. */
 Napi::Value setCores(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int32_t thread = integer(info, 0, "the thread", 0);
   const Napi::Int32Array cores = integers(info, 1, "the cores");
+  // sched_setaffinity(2) would take any thread of the machine.
+  if (thread != 0 && syscall(SYS_tgkill, getpid(), thread, 0) != 0) throw systemError(env, errno, "tgkill");
   uint64_t bits[maxCores / 64] = {};  // sched_setaffinity(2) wants longs; 8 bytes each here
   for (size_t index = 0; index < cores.ElementLength(); index++) {
     const int core = cores[index];

@@ -225,8 +225,8 @@ export interface Native {
     descriptors: Int32Array,
   ): never;
   /**
-   * sched_setaffinity: a thread, by its number (0: the calling one), runs on these cores only, each from 0 to 8191. Throws ESRCH when there is no such
-   * thread, EINVAL when the process may use none of the cores.
+   * sched_setaffinity: a thread of this process, by its number (0: the calling one), runs on these cores only, each from 0 to 8191. Throws ESRCH when
+   * the process has no such thread, EINVAL when the process may use none of the cores.
    */
   setCores(thread: number, cores: Int32Array): void;
   /** PR_SET_DUMPABLE: false keeps the process's own user from tracing it, and core files from being written. */

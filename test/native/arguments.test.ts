@@ -39,7 +39,7 @@ test('the addon has every function of its contract', () => {
       'unixPair peerCredentials receive send closeDescriptor closePassed closeConnection closing',
       'isSharedMemory duplicate setNonBlocking packetOpen',
       'packetDoorbell packetSocket packetSend packetStatistics packetClose interfaceInfo netlinkOpen',
-      'memfd truncate executeWithout setDumpable readClock',
+      'memfd truncate executeWithout setCores setDumpable readClock',
     ]
       .join(' ')
       .split(' ')

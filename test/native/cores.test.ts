@@ -25,5 +25,6 @@ test('impossible cores, and threads that there are not, are refused', () => {
   expect(() => native.setCores(0, Int32Array.of(-1))).toThrow(RangeError);
   expect(() => native.setCores(0, Int32Array.of())).toThrow(/EINVAL/);
   expect(() => native.setCores(0x7fffffff, Int32Array.from(before))).toThrow(/ESRCH/);
+  expect(() => native.setCores(1, Int32Array.from(before))).toThrow(/ESRCH/); // somebody else's
   expect(cores()).toEqual(before);
 });
