@@ -63,12 +63,17 @@ class CrossChecks {
     new SocketChecks(this.#raw, this.#entries('vms'), this.#complain).run();
   }
 
+  /** What the file says, which may be no number, or the default. */
+  get #workers(): unknown {
+    return mapping(this.#raw.datapath)?.workers ?? 1;
+  }
+
   /** One core for each worker, and nobody else's. Whether the host has it, it is asked when it matters. */
   #cores(): void {
     const datapath = mapping(this.#raw.datapath);
     if (!Array.isArray(datapath?.cores)) return;
-    const workers = datapath.workers ?? 1;
     const { cores } = datapath;
+    const workers = this.#workers;
     if (Number.isInteger(workers) && cores.length !== workers) {
       this.#complain(
         ['datapath', 'cores'],
@@ -161,7 +166,7 @@ class CrossChecks {
     });
     this.#mac(value.mac, [...at, 'mac'], `the MAC of VM ${name}`);
     const { worker } = value;
-    const workers = mapping(this.#raw.datapath)?.workers ?? 1;
+    const workers = this.#workers;
     if (
       Number.isInteger(worker) &&
       Number.isInteger(workers) &&

@@ -23,11 +23,10 @@ export function coreList(list: string): Set<number> {
   return cores;
 }
 
-/** Numbers of the cores that this process may use, online or not; throws where the kernel does not say. */
-export function allowedCores(): Set<number> {
-  const status = readFileSync('/proc/self/status', 'utf8');
-  const list = /^Cpus_allowed_list:\s*(\S+)$/m.exec(status)?.[1];
-  if (list === undefined) throw new Error('/proc/self/status names no cores');
+/** Numbers of the cores that this process may use, or whoever `status` is of, online or not; throws where the kernel does not say. */
+export function allowedCores(status = '/proc/self/status'): Set<number> {
+  const list = /^Cpus_allowed_list:\s*(\S+)$/m.exec(readFileSync(status, 'utf8'))?.[1];
+  if (list === undefined) throw new Error(`${status} names no cores`);
   return coreList(list);
 }
 
@@ -38,6 +37,13 @@ export function onlineCores(): Set<number> | null {
   } catch {
     return null;
   }
+}
+
+/** Cores that this process may use now: of those allowed the ones that run. */
+export function usableCores(): number[] {
+  const allowed = allowedCores();
+  const online = onlineCores() ?? allowed;
+  return [...allowed].filter((core) => online.has(core));
 }
 
 /** Of those of `cores` that are online: how many they are, and their idle and all ticks so far. */

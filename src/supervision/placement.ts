@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { native } from '../native.ts';
-import { allowedCores, onlineCores } from './idle-cores.ts';
+import { usableCores } from './idle-cores.ts';
 
 /**
  * Moves every thread of this process to the cores that are left without `cores`, where any are: Node's helper threads, which compile and collect for
@@ -15,23 +15,21 @@ import { allowedCores, onlineCores } from './idle-cores.ts';
  */
 export function leaveCores(cores: readonly number[]): string[] {
   if (cores.length === 0) return [];
-  const before = allowedCores();
-  const online = onlineCores() ?? before;
-  const left = [...before].filter((core) => online.has(core));
+  const usable = usableCores();
   for (const core of cores) {
     try {
       native.setCores(0, Int32Array.of(core));
     } catch (error) {
       throw new CommandError(
         `datapath.cores: no thread can run on core ${core}: ${(error as Error).message}. ` +
-          `This process may use ${left.join(', ')}.`,
+          `This process may use ${usable.join(', ')}.`,
         EXIT.config,
       );
     } finally {
-      native.setCores(0, Int32Array.from(left));
+      native.setCores(0, Int32Array.from(usable));
     }
   }
-  const others = Int32Array.from(left.filter((core) => !cores.includes(core)));
+  const others = Int32Array.from(usable.filter((core) => !cores.includes(core)));
   if (others.length === 0) return [];
   const reasons = new Set<string>();
   for (const thread of readdirSync('/proc/self/task')) {

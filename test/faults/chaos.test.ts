@@ -4,13 +4,14 @@
  * seconds; ten minutes with BASEWIRE_LONG=1.
  */
 import { execFileSync } from 'node:child_process';
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
 import { ConnectionClosed } from '../support/frontend.ts';
+import { inject } from '../support/inject.ts';
 import { duration, type Random, seeded } from '../support/random.ts';
 import { A, B, THREE_VMS, udpFrame } from '../support/traffic.ts';
 import { pause, until } from '../support/until.ts';
@@ -98,8 +99,7 @@ const FAULTS: Record<string, Fault> = {
     }
   },
   worker: async (random) => {
-    writeFileSync(`${FAULT}.new`, random.pick(['throw', 'end', 'hang']));
-    renameSync(`${FAULT}.new`, FAULT);
+    inject(FAULT, random.pick(['throw', 'end', 'hang']));
     await until('the worker to fail', () => {
       pair!.step();
       return pair!.cut;

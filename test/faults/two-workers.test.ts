@@ -2,13 +2,13 @@
  * Two turn workers, of which one fails: the other's VMs lose nothing, datagrams between the two flow again when the lost one has been
  * replaced, and the books balance, with what was on its way between them.
  */
-import { renameSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
 import { parse } from '../support/packets.ts';
+import { inject } from '../support/inject.ts';
 import { A, B, C, type Host, THREE_VMS, udpFrame } from '../support/traffic.ts';
 import { until } from '../support/until.ts';
 import { Vm } from '../support/vm.ts';
@@ -67,8 +67,7 @@ describe.each([1, 0])('worker %i fails', { timeout: 90_000 }, (lost) => {
     const descriptors = daemon.descriptors().length;
     const from = daemon.lines.length;
     const { sent, arrived } = pair;
-    writeFileSync(`${FAULT}.new`, what);
-    renameSync(`${FAULT}.new`, `${FAULT}.${lost}`); // whole at once
+    inject(`${FAULT}.${lost}`, what);
     // The pair goes on all the time, and floods the lost worker's VM besides.
     let asked = 0;
     await until(
@@ -172,8 +171,7 @@ test('SIGTERM while a worker is away: the other does not wait for it', {
   try {
     // Each pause is twice as long as the one before: in the last one there is time enough to end.
     for (const pause of [100, 200, 400, 800]) {
-      writeFileSync(`${FAULT}.new`, 'end');
-      renameSync(`${FAULT}.new`, `${FAULT}.1`);
+      inject(`${FAULT}.1`, 'end');
       await until(
         'the worker to fail',
         () => {

@@ -1,10 +1,10 @@
 /** Ranked case 39: the turn worker throws, hangs or ends. It is replaced; the front-ends come back to running guests; nothing is left behind. */
-import { renameSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { THREE_VMS } from '../support/traffic.ts';
+import { inject } from '../support/inject.ts';
 import { until } from '../support/until.ts';
 import { World } from '../support/world.ts';
 import { Pair } from './pair.ts';
@@ -39,8 +39,7 @@ describe('a turn worker that fails', { timeout: 90_000 }, () => {
     await pair.untilFlows();
     const descriptors = daemon.descriptors().length;
     const from = daemon.lines.length;
-    writeFileSync(`${FAULT}.new`, what);
-    renameSync(`${FAULT}.new`, FAULT); // whole at once
+    inject(FAULT, what);
     await until('the front-ends to be cut off', () => {
       pair.step();
       return pair.cut;

@@ -1,15 +1,10 @@
 /** Which cores a thread runs on: what the kernel says of the calling one, and what is refused. */
-import { readFileSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
-import { allowedCores, coreList, onlineCores } from '../../src/supervision/idle-cores.ts';
+import { allowedCores, usableCores } from '../../src/supervision/idle-cores.ts';
 
-const online = onlineCores()!;
-const before = [...allowedCores()].filter((core) => online.has(core));
-const cores = (): number[] => {
-  const status = readFileSync('/proc/thread-self/status', 'utf8');
-  return [...coreList(/^Cpus_allowed_list:\s*(\S+)$/m.exec(status)![1]!)];
-};
+const before = usableCores();
+const cores = (): number[] => [...allowedCores('/proc/thread-self/status')];
 
 afterEach(() => native.setCores(0, Int32Array.from(before)));
 

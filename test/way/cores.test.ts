@@ -1,16 +1,16 @@
 /** `datapath.cores`: the turn worker has its core for itself as far as this process goes, also the one that is started anew. */
-import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { allowedCores, coreList, onlineCores } from '../../src/supervision/idle-cores.ts';
+import { allowedCores, usableCores } from '../../src/supervision/idle-cores.ts';
+import { inject } from '../support/inject.ts';
 import { A, B, forwarded, THREE_VMS, udpFrame } from '../support/traffic.ts';
 import { until } from '../support/until.ts';
 import { World } from '../support/world.ts';
 
-const online = onlineCores()!;
-const allowed = [...allowedCores()].filter((core) => online.has(core));
+const allowed = usableCores();
 const core = allowed.at(-1)!;
 const others = allowed.slice(0, -1);
 
@@ -35,14 +35,12 @@ function threads(): Map<string, number> {
   const counts = new Map<string, number>();
   const folder = `/proc/${world.daemon.pid}/task`;
   for (const thread of readdirSync(folder)) {
-    let status: string;
+    let name: string;
     try {
-      status = readFileSync(`${folder}/${thread}/status`, 'utf8');
+      name = [...allowedCores(`${folder}/${thread}/status`)].join(' ');
     } catch {
       continue;
     }
-    const list = /^Cpus_allowed_list:\s*(\S+)$/m.exec(status)![1]!;
-    const name = [...coreList(list)].join(' ');
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   return counts;
@@ -73,8 +71,7 @@ test('one thread runs on the worker’s core, the others elsewhere', async ({ sk
 test('likewise behind a worker that failed', async ({ skip }) => {
   skip(ONE_CORE !== '', ONE_CORE);
   const a = await world.vm('a');
-  writeFileSync(`${FAULT}.new`, 'throw');
-  renameSync(`${FAULT}.new`, FAULT); // whole at once
+  inject(FAULT, 'throw');
   await until('a new worker', async () => {
     a.trySend(udpFrame(A, B.ip, Buffer.from('a reason to look at the clock')));
     const status = (await world.daemon.status()) as unknown as Record<string, unknown>;
