@@ -10,13 +10,14 @@ import { AdminServer } from './admin/server.ts';
 import { Refresh } from './admin/refresh.ts';
 import { Traces } from './admin/traces.ts';
 import { BaseState } from './base-state.ts';
-import type { BasePlan, FromWorker, HandoffStart } from './base/plan.ts';
+import type { AdapterPlan, BasePlan, FromWorker, HandoffStart } from './base/plan.ts';
 import { merge, type WarmState } from './base/warm-state.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { OWNER } from './handoff/handoff.ts';
 import { handoffBytes } from './handoff/layout.ts';
 import { type Log, LogLimiter } from './log.ts';
 import { makeSocketFolder, removeSocketFile, rememberSocketFile } from './socket-file.ts';
+import { forwardedByHost } from './supervision/host-forwarding.ts';
 import { leaveCores } from './supervision/placement.ts';
 import { StateFile } from './supervision/state-file.ts';
 import { notifySystemd } from './supervision/notify.ts';
@@ -58,6 +59,8 @@ export class Daemon {
   readonly #handoff: HandoffStart | null;
   /** Packet sockets that were sent to their worker, by adapter, until it has descriptors of its own. */
   readonly #sent = new Map<number, Extract<AdapterAnswer, { kind: 'adapterOpened' }>>();
+  /** Adapters whose datagrams the host forwards, too, which was logged. */
+  readonly #forwarded = new Set<AdapterPlan>();
   readonly #admin: AdminServer;
   readonly #traces: Traces;
   readonly #refresh: Refresh;
@@ -288,8 +291,20 @@ export class Daemon {
     if (answer.kind === 'adapterRefused') {
       this.#log.logger.warn({ adapter: plan.name, reason: answer.reason }, 'adapter not opened');
     }
-    if (answer.kind === 'adapterOpened') this.#sent.set(adapter, answer);
+    if (answer.kind === 'adapterOpened') {
+      this.#sent.set(adapter, answer);
+      this.#warnOfForwarding(plan);
+    }
     if (!this.#workers[OWNER]!.send(answer)) this.#closeSent(adapter, false);
+  }
+
+  /** Once for each adapter, when it is opened: then it matters. */
+  #warnOfForwarding(plan: AdapterPlan): void {
+    if (this.#forwarded.has(plan)) return;
+    const forwarded = forwardedByHost(plan);
+    if (forwarded === '') return;
+    this.#forwarded.add(plan);
+    this.#log.logger.warn(forwarded);
   }
 
   /** The worker has its own descriptors of an adapter's packet sockets; or, not `taken`, will never have any: they are ended. */

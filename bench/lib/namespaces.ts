@@ -4,9 +4,9 @@
  *     namespace "near": uplink0 ---- veth ---- far0: namespace "far", 10.77.0.254
  */
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import type { Lab } from './lab.ts';
-import { Child } from './process.ts';
+import { Child, prioritiseThread } from './process.ts';
 
 export const FAR_ADDRESS = '10.77.0.254';
 
@@ -78,6 +78,26 @@ add rule netdev far arrived ip protocol udp drop
     inside(this.near, `ethtool -K ${this.nearInterface} tx-udp-segmentation off`);
   }
 
+  /**
+   * The near end receives like a network card: a thread of the kernel takes what has come meanwhile (NAPI), instead of the sender's own system call each frame
+   * by itself; `coalescing`: it makes one frame of equal UDP datagrams that come in a row. False: as it was again. Returns those threads' ids.
+   */
+  receiveLikeACard(on: boolean, coalescing = false): number[] {
+    const word = (value: boolean) => (value ? 'on' : 'off');
+    const threaded = `/sys/class/net/${this.nearInterface}/threaded`;
+    const features = `gro ${word(on)} rx-udp-gro-forwarding ${word(coalescing)}`;
+    // Without GRO it has no thread that could be asked for, or sent home.
+    if (!on) inside(this.near, `echo 0 >${threaded}`);
+    inside(this.near, `ethtool -K ${this.nearInterface} ${features}`);
+    const before = new Set(receiveThreads(this.nearInterface));
+    if (on) inside(this.near, `echo 1 >${threaded}`);
+    const threads = receiveThreads(this.nearInterface).filter((thread) => !before.has(thread));
+    for (const thread of threads) prioritiseThread(thread);
+    // Who sends what the kernel could cut later is not asked to wait for a thread.
+    inside(this.far, `ethtool -K ${this.farInterface} tso ${word(!on)}`);
+    return threads;
+  }
+
   /** Datagrams that have arrived at the far end so far. */
   farReceived(): number {
     const line = readFileSync(`/proc/${this.keeper.pid}/net/dev`, 'utf8')
@@ -90,6 +110,21 @@ add rule netdev far arrived ip protocol udp drop
     this.keeper.process.kill('SIGKILL');
     for (const name of [this.near, this.far]) ip('netns', 'del', name);
   }
+}
+
+/** Threads of the kernel that receive for interfaces of this name. */
+function receiveThreads(name: string): number[] {
+  const threads: number[] = [];
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const thread = readFileSync(`/proc/${entry}/comm`, 'utf8');
+      if (thread.startsWith(`napi/${name}-`)) threads.push(Number(entry));
+    } catch {
+      // Ended meanwhile.
+    }
+  }
+  return threads;
 }
 
 function ip(...args: string[]): string {

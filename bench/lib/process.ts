@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { setPriority } from 'node:os';
 
 let niceness = 0;
 
@@ -23,6 +24,11 @@ function prioritise(pid: number | undefined): void {
   } catch {
     // No autogroups here, or the process is gone already.
   }
+}
+
+/** Gives a thread of the kernel that works for a candidate the candidates' priority. */
+export function prioritiseThread(thread: number): void {
+  if (niceness !== 0) setPriority(thread, niceness);
 }
 
 const alive = new Set<Child>();

@@ -230,8 +230,8 @@ async function measureIn(
 }
 
 const PEER = 'dpdk af_packet';
-const COUPLED = 'basewire, coupleUdp';
-const BUSY = 'basewire, busy';
+const COUPLED = 'basewire coupleUdp';
+const BUSY = 'basewire busy';
 
 /** Who answers an echo from the LAN. */
 const ECHOERS: Record<string, (lab: Lab, wire: Wire) => Promise<Pick<Forwarder, 'pids' | 'stop'>>> =
@@ -240,6 +240,10 @@ const ECHOERS: Record<string, (lab: Lab, wire: Wire) => Promise<Pick<Forwarder, 
     [BUSY]: (lab, wire) => startOurs(lab, wire, false, 'busy'),
     [PEER]: startPeersEcho,
   };
+
+/** How the interface receives in the last lines: see `Wire.receiveLikeACard`. It coalesces for us only; the peer can't read such frames. */
+const COALESCED = ', UDP GRO';
+const RECEIVERS = ['basewire', PEER];
 
 const STARTERS: Record<string, (lab: Lab, wire: Wire) => Promise<Forwarder>> = {
   basewire: (lab, wire) => startOurs(lab, wire, false),
@@ -297,6 +301,24 @@ export const adapterRow: RowRunner = {
           await forwarder.stop();
         }
       }
+      for (const name of RECEIVERS.filter((receiver) => names.includes(receiver))) {
+        const threads = wire.receiveLikeACard(true, name === 'basewire');
+        const forwarder = await STARTERS[name]!(lab, wire);
+        forwarder.pids.push(...threads);
+        try {
+          for (const bytes of sizes) {
+            const reading = await measureIn(lab, wire, forwarder, bytes);
+            const key = `${bytes} B in${COALESCED}/${name}`;
+            readings.set(key, [...(readings.get(key) ?? []), reading]);
+            lab.say(
+              `round ${round + 1}/${lab.timing.rounds} ${name} ${bytes} B in, like a card: ${quantity(reading.rate, '/s')}`,
+            );
+          }
+        } finally {
+          await forwarder.stop();
+          wire.receiveLikeACard(false);
+        }
+      }
       for (const bytes of sizes) {
         for (const direction of ['out', 'in'] as const) {
           const key = `${bytes} B ${direction}`;
@@ -327,14 +349,21 @@ export const adapterRow: RowRunner = {
         ['out', 'basewire', ''],
         ['out', COUPLED, ', coupleUdp'],
         ['in', 'basewire', ''],
+        ['in', 'basewire', COALESCED],
       ].flatMap(([direction, ours, how]) => {
-        const of = (name: string) => readings.get(`${bytes} B ${direction}/${name}`) ?? [];
         const name = `${bytes} B ${direction}${how}`;
+        const key = how === COALESCED ? name : `${bytes} B ${direction}`;
+        const of = (candidate: string) => readings.get(`${key}/${candidate}`) ?? [];
         const required = lab.timing.quick ? null : REQUIRED;
         const cells = toCell(name, 'datagrams/s', of(ours!), of(PEER), rate, required);
         const most = median(alone.get(`${bytes} B ${direction}`)!);
         const note = `with nobody at the other end the sender's kernel path alone carries ${quantity(most, '/s')}/s`;
         if (how === '') for (const { notes } of cells) notes.push(note);
+        if (how === COALESCED) {
+          const note =
+            'the interface receives in a thread, for both; it coalesces for basewire alone, as the peer can’t read such frames';
+          for (const { notes } of cells) notes.push(note);
+        }
         return cells;
       }),
     );

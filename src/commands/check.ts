@@ -1,6 +1,7 @@
 /** `basewire check --config FILE`: what is wrong with a configuration, or what it would do. Creates nothing. */
 import type { BasePlan, SocketPlan } from '../base/plan.ts';
 import { environmentWarnings } from '../config/environment.ts';
+import { forwardedByHost } from '../supervision/host-forwarding.ts';
 import { loadConfig } from '../config/load.ts';
 import { buildPlan } from '../config/plan.ts';
 import { type Config, DEFAULT_ADMIN_SOCKET } from '../config/schema.ts';
@@ -12,7 +13,8 @@ export function check(options: { config: string }): number {
   const { file, config, warnings } = loadConfig(options.config);
   const plan = buildPlan(config);
   process.stdout.write(`${file}: ok\n\n${describePlan(plan, config)}`);
-  for (const warning of [...warnings, ...environmentWarnings(plan)]) {
+  const forwarded = plan.adapters.map(forwardedByHost).filter((warning) => warning !== '');
+  for (const warning of [...warnings, ...environmentWarnings(plan), ...forwarded]) {
     process.stderr.write(`${file}: warning: ${warning}\n`);
   }
   return EXIT.ok;

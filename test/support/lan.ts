@@ -35,6 +35,15 @@ export const NO_LAN = ((): string => {
 
 let count = 0;
 
+const COALESCED_SENDER = `
+import socket, sys
+UDP_SEGMENT = 103
+address, port, size = sys.argv[1:]
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, int(size))
+sender.sendto(sys.stdin.buffer.read(), (address, int(port)))
+`;
+
 export class Lan {
   /** Namespace in which the daemon runs. */
   readonly inside: string;
@@ -162,6 +171,15 @@ export class Lan {
   /** Has the host on the LAN send a datagram of text. */
   send(address: string, port: number, text: string, ttl = 64): void {
     this.#host!.stdin!.write(`${JSON.stringify({ address, port, text, ttl })}\n`);
+  }
+
+  /**
+   * Has the host on the LAN send UDP datagrams of `size` bytes in one frame, which nobody cuts on this cable (udp(7), UDP_SEGMENT): what an
+   * interface with UDP GRO makes of datagrams that come in a row.
+   */
+  sendCoalesced(address: string, port: number, payload: Buffer, size: number): void {
+    const words = ['-c', COALESCED_SENDER, address, `${port}`, `${size}`];
+    execFileSync('ip', ['netns', 'exec', this.outside, 'python3', ...words], { input: payload });
   }
 
   /** Whether the host on the LAN looks for the path's MTU, and so forbids to fragment what it sends from now on. */

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { BASE_IP, BASE_MAC, type Status } from '../support/daemon.ts';
 import { LAN_ECHO_PORT, LAN_INTERFACE, LAN_IP, Lan, NO_LAN } from '../support/lan.ts';
 import { GSO, HDR_FLAG } from '../support/net-header.ts';
+import { pattern } from '../support/offload-frames.ts';
 import { type Parsed, parse } from '../support/packets.ts';
 import { A, B, C, type Host, THREE_VMS, udpFrame } from '../support/traffic.ts';
 import { pause, until } from '../support/until.ts';
@@ -165,6 +166,32 @@ describe.skipIf(NO_LAN !== '')(`the adapter${NO_LAN && ` (${NO_LAN})`}`, () => {
     }
     expect((await world.daemon.vm('a')).drops.neighbourUnresolved - drops).toBe(payloads.length);
     await world.balance();
+  });
+
+  test('takes datagrams that the kernel coalesced, each for itself', async () => {
+    await open();
+    const taken = () => {
+      const [link] = JSON.parse(lan.ipInside('-s', '-j', 'link', 'show', LAN_INTERFACE));
+      return link.stats64.rx.packets as number;
+    };
+    await echo(a, A, Buffer.from('so that nobody has to be asked for'));
+    const before = taken();
+    const payload = pattern(20 * 100 + 50);
+    lan.sendCoalesced(A.ip, 6001, payload, 100);
+    const parts: Parsed[] = [];
+    await until('all parts', () => {
+      a.pollReceived();
+      const frames = a.received.splice(0).map(({ frame }) => parse(frame));
+      parts.push(...frames.filter(({ udp }) => udp?.destinationPort === 6001));
+      return parts.length >= 21;
+    });
+    for (const [index, { ip, udp, problems }] of parts.entries()) {
+      expect(problems).toEqual([]);
+      expect(ip).toMatchObject({ source: LAN_IP, destination: A.ip });
+      const part = payload.subarray(index * 100, index * 100 + 100);
+      expect(udp!.payload.equals(part), `part ${index}`).toBe(true);
+    }
+    expect(taken() - before, 'frames that came over the cable').toBe(1);
   });
 
   test('lets the LAN speak first', async () => {
