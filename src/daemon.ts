@@ -304,7 +304,7 @@ export class Daemon {
     const forwarded = forwardedByHost(plan);
     if (forwarded === '') return;
     this.#forwarded.add(plan);
-    this.#log.logger.warn(forwarded);
+    this.#log.logger.warn({ adapter: plan.name }, forwarded);
   }
 
   /** The worker has its own descriptors of an adapter's packet sockets; or, not `taken`, will never have any: they are ended. */

@@ -93,7 +93,7 @@ add rule netdev far arrived ip protocol udp drop
     if (on) inside(this.near, `echo 1 >${threaded}`);
     const threads = receiveThreads(this.nearInterface).filter((thread) => !before.has(thread));
     for (const thread of threads) prioritiseThread(thread);
-    // Who sends what the kernel could cut later is not asked to wait for a thread.
+    // A veth hands frames to the thread only where their sender could not have left segmentation to it.
     inside(this.far, `ethtool -K ${this.farInterface} tso ${word(!on)}`);
     return threads;
   }

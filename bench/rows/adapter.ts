@@ -241,9 +241,14 @@ const ECHOERS: Record<string, (lab: Lab, wire: Wire) => Promise<Pick<Forwarder, 
     [PEER]: startPeersEcho,
   };
 
-/** How the interface receives in the last lines: see `Wire.receiveLikeACard`. It coalesces for us only; the peer can't read such frames. */
+/** How the interface receives in the last lines, see `Wire.receiveLikeACard`. The peer can't read what was coalesced. */
+const THREADED = ', in a thread';
 const COALESCED = ', UDP GRO';
-const RECEIVERS = ['basewire', PEER];
+const RECEIVERS: [name: string, how: string][] = [
+  ['basewire', THREADED],
+  ['basewire', COALESCED],
+  [PEER, THREADED],
+];
 
 const STARTERS: Record<string, (lab: Lab, wire: Wire) => Promise<Forwarder>> = {
   basewire: (lab, wire) => startOurs(lab, wire, false),
@@ -301,17 +306,17 @@ export const adapterRow: RowRunner = {
           await forwarder.stop();
         }
       }
-      for (const name of RECEIVERS.filter((receiver) => names.includes(receiver))) {
-        const threads = wire.receiveLikeACard(true, name === 'basewire');
+      for (const [name, how] of RECEIVERS.filter(([receiver]) => names.includes(receiver))) {
+        const threads = wire.receiveLikeACard(true, how === COALESCED);
         const forwarder = await STARTERS[name]!(lab, wire);
         forwarder.pids.push(...threads);
         try {
           for (const bytes of sizes) {
             const reading = await measureIn(lab, wire, forwarder, bytes);
-            const key = `${bytes} B in${COALESCED}/${name}`;
+            const key = `${bytes} B in${how}/${name}`;
             readings.set(key, [...(readings.get(key) ?? []), reading]);
             lab.say(
-              `round ${round + 1}/${lab.timing.rounds} ${name} ${bytes} B in, like a card: ${quantity(reading.rate, '/s')}`,
+              `round ${round + 1}/${lab.timing.rounds} ${name} ${bytes} B in${how}: ${quantity(reading.rate, '/s')}`,
             );
           }
         } finally {
@@ -346,22 +351,28 @@ export const adapterRow: RowRunner = {
     const rate = (reading: Reading) => reading.rate;
     const rates = sizes.flatMap((bytes) =>
       [
-        ['out', 'basewire', ''],
-        ['out', COUPLED, ', coupleUdp'],
-        ['in', 'basewire', ''],
-        ['in', 'basewire', COALESCED],
-      ].flatMap(([direction, ours, how]) => {
-        const name = `${bytes} B ${direction}${how}`;
-        const key = how === COALESCED ? name : `${bytes} B ${direction}`;
-        const of = (candidate: string) => readings.get(`${key}/${candidate}`) ?? [];
+        { line: 'out', ours: 'basewire', peers: 'out' },
+        { line: 'out, coupleUdp', of: 'out', ours: COUPLED, peers: 'out' },
+        { line: 'in', ours: 'basewire', peers: 'in' },
+        { line: `in${THREADED}`, ours: 'basewire', peers: `in${THREADED}` },
+        { line: `in${COALESCED}`, ours: 'basewire', peers: `in${THREADED}` },
+      ].flatMap(({ line, of = line, ours, peers }) => {
         const required = lab.timing.quick ? null : REQUIRED;
-        const cells = toCell(name, 'datagrams/s', of(ours!), of(PEER), rate, required);
-        const most = median(alone.get(`${bytes} B ${direction}`)!);
-        const note = `with nobody at the other end the sender's kernel path alone carries ${quantity(most, '/s')}/s`;
-        if (how === '') for (const { notes } of cells) notes.push(note);
-        if (how === COALESCED) {
-          const note =
-            'the interface receives in a thread, for both; it coalesces for basewire alone, as the peer can’t read such frames';
+        const cells = toCell(
+          `${bytes} B ${line}`,
+          'datagrams/s',
+          readings.get(`${bytes} B ${of}/${ours}`) ?? [],
+          readings.get(`${bytes} B ${peers}/${PEER}`) ?? [],
+          rate,
+          required,
+        );
+        const most = alone.get(`${bytes} B ${line}`);
+        if (most !== undefined) {
+          const note = `with nobody at the other end the sender's kernel path alone carries ${quantity(median(most), '/s')}/s`;
+          for (const { notes } of cells) notes.push(note);
+        }
+        if (line.endsWith(COALESCED)) {
+          const note = 'coalesced for basewire alone: the peer can’t read such frames';
           for (const { notes } of cells) notes.push(note);
         }
         return cells;

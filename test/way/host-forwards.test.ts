@@ -5,7 +5,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { afterEach, describe, expect, test } from 'vitest';
 import { BASE_IP, COMMAND } from '../support/daemon.ts';
-import { LAN_INTERFACE, Lan, NO_LAN } from '../support/lan.ts';
+import { LAN_INTERFACE, LAN_IP, Lan, NO_LAN } from '../support/lan.ts';
 import { parse } from '../support/packets.ts';
 import { A, B, THREE_VMS, udpFrame } from '../support/traffic.ts';
 import { until } from '../support/until.ts';
@@ -14,6 +14,7 @@ import { World } from '../support/world.ts';
 const HOST = '10.77.0.5';
 const OWN_MAC = '02:00:0a:4d:00:77';
 const PORT = 6000;
+const UNREACHABLE = 3;
 const REDIRECT = 5;
 
 describe.skipIf(NO_LAN !== '')(`a host that forwards${NO_LAN && ` (${NO_LAN})`}`, () => {
@@ -26,8 +27,15 @@ describe.skipIf(NO_LAN !== '')(`a host that forwards${NO_LAN && ` (${NO_LAN})`}`
     lan = undefined;
   });
 
-  /** Opens the adapter, lets the LAN send a VM some datagrams, and returns how often the LAN's host was told of a better way. */
-  async function redirects(mac: string | undefined): Promise<number> {
+  interface Setting {
+    mac?: string;
+    forwarding?: boolean;
+    /** What the host knows of the LAN: an address in its subnet, or the way to the one host there. */
+    knows?: 'subnet' | 'sender';
+  }
+
+  /** Opens the adapter, lets the LAN send a VM some datagrams, and returns what the LAN's host was told: of a better way, and of none. */
+  async function told({ mac, forwarding = true, knows = 'subnet' }: Setting) {
     lan = await Lan.start();
     world = await World.start(
       {
@@ -38,9 +46,10 @@ describe.skipIf(NO_LAN !== '')(`a host that forwards${NO_LAN && ` (${NO_LAN})`}`
       },
       { under: lan.under },
     );
-    lan.ipInside('addr', 'add', `${HOST}/24`, 'dev', LAN_INTERFACE);
-    const forward = `echo 1 >/proc/sys/net/ipv4/conf/${LAN_INTERFACE}/forwarding`;
-    execFileSync('ip', ['netns', 'exec', lan.inside, 'sh', '-c', forward]);
+    lan.ipInside('addr', 'add', `${HOST}/${knows === 'subnet' ? 24 : 32}`, 'dev', LAN_INTERFACE);
+    if (knows === 'sender') lan.ipInside('route', 'add', LAN_IP, 'dev', LAN_INTERFACE);
+    const set = `echo ${forwarding ? 1 : 0} >/proc/sys/net/ipv4/conf/${LAN_INTERFACE}/forwarding`;
+    execFileSync('ip', ['netns', 'exec', lan.inside, 'sh', '-c', set]);
     const a = await world.vm('a');
     const b = await world.vm('b');
     const { daemon } = world;
@@ -58,7 +67,7 @@ describe.skipIf(NO_LAN !== '')(`a host that forwards${NO_LAN && ` (${NO_LAN})`}`
         return frames.some(({ udp }) => udp?.payload.toString() === `${left} to go`);
       });
     }
-    return lan.icmpReceived(REDIRECT);
+    return { redirects: lan.icmpReceived(REDIRECT), unreachable: lan.icmpReceived(UNREACHABLE) };
   }
 
   const warnings = () => world!.daemon.lines.filter((line) => line.includes('is a router on'));
@@ -77,18 +86,28 @@ describe.skipIf(NO_LAN !== '')(`a host that forwards${NO_LAN && ` (${NO_LAN})`}`
     return stderr;
   }
 
-  test('meddles, which is said once, and why and what to do', async () => {
-    expect(await redirects(undefined)).toBeGreaterThan(0);
+  test('tells senders of a better way, which is said once, and why and what to do', async () => {
+    expect((await told({})).redirects).toBeGreaterThan(0);
     expect(check()).toMatch(/warning: adapter uplink: this host is a router on bw0/);
     expect(warnings()).toEqual([
       expect.stringMatching(
-        /"level":"?(warn|40)"?.*adapters\.uplink\.mac.*net\/ipv4\/conf\/bw0\/forwarding=0/,
+        /"level":"?(warn|40)"?.*"adapter":"uplink".*adapters\.uplink\.mac.*net\/ipv4\/conf\/bw0\/forwarding=0/,
       ),
     ]);
   });
 
-  test('leaves an adapter with a MAC address of its own alone', async () => {
-    expect(await redirects(OWN_MAC)).toBe(0);
+  test('tells them that there is none, where it knows none', async () => {
+    expect((await told({ knows: 'sender' })).unreachable).toBeGreaterThan(0);
+    expect(warnings().length).toBe(1);
+  });
+
+  const SILENT = { redirects: 0, unreachable: 0 };
+
+  test.each<[string, Setting]>([
+    ['it does not forward on that interface', { forwarding: false }],
+    ['the adapter has a MAC address of its own', { mac: OWN_MAC }],
+  ])('leaves them alone where %s', async (_, setting) => {
+    expect(await told(setting)).toEqual(SILENT);
     expect(warnings()).toEqual([]);
     expect(check()).toBe('');
   });

@@ -45,6 +45,8 @@ function notified(a: Vm, b: Vm): number {
   return (queue.kicks - before) / PAIRS;
 }
 
+const rests = (share: number): boolean => share < 0.1;
+
 /** Resolves behind ROUNDS in a row that are as wanted. */
 async function rounds(what: string, a: Vm, b: Vm, wanted: (share: number) => boolean) {
   let row = 0;
@@ -67,9 +69,34 @@ describe.each([500, 0])('rest: %d', (rest) => {
   test.each(FORMATS)('$format', async ({ packed }) => {
     const a = await world.vm('a', { packed });
     const b = await world.vm('b', { packed });
-    if (rest > 0) await rounds('rests', a, b, (share) => share < 0.1);
+    if (rest > 0) await rounds('rests', a, b, rests);
     else await rounds('a notification each', a, b, (share) => share > 0.5);
     await a.untilSent();
     await world.balance();
   });
+
+  if (rest === 0) return;
+
+  test.each(FORMATS)(
+    '$format: VMs that go meanwhile, and come again',
+    async ({ packed }) => {
+      const a = await world.vm('a', { packed });
+      const before = await world.vm('b', { packed });
+      await rounds('rests', a, before, rests);
+      before.close();
+      for (let sent = 0; sent < 50; sent++) a.trySend(udpFrame(A, B.ip, Buffer.alloc(100)));
+      await world.daemon.untilState('b', 'waiting');
+      await a.untilSent();
+      const b = await world.vm('b', { packed });
+      await rounds('rests again', a, b, rests);
+      // The sender, too, in the middle.
+      notified(a, b);
+      a.close();
+      const again = await world.vm('a', { packed });
+      await rounds('rests once more', again, b, rests);
+      await again.untilSent();
+      await world.balance();
+    },
+    4 * PATIENCE,
+  );
 });
