@@ -120,12 +120,16 @@ async function runRows(
   { out }: { out: string | null },
 ): Promise<number> {
   const lab = new Lab(timing);
+  let closing = false;
   const interrupted = () => {
+    if (closing) return;
+    closing = true;
     lab.close();
     process.exit(130);
   };
-  process.once('SIGINT', interrupted);
-  process.once('SIGTERM', interrupted);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, interrupted);
+  // Whoever read the output (`| head`) is gone.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', interrupted);
   let failures = 0;
   try {
     const machine = describeMachine(lab.hugeDirectory !== null);

@@ -81,7 +81,7 @@ export class Turn {
   }
 
   /** Frame bytes that the last turn delivered. */
-  get delivered(): number {
+  get deliveredBytes(): number {
     return this.deliver.bytes;
   }
 

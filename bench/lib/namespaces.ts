@@ -4,7 +4,7 @@
  *     namespace "near": uplink0 ---- veth ---- far0: namespace "far", 10.77.0.254
  */
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Lab } from './lab.ts';
 import { Child, prioritiseThread } from './process.ts';
 
@@ -16,7 +16,7 @@ export class Wire {
   readonly nearInterface = 'uplink0';
   readonly farInterface = 'far0';
   /** Sits in the far namespace, so that its counts can be read from /proc. */
-  private readonly keeper: Child;
+  private keeper: Child | null = null;
 
   constructor(lab: Lab) {
     this.near = `${lab.unique}n`;
@@ -100,15 +100,18 @@ add rule netdev far arrived ip protocol udp drop
 
   /** Datagrams that have arrived at the far end so far. */
   farReceived(): number {
-    const line = readFileSync(`/proc/${this.keeper.pid}/net/dev`, 'utf8')
+    const line = readFileSync(`/proc/${this.keeper!.pid}/net/dev`, 'utf8')
       .split('\n')
       .find((text) => text.trim().startsWith(`${this.farInterface}:`));
     return Number(line?.split(':')[1]?.trim().split(/\s+/)[1] ?? Number.NaN);
   }
 
   remove(): void {
-    this.keeper.process.kill('SIGKILL');
-    for (const name of [this.near, this.far]) ip('netns', 'del', name);
+    this.keeper?.process.kill('SIGKILL');
+    // Both, though one may never have been made.
+    for (const name of [this.near, this.far]) {
+      if (existsSync(`/run/netns/${name}`)) ip('netns', 'del', name);
+    }
   }
 }
 

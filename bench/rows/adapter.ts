@@ -308,9 +308,10 @@ export const adapterRow: RowRunner = {
       }
       for (const [name, how] of RECEIVERS.filter(([receiver]) => names.includes(receiver))) {
         const threads = wire.receiveLikeACard(true, how === COALESCED);
-        const forwarder = await STARTERS[name]!(lab, wire);
-        forwarder.pids.push(...threads);
+        let forwarder: Forwarder | null = null;
         try {
+          forwarder = await STARTERS[name]!(lab, wire);
+          forwarder.pids.push(...threads);
           for (const bytes of sizes) {
             const reading = await measureIn(lab, wire, forwarder, bytes);
             const key = `${bytes} B in${how}/${name}`;
@@ -320,7 +321,7 @@ export const adapterRow: RowRunner = {
             );
           }
         } finally {
-          await forwarder.stop();
+          await forwarder?.stop();
           wire.receiveLikeACard(false);
         }
       }

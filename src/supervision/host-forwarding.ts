@@ -1,14 +1,15 @@
 /**
  * Whether this host's kernel forwards what an adapter receives. Packet sockets get copies: the kernel sees each frame to the interface's
  * own MAC address, too, and of an IP datagram for a VM, which is none of its own addresses, a router tells the sender that there is a better
- * way (ICMP redirect) or none (unreachable), or sends it off once more (RFC 1812 §5).
+ * way (ICMP redirect) or none (unreachable), as a router has to (RFC 1812 §5.2.7).
  */
 import { readFileSync } from 'node:fs';
 import type { AdapterPlan } from '../base/plan.ts';
 
 /** What is wrong and what to do, or ''. With a MAC address of its own an adapter's frames are none of the kernel's business. */
 export function forwardedByHost({ name, interface: device, mac }: AdapterPlan): string {
-  if (read(`/proc/sys/net/ipv4/conf/${device}/forwarding`) !== '1') return '';
+  const forwarding = read(`/proc/sys/net/ipv4/conf/${device}/forwarding`);
+  if (forwarding === '' || forwarding === '0') return '';
   if (mac !== null && mac !== read(`/sys/class/net/${device}/address`)) return '';
   return (
     `adapter ${name}: this host is a router on ${device}, for what the LAN sends to VMs, too, and answers it with ICMP redirects and errors: ` +

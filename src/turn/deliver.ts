@@ -294,8 +294,10 @@ export class Deliver {
     const at = storage.at[slot];
     putGroup(storage.halves, at >> 1, storage.words[(at + IP_DESTINATION) >> 2]);
     const { handoff } = this.context;
-    if (handoff !== null && storage.to[slot] === BROADCAST)
+    if (handoff !== null && storage.to[slot] === BROADCAST) {
       handoff.broadcast(slot, network, this.ports[from].network);
+      this.bytes += length;
+    }
     for (const port of network.ports) {
       if (port.number === from || port.current === null || !port.current.receives) continue;
       const copy = storage.take(BASE, length);

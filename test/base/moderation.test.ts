@@ -141,9 +141,11 @@ describe('a rest', () => {
   });
 
   test('goes on where it makes more come, but for a look now and then', () => {
+    work(100, paced(0.1, 0.09));
+    rests = sleeps = 0;
     work(10_000, paced(0.1, 0.09));
     expect(rests * REST).toBeGreaterThan(0.95 * 10_000);
-    expect(sleeps).toBeGreaterThan(4 * 32);
+    expect(sleeps).toBeGreaterThan(3 * 256);
   });
 
   test('goes on where it makes more come, though it leaves a core idle', () => {
@@ -156,16 +158,53 @@ describe('a rest', () => {
     expect(moderation.resting).toBe(false);
   });
 
-  test('is judged by what is carried, however large the datagrams become', () => {
-    const grown = paced(0.1, 0.3);
-    const next = () => {
-      size = moderation.resting ? 6 : 4;
-      return grown();
+  /** As `paced`; three bytes each, and when it rests `grown`. */
+  const growing = (resting: number, grown: number) => {
+    const next = paced(0.1, resting);
+    return () => {
+      size = moderation.resting ? grown : 3;
+      return next();
     };
-    work(10_000, next);
+  };
+
+  test('is judged by bytes, however large the datagrams become', () => {
+    work(10_000, growing(0.25, 9));
+    expect(rests * REST).toBeGreaterThan(0.95 * 10_000);
+    moderation = new Moderation(time);
+    work(10_000, growing(0.4, 9));
     rests = 0;
-    work(10_000, next);
+    work(10_000, growing(0.4, 9));
     expect(rests * REST).toBeLessThan(10_000 / 4);
+  });
+
+  test('is tried at once where much more comes, of the same size', () => {
+    work(10_000, paced(0.1, 0.3));
+    rests = 0;
+    work(300, paced(0.04, 0.035));
+    expect(rests * REST).toBeGreaterThan(0.8 * 300);
+  });
+
+  test('is measured by what came just before', () => {
+    work(1000, steady(1, 0.2)); // too little for rests
+    rests = 0;
+    work(3000, paced(0.05, 0.14));
+    expect(rests * REST).toBeLessThan(3000 / 3);
+  });
+
+  test('that does not pay is tried seldom in bursts, too', () => {
+    for (let burst = 0; burst < 100; burst++) {
+      if (burst === 50) rests = 0;
+      work(100, answers(1, 0.12));
+      time[0] += 60;
+    }
+    expect(rests * REST).toBeLessThan((50 * 100) / 4);
+  });
+
+  test('is tried again though cores are idle now and then', () => {
+    work(10_000, paced(0.1, 0.3));
+    rests = 0;
+    for (let span = 0; span < 20; span++) work(250, paced(0.1, 0.09), { crowded: span % 4 !== 0 });
+    expect(rests).toBeGreaterThan(0);
   });
 
   test('knows nothing of a load of other datagrams, and tries at once', () => {

@@ -32,11 +32,14 @@ describe.skipIf(NO_LAN !== '')(`a host that forwards${NO_LAN && ` (${NO_LAN})`}`
     forwarding?: boolean;
     /** What the host knows of the LAN: an address in its subnet, or the way to the one host there. */
     knows?: 'subnet' | 'sender';
+    /** The interface gets this MAC address. */
+    ofInterface?: string;
   }
 
   /** Opens the adapter, lets the LAN send a VM some datagrams, and returns what the LAN's host was told: of a better way, and of none. */
-  async function told({ mac, forwarding = true, knows = 'subnet' }: Setting) {
+  async function told({ mac, forwarding = true, knows = 'subnet', ofInterface }: Setting) {
     lan = await Lan.start();
+    if (ofInterface !== undefined) lan.setLink('address', ofInterface);
     world = await World.start(
       {
         vms: { ...THREE_VMS, b: { ...THREE_VMS.b, management: true } },
@@ -98,6 +101,11 @@ describe.skipIf(NO_LAN !== '')(`a host that forwards${NO_LAN && ` (${NO_LAN})`}`
 
   test('tells them that there is none, where it knows none', async () => {
     expect((await told({ knows: 'sender' })).unreachable).toBeGreaterThan(0);
+    expect(warnings().length).toBe(1);
+  });
+
+  test('says so of an adapter whose own MAC address is the interface’s', async () => {
+    expect((await told({ mac: OWN_MAC, ofInterface: OWN_MAC })).redirects).toBeGreaterThan(0);
     expect(warnings().length).toBe(1);
   });
 
