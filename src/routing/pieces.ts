@@ -75,7 +75,7 @@ export class Pieces {
     const { storage } = this;
     storage.to[slot] = UNDECIDED;
     const first = storage.count;
-    const segments = segment(storage, slot, false); // a fragment's checksum can't be completed later
+    const segments = segment(storage, slot);
     for (let part = first; part < first + segments; part++) {
       if (storage.length[part] - IP <= mtu) continue; // the last may be short
       if (fragment(storage, part, mtu) < 0) return false;

@@ -198,7 +198,7 @@ export class Router {
       completeChecksum(this.storage, slot);
       return target.number;
     }
-    return this.inSegments(slot, target.number, attachment.guestCsum);
+    return this.inSegments(slot, target.number);
   }
 
   /** Like `toVm`, for a copy of a broadcast: its destination MAC is everybody's already. Large ones don't exist. */
@@ -212,9 +212,9 @@ export class Router {
   }
 
   /** Segments in software. The datagram counts as so many received ones from here on, so that the books balance. */
-  private inSegments(slot: number, to: number, csum: boolean): number {
+  private inSegments(slot: number, to: number): number {
     this.storage.to[slot] = to;
-    const count = segment(this.storage, slot, csum);
+    const count = segment(this.storage, slot);
     if (count < 0) return STORAGE_FULL;
     const from = this.storage.from[slot];
     if (from >= 0) this.cells[this.recordOf(from) + RECEIVED_DATAGRAMS] += count;

@@ -16,13 +16,12 @@ const IP = ethernet.HEADER_BYTES;
 
 /**
  * Appends the segments of a datagram whose offload was checked and asks for segmentation, each complete with lengths, IP
- * identification, sequence number, flags and checksums, `from` and `to` copied, and no offload left. `csum`: their receiver takes
- * unfinished checksums (GUEST_CSUM), so TCP's or UDP's is left to it, as NEEDS_CSUM says (virtio 1.3 §5.1.6.4). Returns their number; they
+ * identification, sequence number, flags and checksums, `from` and `to` copied, and no offload left. Returns their number; they
  * are the last slots of storage, in order. Returns -1, and appends none, when storage has no room for all. The datagram itself
  * stays as it is; what becomes of its slot is the caller's to say.
  */
-export function segment(storage: BaseStorage, slot: number, csum: boolean): number {
-  const { bytes, halves, words } = storage;
+export function segment(storage: BaseStorage, slot: number): number {
+  const { bytes, words } = storage;
   const at = storage.at[slot];
   const header = at - virtio.HEADER_BYTES;
   const size = virtio.gsoSize(bytes, header);
@@ -56,15 +55,15 @@ export function segment(storage: BaseStorage, slot: number, csum: boolean): numb
 
     const targetWord = (target - 2) >> 2;
     for (let w = 0; w < headerWords; w++) words[targetWord + w] = words[firstWord + w];
-    virtio.clear(halves, words, target);
+    virtio.clear(storage.halves, words, target);
     const payload = at + headers + done;
     bytes.copyWithin(target + headers, payload, payload + length);
 
     const targetIp = target + IP;
     ipv4.setTotalLength(bytes, targetIp, headers - IP + length);
     ipv4.setIdentification(bytes, targetIp, identification + i);
-    halves[(targetIp + ipv4.CHECKSUM) >> 1] = 0;
-    halves[(targetIp + ipv4.CHECKSUM) >> 1] = checksum.finish(
+    storage.halves[(targetIp + ipv4.CHECKSUM) >> 1] = 0;
+    storage.halves[(targetIp + ipv4.CHECKSUM) >> 1] = checksum.finish(
       checksum.sumWords(words, targetIp >> 2, ipHeader),
     );
 
@@ -81,10 +80,7 @@ export function segment(storage: BaseStorage, slot: number, csum: boolean): numb
     }
     const field = targetL4 + checksumOffset;
     writePseudoHeader(storage, targetIp, field, protocol, l4Header + length);
-    if (csum) {
-      halves[(target - virtio.HEADER_BYTES) >> 1] = virtio.NEEDS_CSUM;
-      words[(target - 6) >> 2] = (IP + ipHeader) | (checksumOffset << 16); // csum_start, csum_offset
-    } else finishChecksum(storage, targetL4, checksumOffset, l4Header + length);
+    finishChecksum(storage, targetL4, checksumOffset, l4Header + length);
   }
   return count;
 }

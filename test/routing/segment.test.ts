@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { checkOffload, completeChecksum } from '../../src/routing/offload.ts';
+import { checkOffload } from '../../src/routing/offload.ts';
 import { checkReceivedOffload } from '../../src/routing/offload-received.ts';
 import { segment } from '../../src/routing/segment.ts';
 import { FRAME_OFFSET, SLOT_ALIGN, type BaseStorage } from '../../src/storage/base-storage.ts';
-import { HDR_FLAG, PLAIN } from '../support/net-header.ts';
+import { PLAIN } from '../support/net-header.ts';
 import { offloadedTcp, offloadedUdp, pattern, type Offloaded } from '../support/offload-frames.ts';
 import { parse, TCP_FLAG } from '../support/packets.ts';
 import { dirtyStorage, expectBytes, frameOf, headerOf, putFrame } from '../support/slots.ts';
@@ -20,7 +20,7 @@ function slotOf(storage: BaseStorage, { frame, header }: Offloaded): number {
 function segments(storage: BaseStorage, slot: number): Buffer[] {
   const original = frameOf(storage, slot);
   const first = storage.count;
-  const count = segment(storage, slot, false);
+  const count = segment(storage, slot);
   expect(storage.count).toBe(first + count);
   expectBytes(frameOf(storage, slot), original);
   const frames: Buffer[] = [];
@@ -153,33 +153,6 @@ describe('UDP from a sender on this host', () => {
   });
 });
 
-describe('a receiver that takes unfinished checksums', () => {
-  test.each([
-    ['TCP', offloadedTcp({ payload: pattern(5001), gsoSize: 1000, ipOptions: 8 }), 16],
-    ['UDP', offloadedUdp({ payload: pattern(5001), gsoSize: 1000 }), 6],
-  ])('%s: gets what it completes to the same bytes', (_, { frame, header }, checksumOffset) => {
-    const storage = dirtyStorage();
-    const whole = putFrame(storage, frame, header);
-    expect(checkReceivedOffload(storage, whole)).toBe(0);
-    const complete = segments(storage, whole);
-    const first = storage.count;
-    expect(segment(storage, whole, true)).toBe(complete.length);
-    complete.forEach((bytes, i) => {
-      const slot = first + i;
-      const checksumStart = 14 + (frame[14] & 15) * 4;
-      expect(headerOf(storage, slot)).toEqual({
-        ...PLAIN,
-        flags: HDR_FLAG.needsCsum,
-        checksumStart,
-        checksumOffset,
-      });
-      expect(parse(frameOf(storage, slot)).checksum).toBe('partial');
-      completeChecksum(storage, slot);
-      expectBytes(frameOf(storage, slot), bytes);
-    });
-  });
-});
-
 describe('storage without room', () => {
   const offloaded = offloadedTcp({ payload: pattern(10_000), gsoSize: 1000 });
   const round = (bytes: number) => (FRAME_OFFSET + bytes + SLOT_ALIGN - 1) & -SLOT_ALIGN;
@@ -189,7 +162,7 @@ describe('storage without room', () => {
     const storage = dirtyStorage(limit, slots);
     const slot = slotOf(storage, offloaded);
     const before = { count: storage.count, fill: storage.fill, bytes: storage.bytes.slice() };
-    const count = segment(storage, slot, false);
+    const count = segment(storage, slot);
     if (count < 0) {
       expect(storage.count).toBe(before.count);
       expect(storage.fill).toBe(before.fill);
@@ -211,7 +184,7 @@ describe('storage without room', () => {
   test('a header that was never checked does no harm', () => {
     const storage = dirtyStorage();
     const slot = putFrame(storage, offloaded.frame, { ...offloaded.header, gsoSize: 0 });
-    expect(segment(storage, slot, false)).toBe(-1);
+    expect(segment(storage, slot)).toBe(-1);
     expect(storage.count).toBe(1);
   });
 });
