@@ -285,6 +285,13 @@ export const adapterRow: RowRunner = {
     wire.dropAtFarEnd();
     wire.cutUdpAtNearEnd();
     for (let round = 0; round < lab.timing.rounds; round++) {
+      const record = (line: string, name: string, reading: Reading) => {
+        const key = `${line}/${name}`;
+        readings.set(key, [...(readings.get(key) ?? []), reading]);
+        lab.say(
+          `round ${round + 1}/${lab.timing.rounds} ${name} ${line}: ${quantity(reading.rate, '/s')}`,
+        );
+      };
       for (const name of names) {
         const forwarder = await STARTERS[name]!(lab, wire);
         try {
@@ -295,11 +302,7 @@ export const adapterRow: RowRunner = {
             ] as const) {
               if (name === COUPLED && direction === 'in') continue; // nothing is coupled there
               const reading = await measure(lab, wire, forwarder, bytes);
-              const key = `${bytes} B ${direction}/${name}`;
-              readings.set(key, [...(readings.get(key) ?? []), reading]);
-              lab.say(
-                `round ${round + 1}/${lab.timing.rounds} ${name} ${bytes} B ${direction}: ${quantity(reading.rate, '/s')}`,
-              );
+              record(`${bytes} B ${direction}`, name, reading);
             }
           }
         } finally {
@@ -314,11 +317,7 @@ export const adapterRow: RowRunner = {
           forwarder.pids.push(...threads);
           for (const bytes of sizes) {
             const reading = await measureIn(lab, wire, forwarder, bytes);
-            const key = `${bytes} B in${how}/${name}`;
-            readings.set(key, [...(readings.get(key) ?? []), reading]);
-            lab.say(
-              `round ${round + 1}/${lab.timing.rounds} ${name} ${bytes} B in${how}: ${quantity(reading.rate, '/s')}`,
-            );
+            record(`${bytes} B in${how}`, name, reading);
           }
         } finally {
           await forwarder?.stop();
