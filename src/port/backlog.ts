@@ -2,16 +2,21 @@
  * What could not be delivered just now and may wait: the receiver's ring was full for a moment. Bounded in
  * datagrams and bytes, in a part of the arena of its own, so that a waiting datagram is delivered by the same rows as
  * any other. A ring of bytes; a datagram lies contiguous, so one that doesn't fit before the end starts again at the front.
+ *
+ * Whoever floods a receiver fills its backlog up to FOR_ALL only. What is behind that is for those who have less waiting here than
+ * is still free: they lose nothing by a flood of others.
  */
 import {
   FRAME_OFFSET,
   HEADER_BYTES,
-  SLOT_ALIGN,
+  slotBytes,
   type BaseStorage,
 } from '../storage/base-storage.ts';
 
-export const BACKLOG_BYTES = 512 * 1024;
-export const BACKLOG_DATAGRAMS = 512;
+export const BACKLOG_BYTES = 640 * 1024;
+export const BACKLOG_DATAGRAMS = 640;
+/** What anyone may fill, one sender alone, too. */
+export const FOR_ALL = { bytes: 512 * 1024, datagrams: 512 } as const;
 
 export class Backlog {
   private readonly storage: BaseStorage;
@@ -24,17 +29,27 @@ export class Backlog {
   count = 0;
   /** Next free byte, relative to the start. */
   private fill = 0;
+  /** Bytes of the slots that wait, in all. */
+  private bytes = 0;
+  /** Of each sender (`from` + 1): datagrams that wait, and their bytes. */
+  private readonly datagramsOf: Int32Array;
+  private readonly bytesOf: Int32Array;
 
-  /** Uses BACKLOG_BYTES of the arena from `start` (a multiple of 64). */
-  constructor(storage: BaseStorage, start: number) {
+  /** Uses BACKLOG_BYTES of the arena from `start` (a multiple of 64). Senders are -1 (the base) to `senders` - 1. */
+  constructor(storage: BaseStorage, start: number, senders: number) {
     this.storage = storage;
     this.start = start;
+    this.datagramsOf = new Int32Array(senders + 1);
+    this.bytesOf = new Int32Array(senders + 1);
   }
 
-  /** Copies the frame at `at`, with its virtio-net header, behind the others; false when full. */
+  /**
+   * Copies the frame at `at`, with its virtio-net header, behind the others; false when it is full, or what is left is not for
+   * this sender.
+   */
   add(at: number, length: number, from: number): boolean {
-    if (this.count === BACKLOG_DATAGRAMS) return false;
-    const needed = (FRAME_OFFSET + length + SLOT_ALIGN - 1) & -SLOT_ALIGN;
+    const needed = slotBytes(length);
+    if (!this.mayAdd(needed, from)) return false;
     if (this.count === 0) this.fill = 0;
     const oldest = this.count === 0 ? 0 : this.ats[this.first] - FRAME_OFFSET - this.start;
     let place = this.fill;
@@ -53,7 +68,25 @@ export class Backlog {
     this.froms[entry] = from;
     this.count++;
     this.fill = place + needed;
+    this.enter(from, 1, needed);
     return true;
+  }
+
+  private mayAdd(needed: number, from: number): boolean {
+    const datagrams = BACKLOG_DATAGRAMS - this.count;
+    const bytes = BACKLOG_BYTES - this.bytes;
+    const sender = from + 1;
+    return (
+      datagrams > 0 &&
+      (this.count < FOR_ALL.datagrams || this.datagramsOf[sender] < datagrams) &&
+      (this.bytes + needed <= FOR_ALL.bytes || this.bytesOf[sender] + needed <= bytes)
+    );
+  }
+
+  private enter(from: number, datagrams: number, bytes: number): void {
+    this.bytes += bytes;
+    this.datagramsOf[from + 1] += datagrams;
+    this.bytesOf[from + 1] += bytes;
   }
 
   /** The oldest: where its frame is, its length, the port it came from. */
@@ -71,6 +104,7 @@ export class Backlog {
 
   /** Forgets the oldest. Its bytes stay until the next `add`, so a row already made may still be carried out. */
   shift(): void {
+    this.enter(this.from, -1, -slotBytes(this.length));
     this.first = (this.first + 1) % BACKLOG_DATAGRAMS;
     this.count--;
   }

@@ -67,7 +67,7 @@ export class BaseStorage {
   take(from: number, length: number): number {
     const slot = this.count;
     const start = this.fill;
-    const next = (start + FRAME_OFFSET + length + SLOT_ALIGN - 1) & -SLOT_ALIGN;
+    const next = start + slotBytes(length);
     if (slot >= this.slots || next > this.limit) return -1;
     this.count = slot + 1;
     this.fill = next;
@@ -106,6 +106,7 @@ export class BaseStorage {
   }
 }
 
-function slotBytes(length: number): number {
+/** Bytes that a frame of `length` takes of the arena. */
+export function slotBytes(length: number): number {
   return (FRAME_OFFSET + length + SLOT_ALIGN - 1) & -SLOT_ALIGN;
 }

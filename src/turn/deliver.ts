@@ -171,13 +171,18 @@ export class Deliver {
         return;
       }
     }
-    port.backlog ??= new Backlog(storage, this.context.backlogStart(port.number));
+    port.backlog ??= this.makeBacklog(port);
     const from = storage.from[slot];
     if (!port.backlog.add(at, length, from)) {
       this.books.settle(from, port.number, INPUT_FULL);
       return;
     }
     this.books.waiting(from, 1);
+  }
+
+  private makeBacklog(port: Port): Backlog {
+    const senders = this.ports.length + this.adapters.length;
+    return new Backlog(this.storage, this.context.backlogStart(port.number), senders);
   }
 
   /** 0, FULL, or a drop cell. */

@@ -7,6 +7,8 @@ import { A, B, C, udpFrame } from '../support/traffic.ts';
 
 const fixture = useFixture(BOTH_FORMATS);
 
+const numbered = (number: number) => udpFrame(C, B.ip, Buffer.from(`${number}`));
+
 describe.each(FORMATS)('a receiver stalls: $format', ({ packed }) => {
   test('b sends to a, who takes nothing, and to c, who gets everything', async () => {
     const a = await fixture().attacker({ packed, receiveBuffers: 8 });
@@ -38,6 +40,36 @@ describe.each(FORMATS)('a receiver stalls: $format', ({ packed }) => {
     }
     await b.send(udpFrame(B, A.ip, Buffer.from('awake')));
     expect(parse((await a.receive()).frame).udp!.payload.toString()).toBe('awake');
+  });
+
+  test('a flood for b that b can’t take takes nothing from c', async () => {
+    const a = await fixture().attacker({ packed });
+    const { b, c, flow, daemon } = fixture();
+    const lost = async (name: string) => (await daemon.vm(name)).drops.inputFull;
+    const before = { a: await lost('a'), c: await lost('c') };
+    const flood = udpFrame(A, B.ip, Buffer.alloc(100, 1));
+    const count = 20;
+    const end = performance.now() + 10_000;
+    // Without a pause, so that nobody looks after b's buffers meanwhile.
+    let sent = 0;
+    for (let flooded = 0; flooded < 2000 && performance.now() < end; ) {
+      if (a.trySend(flood)) flooded++;
+      if (flooded >= 1000 + 40 * sent && sent < count && c.trySend(numbered(sent))) sent++;
+    }
+    expect(sent).toBe(count);
+    const arrived: string[] = [];
+    while (arrived.length < count) {
+      const { udp, ip } = parse((await flow.other(b)).frame);
+      if (ip!.source === C.ip) arrived.push(udp!.payload.toString());
+    }
+    expect(arrived).toEqual(Array.from({ length: count }, (_, index) => `${index}`));
+    await a.untilSent();
+    expect(await lost('a'), 'it was more than b could take').toBeGreaterThan(before.a);
+    expect(await lost('c')).toBe(before.c);
+    await a.send(udpFrame(A, B.ip, Buffer.from('the last')));
+    for (let text = ''; text !== 'the last'; ) {
+      text = parse((await flow.other(b)).frame).udp!.payload.toString();
+    }
   });
 
   test('a receiver without any buffers, and one that never kicks', async () => {

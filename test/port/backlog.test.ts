@@ -1,13 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Backlog, BACKLOG_BYTES, BACKLOG_DATAGRAMS } from '../../src/port/backlog.ts';
+import { Backlog, BACKLOG_BYTES, BACKLOG_DATAGRAMS, FOR_ALL } from '../../src/port/backlog.ts';
 import { BaseStorage, FRAME_OFFSET, HEADER_BYTES } from '../../src/storage/base-storage.ts';
 
 const TURN = 1 << 20;
+const SENDERS = 256;
 /** A turn's storage, a backlog behind it, and 64 bytes after that nobody may touch. */
 function make() {
   const storage = new BaseStorage(new ArrayBuffer(TURN + BACKLOG_BYTES + 64), TURN, 16);
-  return { storage, backlog: new Backlog(storage, TURN) };
+  return { storage, backlog: new Backlog(storage, TURN, SENDERS) };
 }
 
 function frame(storage: BaseStorage, length: number, mark: number): number {
@@ -34,19 +35,45 @@ describe('a backlog', () => {
 
   test('is bounded in datagrams', () => {
     const { storage, backlog } = make();
-    for (let index = 0; index < BACKLOG_DATAGRAMS; index++) {
+    for (let index = 0; index < FOR_ALL.datagrams; index++) {
       expect(backlog.add(frame(storage, 60, 1), 60, 0)).toBe(true);
     }
     expect(backlog.add(frame(storage, 60, 1), 60, 0)).toBe(false);
     backlog.shift();
     expect(backlog.add(frame(storage, 60, 1), 60, 0)).toBe(true);
+    for (let from = -1; backlog.count < BACKLOG_DATAGRAMS; from++) {
+      if (from !== 0) expect(backlog.add(frame(storage, 60, 1), 60, from)).toBe(true);
+    }
+    expect(backlog.add(frame(storage, 60, 1), 60, SENDERS - 1)).toBe(false);
+  });
+
+  test.each([60, 1514, 9014])('a flood leaves room for others, frames of %i bytes', (length) => {
+    const { storage, backlog } = make();
+    const add = (from: number) => backlog.add(frame(storage, length, 1), length, from);
+    while (add(1));
+    const flood = backlog.count;
+    // Another one gets half of the rest, a third one half of what is left then; and the flooder nothing, whatever goes.
+    let other = 0;
+    while (add(2)) other++;
+    const reserve = Math.floor((flood * BACKLOG_BYTES) / FOR_ALL.bytes) - flood;
+    expect(other).toBeGreaterThanOrEqual(Math.floor(reserve / 2));
+    expect(add(1)).toBe(false);
+    expect(add(3)).toBe(true);
+    for (let left = other; left > 0; left--) backlog.shift();
+    expect(add(1)).toBe(false);
+    expect(add(2)).toBe(true);
+    while (backlog.count > 0) backlog.shift();
+    let again = 0;
+    while (add(2)) again++;
+    expect(again, 'nobody is remembered').toBe(flood);
   });
 
   test('is bounded in bytes, and takes the longest frame there is', () => {
     const { storage, backlog } = make();
     let count = 0;
     while (backlog.add(frame(storage, 65_550, 1), 65_550, 0)) count++;
-    expect(count).toBe(Math.floor(BACKLOG_BYTES / 65_600));
+    expect(count).toBe(Math.floor(FOR_ALL.bytes / 65_600));
+    expect(backlog.add(frame(storage, 65_550, 1), 65_550, 1)).toBe(true);
     while (backlog.count > 0) backlog.shift();
     expect(backlog.add(frame(storage, 65_550, 1), 65_550, 0)).toBe(true);
   });

@@ -173,10 +173,9 @@ export class Fixture {
     const base = this.#baseline;
     expect(daemon.running, `the daemon is alive:\n${daemon.lines.join('\n')}`).toBe(true);
     expect(daemon.pid).toBe(base.pid);
-    await flow.advance();
-    await this.echoes?.advance();
-    await this.echoes?.finish();
-    await flow.finish();
+    await this.#losesNothing().catch(async (error: Error) => {
+      throw new Error(`${error.message}; ${await this.#drops()}`);
+    });
     for (const vm of [this.b, this.c]) {
       expect(
         flow
@@ -199,6 +198,24 @@ export class Fixture {
     expect(warnings.length, warnings.join('\n')).toBeLessThanOrEqual(MOST_WARNINGS);
     const most = MOST_WARNINGS + MOST_LINES_PER_CONNECTION * (this.connections + 1);
     expect(lines.length, lines.join('\n')).toBeLessThanOrEqual(most);
+  }
+
+  async #losesNothing(): Promise<void> {
+    await this.flow.advance();
+    await this.echoes?.advance();
+    await this.echoes?.finish();
+    await this.flow.finish();
+  }
+
+  /** What became of what was lost: the reasons that the base has counted, and the LAN's. */
+  async #drops(): Promise<string> {
+    const { vms, adapters } = await this.daemon.status();
+    const of = (name: string, drops: Record<string, number>): string => {
+      const counted = Object.entries(drops).filter(([, count]) => count > 0);
+      return `${name}: ${counted.map(([reason, count]) => `${reason} ${count}`).join(', ') || 'none'}`;
+    };
+    const all = Object.entries({ ...vms, ...adapters });
+    return `drops since the start: ${all.map(([name, { drops }]) => of(name, drops)).join('; ')}`;
   }
 
   async close(): Promise<void> {
