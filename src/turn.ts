@@ -80,6 +80,11 @@ export class Turn {
     return this.context.outbox.length > 0 || this.gather.lanHasWork();
   }
 
+  /** Frame bytes that the last turn delivered. */
+  get deliveredBytes(): number {
+    return this.deliver.bytes;
+  }
+
   /** Looks at every port that something waits for; true when there is one. */
   lookAtBacklogs(): boolean {
     let waits = false;

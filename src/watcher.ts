@@ -71,9 +71,10 @@ export class Watcher {
    * while it sleeps that it does, and no longer: a handler that hangs must not look like sleep to the watchdog.
    */
   wait(microseconds: number, beat: Int32Array | null = null): number {
-    if (beat !== null) Atomics.store(beat, BEAT.waiting, 1);
+    // Plain stores: who reads them looks once a second, and Atomics are calls.
+    if (beat !== null) beat[BEAT.waiting] = 1;
     const count = this.waiter.wait(microseconds);
-    if (beat !== null) Atomics.store(beat, BEAT.waiting, 0);
+    if (beat !== null) beat[BEAT.waiting] = 0;
     const { events } = this.waiter;
     for (let index = 0; index < count; index++) {
       const ready = this.handlers[events[index * 2]];

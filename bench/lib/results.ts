@@ -44,12 +44,12 @@ export function readResults(path: string): Results {
   return results.format === 1 ? results : { format: 1, rows: {} };
 }
 
-/** Puts a row into the file, which is written anew. */
+/** Puts a row into the file, which is written anew. Returns what the file says then: rounded twice, a number may end otherwise. */
 export function storeRow(path: string, row: Row): Results {
   const results = readResults(path);
   results.rows[row.row] = row;
   writeFileSync(path, `${JSON.stringify(results, rounded, 1)}\n`);
-  return results;
+  return readResults(path);
 }
 
 /** Five digits are more than any of this is worth. */

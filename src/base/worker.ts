@@ -104,12 +104,12 @@ function run(): void {
     if (!busyPolling) {
       if (moderation.resting) {
         // Between rests we ask nobody to notify us.
-        if (found > 0) moderation.worked(found);
+        if (found > 0) moderation.worked(found, turn.deliveredBytes);
         else rest = !turn.unfinished && moderation.rests(beat[BEAT.crowded] !== 0);
       } else {
         if (found > 0) {
           patience.worked();
-          moderation.worked(found);
+          moderation.worked(found, turn.deliveredBytes);
         }
         turn.attention.quieten(found === 0 && !patience.pays);
       }

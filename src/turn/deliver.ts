@@ -42,6 +42,8 @@ const SENT_BYTES = CELL.sentBytes;
 const SENT_DATAGRAMS = CELL.sentDatagrams;
 
 export class Deliver {
+  /** Frame bytes that the last run delivered: into input buffers, transmit rings and rings to other workers. */
+  bytes = 0;
   private readonly context: TurnContext;
   private readonly storage: BaseStorage;
   private readonly copies: CopyList;
@@ -74,6 +76,7 @@ export class Deliver {
   run(): number {
     const { storage, copies, books } = this;
     copies.delivering = true;
+    this.bytes = 0;
     const released = this.deliverBacklogs();
     const { to, from } = storage;
     const vms = this.ports.length;
@@ -86,7 +89,9 @@ export class Deliver {
         continue;
       }
       if (port >= 0) {
-        books.settle(from[slot], port, this.adapters[port - vms].put(slot));
+        const outcome = this.adapters[port - vms].put(slot);
+        if (outcome === 0) this.bytes += storage.length[slot];
+        books.settle(from[slot], port, outcome);
       } else if (port === CONSUMED) {
         books.delivered(from[slot], 1);
       } else if (isDrop(port)) {
@@ -148,6 +153,7 @@ export class Deliver {
       this.books.delivered(source, put);
       this.cells[record + SENT_DATAGRAMS] += put;
       this.cells[record + SENT_BYTES] += queue.movedBytes;
+      this.bytes += queue.movedBytes;
     }
     return put;
   }
@@ -229,6 +235,7 @@ export class Deliver {
     if (outcome === 0) {
       this.cells[port.record + SENT_DATAGRAMS]++;
       this.cells[port.record + SENT_BYTES] += length;
+      this.bytes += length;
     }
     return outcome;
   }
@@ -292,8 +299,10 @@ export class Deliver {
     const at = storage.at[slot];
     putGroup(storage.halves, at >> 1, storage.words[(at + IP_DESTINATION) >> 2]);
     const { handoff } = this.context;
-    if (handoff !== null && storage.to[slot] === BROADCAST)
+    if (handoff !== null && storage.to[slot] === BROADCAST) {
       handoff.broadcast(slot, network, this.ports[from].network);
+      this.bytes += length;
+    }
     for (const port of network.ports) {
       if (port.number === from || port.current === null || !port.current.receives) continue;
       const copy = storage.take(BASE, length);
@@ -311,7 +320,10 @@ export class Deliver {
   private handOver(slot: number, to: number): void {
     const from = this.storage.from[slot];
     const sender = from >= 0 && from < this.ports.length ? this.ports[from] : null;
-    if (this.context.handoff!.put(slot, to, sender)) return;
+    if (this.context.handoff!.put(slot, to, sender)) {
+      this.bytes += this.storage.length[slot];
+      return;
+    }
     if (to >= 0) this.books.settle(from, to, HANDOFF_FULL);
     else this.books.dropped(from, HANDOFF_FULL);
   }

@@ -7,11 +7,13 @@ let time: Float64Array;
 let moderation: Moderation;
 let sleeps: number;
 let rests: number;
+let size: number;
 
 beforeEach(() => {
   time = new Float64Array([1000]);
   moderation = new Moderation(time);
   sleeps = rests = 0;
+  size = 3;
 });
 
 interface Options {
@@ -43,7 +45,7 @@ function work(
     let found = 0;
     for (; coming.at <= time[0]; coming = next(Math.max(coming.at, time[0] - REST)))
       found += coming.datagrams;
-    if (found > 0) moderation.worked(found);
+    if (found > 0) moderation.worked(found, size * found);
   }
 }
 
@@ -64,8 +66,8 @@ const answers = (datagrams: number, gap: number) => (now: number) => ({
 
 describe('a rest', () => {
   test('begins where datagrams come often, and goes on with them', () => {
-    work(5, steady(1, 0.1));
-    expect(sleeps).toBe(34);
+    work(30, steady(1, 0.1));
+    expect(sleeps).toBeLessThan(9 * 34);
     sleeps = rests = 0;
     work(100, steady(1, 0.1));
     expect(sleeps).toBe(0);
@@ -75,10 +77,13 @@ describe('a rest', () => {
   test('does not begin where a core is idle, and ends when one is', () => {
     work(100, steady(1, 0.1), { crowded: false });
     expect(rests).toBe(0);
-    work(5, steady(1, 0.1));
+    work(30, steady(1, 0.1));
     expect(rests).toBeGreaterThan(0);
     rests = 0;
-    work(100, steady(1, 0.1), { crowded: false });
+    work(300, steady(1, 0.1), { crowded: false });
+    expect(rests).toBeLessThanOrEqual(5 * 65);
+    rests = 0;
+    work(300, steady(1, 0.1), { crowded: false });
     expect(rests).toBe(0);
   });
 
@@ -95,7 +100,7 @@ describe('a rest', () => {
   });
 
   test('ends where datagrams come together, and seldom', () => {
-    work(5, steady(1, 0.1));
+    work(30, steady(1, 0.1));
     expect(moderation.resting).toBe(true);
     work(200, steady(20, 1.2));
     expect(moderation.resting).toBe(false);
@@ -118,19 +123,118 @@ describe('a rest', () => {
     expect(sleeps).toBeGreaterThan(10_000);
   });
 
+  /** A datagram after each `awake` or, when it rests, `resting` milliseconds. */
+  const paced = (awake: number, resting: number) => {
+    let at = time[0];
+    return () => {
+      at += moderation.resting ? resting : awake;
+      return { at, datagrams: 1 };
+    };
+  };
+
+  test('ends where it makes less come, and is tried seldom then', () => {
+    work(10_000, paced(0.1, 0.115));
+    expect(rests * REST).toBeGreaterThan(0);
+    rests = 0;
+    work(10_000, paced(0.1, 0.115));
+    expect(rests * REST).toBeLessThan(10_000 / 4);
+  });
+
+  test('goes on where it makes more come, but for a look now and then', () => {
+    work(100, paced(0.1, 0.09));
+    rests = sleeps = 0;
+    work(10_000, paced(0.1, 0.09));
+    expect(rests * REST).toBeGreaterThan(0.95 * 10_000);
+    expect(sleeps).toBeGreaterThan(3 * 256);
+  });
+
+  test('goes on where it makes more come, though it leaves a core idle', () => {
+    work(500, paced(0.1, 0.08));
+    rests = 0;
+    work(1000, paced(0.1, 0.08), { crowded: false });
+    expect(rests * REST).toBeGreaterThan(0.9 * 1000);
+    // It is looked at anew then, and does not begin.
+    work(5000, paced(0.1, 0.08), { crowded: false });
+    expect(moderation.resting).toBe(false);
+  });
+
+  /** As `paced`; three bytes each, and when it rests `grown`. */
+  const growing = (resting: number, grown: number) => {
+    const next = paced(0.1, resting);
+    return () => {
+      size = moderation.resting ? grown : 3;
+      return next();
+    };
+  };
+
+  test('is judged by bytes, however large the datagrams become', () => {
+    work(10_000, growing(0.25, 9));
+    expect(rests * REST).toBeGreaterThan(0.95 * 10_000);
+    moderation = new Moderation(time);
+    work(10_000, growing(0.4, 9));
+    rests = 0;
+    work(10_000, growing(0.4, 9));
+    expect(rests * REST).toBeLessThan(10_000 / 4);
+  });
+
+  test('is tried at once where much more comes, of the same size', () => {
+    work(10_000, paced(0.1, 0.3));
+    rests = 0;
+    work(300, paced(0.04, 0.035));
+    expect(rests * REST).toBeGreaterThan(0.8 * 300);
+  });
+
+  test('is measured by what came just before', () => {
+    work(1000, steady(1, 0.2)); // too little for rests
+    rests = 0;
+    work(3000, paced(0.05, 0.14));
+    expect(rests * REST).toBeLessThan(3000 / 3);
+  });
+
+  test('that does not pay is tried seldom in bursts, too', () => {
+    for (let burst = 0; burst < 100; burst++) {
+      if (burst === 50) rests = 0;
+      work(100, answers(1, 0.12));
+      time[0] += 60;
+    }
+    expect(rests * REST).toBeLessThan((50 * 100) / 4);
+  });
+
+  test('is tried again though cores are idle now and then', () => {
+    work(10_000, paced(0.1, 0.3));
+    rests = 0;
+    for (let span = 0; span < 20; span++) work(250, paced(0.1, 0.09), { crowded: span % 4 !== 0 });
+    expect(rests).toBeGreaterThan(0);
+  });
+
+  test('knows nothing of a load of other datagrams, and tries at once', () => {
+    work(10_000, paced(0.1, 0.115));
+    rests = 0;
+    size = 10;
+    work(300, paced(0.1, 0.09));
+    expect(rests * REST).toBeGreaterThan(0.8 * 300);
+  });
+
+  test('is not compared with what was carried while cores were idle', () => {
+    work(1000, paced(0.05, 0.05), { crowded: false });
+    rests = 0;
+    work(300, paced(0.1, 0.09));
+    expect(rests * REST).toBeGreaterThan(0.8 * 300);
+  });
+
   test('ends when more comes than the rings may hold', () => {
-    work(5, steady(1, 0.1));
+    work(30, steady(1, 0.1));
     expect(moderation.resting).toBe(true);
     work(60, steady(1, 0.001));
     expect(moderation.resting).toBe(false);
   });
 
   test('ends when there is none any more', () => {
-    work(5, steady(1, 0.1));
+    work(30, steady(1, 0.1));
     expect(moderation.resting).toBe(true);
     for (let turn = 0; turn < 200; turn++) {
       time[0] += 0.01;
-      moderation.worked(100);
+      moderation.worked(100, 100);
     }
     expect(moderation.resting).toBe(false);
   });

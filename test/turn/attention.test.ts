@@ -11,6 +11,8 @@ import { A, B, udpFrame } from '../support/traffic.ts';
 
 const SIZE = 64;
 const SENT = 16;
+/** Bytes of each, without its virtio-net header. */
+const FRAME = 60;
 const HEADER = 12;
 const WRITE = 2;
 const FEATURES = bitsOf([FEATURE.VERSION_1, FEATURE.PROTOCOL_FEATURES]);
@@ -77,10 +79,12 @@ test('a VM whose datagrams wait for one ring is not looked at because another on
   const waiting = counters.get(0, 'waiting');
   expect(waiting, 'flows of the second pair').toBeGreaterThan(0);
   expect(waiting, 'flows of the first pair').toBeLessThan(SENT);
+  expect(turn.deliveredBytes).toBe((SENT - waiting) * FRAME);
 
   for (let i = 0; i < 8; i++) round();
   expect(turn.attention.active.length, 'ports that are looked at').toBe(0);
   expect(turn.busy).toBe(false);
+  expect(turn.deliveredBytes).toBe(0);
 
   // Its driver, which was asked to, notifies the base of new buffers.
   expect(receiver.regions[0].memory.readUInt16LE(partsOf(2).used), 'used flags').toBe(0);
@@ -89,4 +93,5 @@ test('a VM whose datagrams wait for one ring is not looked at because another on
   round();
   expect(counters.get(0, 'waiting')).toBe(0);
   expect(counters.get(0, 'delivered')).toBe(SENT);
+  expect(turn.deliveredBytes, 'of those that waited').toBe(waiting * FRAME);
 });

@@ -124,7 +124,9 @@ class Site {
     this.#offerInput();
     const before = this.#received();
     this.#base.turn.time[0] = this.#now;
+    const given = this.#counters.get(0, 'sentBytes');
     this.#base.turn.run();
+    expect(this.#base.turn.deliveredBytes).toBe(this.#counters.get(0, 'sentBytes') - given);
     const { copies } = (this.#base.turn as unknown as { context: { copies: { refused: number } } })
       .context;
     expect(copies.refused).toBe(0);
