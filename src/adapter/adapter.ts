@@ -358,3 +358,11 @@ export class Adapter {
     this.context.onChange();
   }
 }
+
+/** Some adapter's receive ring has something. */
+export function haveWork(adapters: readonly Adapter[]): boolean {
+  for (let index = 0; index < adapters.length; index++) {
+    if (adapters[index].hasWork()) return true;
+  }
+  return false;
+}

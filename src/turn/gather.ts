@@ -2,6 +2,7 @@
  * The first stage: from the VMs' output buffers, the rings of other workers and the adapters' receive rings into base storage.
  * Every ring has a budget, and who comes first changes from turn to turn. Output buffers are given back right after the copies.
  */
+import { haveWork } from '../adapter/adapter.ts';
 import type { Handoff } from '../handoff/handoff.ts';
 import type { Attachment, Ring } from '../port/attachment.ts';
 import { type Budget, discardOutput, gatherOutput } from '../port/output.ts';
@@ -141,11 +142,7 @@ export class Gather {
 
   /** Some adapter's receive ring has something. */
   lanHasWork(): boolean {
-    const { adapters } = this.context;
-    for (let index = 0; index < adapters.length; index++) {
-      if (adapters[index].hasWork()) return true;
-    }
-    return false;
+    return haveWork(this.context.adapters);
   }
 
   private gatherAdapters(budget: Budget): number {

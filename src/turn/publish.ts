@@ -1,6 +1,7 @@
 /**
  * The last stage: shows drivers and kernel what was done for them, once per ring, and notifies at most once per ring.
  */
+import { haveWork } from '../adapter/adapter.ts';
 import { MAX_WORKERS } from '../handoff/layout.ts';
 import type { Native } from '../native.ts';
 import type { Ring } from '../port/attachment.ts';
@@ -17,6 +18,9 @@ export class Publish {
   /** Rings that were shown in this turn, and whose drivers have not been asked yet. */
   private readonly shown: Ring[] = [];
   private shownCount = 0;
+  /** Output rings of the last turn whose drivers were not asked then. */
+  private readonly postponed: Ring[] = [];
+  private postponedCount = 0;
   /** An atomic store is a full fence on x86-64, wherever it goes to. */
   private readonly fence = new Int32Array(1);
   private readonly signals = new Int32Array(MAX_SIGNALS);
@@ -44,17 +48,29 @@ export class Publish {
     this.dirtyCount = 0;
   }
 
-  /** Asks the drivers of the rings that were shown whether they want to be interrupted: all behind one fence. */
+  /**
+   * Asks the drivers of the rings that were shown whether they want to be interrupted: all behind one fence. Where the LAN has answered
+   * already, the next turn is about to bring the VM that answer, and tells it of both: its output rings wait for that one turn, as whoever is
+   * told of a free buffer now may take the core before the answer is there.
+   */
   private ask(): void {
-    if (this.shownCount === 0) return;
+    if (this.shownCount === 0 && this.postponedCount === 0) return;
     Atomics.store(this.fence, 0, 0);
+    const postpone = this.postponedCount === 0 && haveWork(this.context.adapters);
+    for (let index = 0; index < this.postponedCount; index++) this.askDriver(this.postponed[index]);
+    this.postponedCount = 0;
     for (let index = 0; index < this.shownCount; index++) {
       const ring = this.shown[index];
-      if (!ring.queue.mapped || !ring.queue.wantsSignal() || ring.callFd < 0) continue;
-      if (this.signalCount === MAX_SIGNALS) this.signal();
-      this.signals[this.signalCount++] = ring.callFd;
+      if (postpone && !ring.isInput) this.postponed[this.postponedCount++] = ring;
+      else this.askDriver(ring);
     }
     this.shownCount = 0;
+  }
+
+  private askDriver({ queue, callFd }: Ring): void {
+    if (!queue.mapped || !queue.wantsSignal() || callFd < 0) return;
+    if (this.signalCount === MAX_SIGNALS) this.signal();
+    this.signals[this.signalCount++] = callFd;
   }
 
   /** At most one notification per ring, all in one native call. */
@@ -67,9 +83,9 @@ export class Publish {
   /** Everything of this turn. */
   publish(): void {
     this.show();
-    this.ask();
     const { adapters, handoff } = this.context;
     for (let index = 0; index < adapters.length; index++) adapters[index].publish();
+    this.ask();
     if (handoff !== null) {
       if (this.signalCount + MAX_WORKERS > MAX_SIGNALS) this.signal();
       this.signalCount = handoff.publish(this.signals, this.signalCount);

@@ -7,13 +7,16 @@ import { Publish } from '../../src/turn/publish.ts';
 
 let told: string[];
 let publish: Publish;
+/** What stands in the adapter's way out, and whether its receive ring has something. */
+let adapter: { publish(): void; hasWork(): boolean };
 
 beforeEach(() => {
   told = [];
   const native = {
     signalAll: (fds: Int32Array, count: number) => told.push(`signal ${fds.slice(0, count)}`),
   } as unknown as Native;
-  publish = new Publish({ native, adapters: [], handoff: null } as unknown as TurnContext);
+  adapter = { publish: () => {}, hasWork: () => false };
+  publish = new Publish({ native, adapters: [adapter], handoff: null } as unknown as TurnContext);
 });
 
 function ring(name: string, callFd: number, { news = true, wants = true, mapped = true } = {}) {
@@ -22,7 +25,9 @@ function ring(name: string, callFd: number, { news = true, wants = true, mapped 
     show: () => told.push(`show ${name}`) > 0 && news,
     wantsSignal: () => told.push(`ask ${name}`) > 0 && wants,
   };
-  return { dirty: false, callFd, queue } as unknown as Ring & { queue: { mapped: boolean } };
+  return { dirty: false, callFd, queue, isInput: name === 'input' } as unknown as Ring & {
+    queue: { mapped: boolean };
+  };
 }
 
 describe('publish', () => {
@@ -61,5 +66,53 @@ describe('publish', () => {
     publish.markDirty(ring('gone', 8, { mapped: false }));
     publish.publish();
     expect(told).toEqual(['show broken']);
+  });
+
+  describe('the LAN answers as soon as it is asked', () => {
+    let output: ReturnType<typeof ring>;
+    beforeEach(() => {
+      output = ring('output', 7);
+      adapter.publish = () => {
+        told.push('send');
+        adapter.hasWork = () => true;
+      };
+      publish.markDirty(output);
+      publish.publish();
+    });
+
+    test('the VM is told of its buffer and of the answer by one call', () => {
+      expect(told).toEqual(['show output', 'send']);
+      told.length = 0;
+      adapter.publish = () => {};
+      adapter.hasWork = () => false;
+      publish.markDirty(ring('input', 8));
+      publish.publish();
+      expect(told).toEqual(['show input', 'ask output', 'ask input', 'signal 7,8']);
+      told.length = 0;
+      publish.publish();
+      expect(told).toEqual([]);
+    });
+
+    test('a buffer waits for one turn only, whatever comes', () => {
+      publish.publish();
+      expect(told).toContain('signal 7');
+    });
+
+    test('nor is a ring forgotten that is shown anew meanwhile, nor one touched that broke', () => {
+      publish.markDirty(output);
+      publish.publish();
+      expect(told.filter((text) => text === 'ask output').length).toBeGreaterThan(0);
+      publish.publish();
+      output.queue.mapped = false;
+      told.length = 0;
+      publish.publish();
+      expect(told.filter((text) => text.startsWith('ask'))).toEqual([]);
+    });
+
+    test('input rings don’t wait', () => {
+      publish.markDirty(ring('input', 8));
+      publish.publish();
+      expect(told.at(-1)).toBe('signal 7,8');
+    });
   });
 });
