@@ -55,6 +55,7 @@ export class AttachedSocket {
       headerBytes,
       storage,
       copies,
+      context.senders,
       plan.coupleUdp ? new UdpTrain(storage) : null,
     );
     const { watcher } = context;
@@ -78,7 +79,7 @@ export class AttachedSocket {
 
   /** Has the kernel send what was put. 0, or -errno: see TransmitRing. What has no room now is sent when the wait ends for it. */
   publish(): number {
-    if (this.transmit.isEmpty) return 0;
+    if (this.transmit.isEmpty && !this.watchesRoom) return 0;
     const result = this.transmit.publish();
     if (this.transmit.needsKick !== this.watchesRoom) this.watchRoom();
     else this.moved();

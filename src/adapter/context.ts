@@ -25,6 +25,8 @@ export interface AdapterContext {
   outbox: Outbox;
   /** Port number, also the counter record. */
   port: number;
+  /** Number of ports: VMs and adapters. */
+  senders: number;
   plan: AdapterPlan;
   network: NetworkPlan;
   addresses: AdapterAddresses;

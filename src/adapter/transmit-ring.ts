@@ -9,6 +9,11 @@
  * into its place, so that one bad frame never holds up the others. Nothing is allocated here.
  *
  * A frame carries one datagram, or a train of them (`udp-train.ts`).
+ *
+ *     held by the driver | pending: marked, not taken yet | reserved: put in this turn | free
+ *     ^ oldest           ^ head                                                          (and round)
+ *
+ * Where most of it is in use, what was put is sent before the turn ends, and what is left is shared out (`frame-owners.ts`).
  */
 import { CELL } from '../counters.ts';
 import { EAGAIN, ENETDOWN, ENODEV, ENXIO } from '../errno.ts';
@@ -18,6 +23,7 @@ import type { CopyList } from '../storage/copy-list.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { HDR_LEN } from '../wire/virtio-net-header.ts';
+import { FrameOwners } from './frame-owners.ts';
 import {
   PACKET,
   TP_STATUS_AVAILABLE,
@@ -26,6 +32,9 @@ import {
   TP_STATUS_WRONG_FORMAT,
 } from './packet-layout.ts';
 import { TRAIN_HEADERS, type UdpTrain, writeTrainHeaders } from './udp-train.ts';
+
+/** Of the ring, what is sent before the turn ends, at the least. */
+const AT_ONCE = 1 / 4;
 
 /** Frames that one `publish` gives up at most before it leaves the rest to the next turn. */
 const REFUSALS_A_KICK = 8;
@@ -50,6 +59,8 @@ export class TransmitRing {
   private readonly start: number;
   private readonly frameBytes: number;
   private readonly frames: number;
+  private readonly owners: FrameOwners;
+  private readonly atOnce: number;
   private readonly headerBytes: number;
   private readonly storage: BaseStorage;
   private readonly copies: CopyList;
@@ -61,6 +72,10 @@ export class TransmitRing {
   private pending = 0;
   /** Frames behind those that were put in this turn. */
   private reserved = 0;
+  /** Frames in front of `head` that the driver may still hold. */
+  private held = 0;
+  /** What the kernel said when it was asked in the midst of a turn, until `publish` tells. */
+  private failure = 0;
   /** Datagrams in each frame, and the data bytes of each where that is more than one. */
   private readonly datagrams: Uint8Array;
   private readonly sizes: Uint16Array;
@@ -72,7 +87,8 @@ export class TransmitRing {
   trainRefused = false;
 
   /**
-   * `ring` is the whole mapping; frames start at byte `start` of it. `train`: where datagrams of one UDP flow are to be coupled.
+   * `ring` is the whole mapping; frames start at byte `start` of it. Senders are -1 (the base) to `senders` - 1. `train`: where datagrams of
+   * one UDP flow are to be coupled.
    */
   constructor(
     native: Native,
@@ -84,6 +100,7 @@ export class TransmitRing {
     headerBytes: number,
     storage: BaseStorage,
     copies: CopyList,
+    senders: number,
     train: UdpTrain | null = null,
   ) {
     this.words = new Int32Array(ring);
@@ -95,6 +112,8 @@ export class TransmitRing {
     this.start = start;
     this.frameBytes = shape.frameBytes;
     this.frames = shape.frames;
+    this.owners = new FrameOwners(shape.frames, senders);
+    this.atOnce = Math.ceil(shape.frames * AT_ONCE);
     this.headerBytes = headerBytes;
     this.storage = storage;
     this.copies = copies;
@@ -110,25 +129,28 @@ export class TransmitRing {
     return this.pending > 0;
   }
 
-  /** Nothing was put, and nothing waits. */
+  /** Nothing was put, nothing waits, and nothing is to be told. */
   get isEmpty(): boolean {
-    return this.reserved === 0 && this.pending === 0;
+    return this.reserved === 0 && this.pending === 0 && this.failure === 0;
   }
 
-  /** Reserves a frame for the datagram and adds its copy; 0, or the drop cell (adapterFull, tooBig). */
+  /**
+   * Reserves a frame for the datagram and adds its copy; 0, or the drop cell (adapterFull, tooBig). Where the ring is nearly full, what was
+   * put before is copied and sent.
+   */
   put(slot: number): number {
     if (this.train !== null && this.couple(slot)) return 0;
     const length = this.storage.length[slot] + this.headerBytes;
     if (length > this.room) return TOO_BIG;
-    const used = this.pending + this.reserved;
-    if (used === this.frames) return ADAPTER_FULL;
-    let index = this.head + used;
+    const from = this.storage.from[slot];
+    if (this.used >= this.owners.forAll) {
+      this.makeRoom();
+      if (!this.owners.mayTake(from, this.used)) return ADAPTER_FULL;
+    }
+    let index = this.head + this.pending + this.reserved;
     if (index >= this.frames) index -= this.frames;
     const frame = this.start + index * this.frameBytes;
-    const words = this.words;
-    if ((words[(frame + PACKET.status) >> 2] & TP_STATUS_TRANSMIT) !== TP_STATUS_AVAILABLE) {
-      return ADAPTER_FULL; // the driver still holds it
-    }
+    const { words } = this;
     words[(frame + PACKET.nextOffset) >> 2] = 0;
     words[(frame + PACKET.length) >> 2] = length;
     const { at: ats, halves } = this.storage;
@@ -145,6 +167,7 @@ export class TransmitRing {
       this.copies.add(this.region, data + this.headerBytes, at, length - this.headerBytes);
     }
     this.datagrams[index] = 1;
+    this.owners.take(index, from);
     this.reserved++;
     if (this.train !== null) this.train.begin(slot);
     return 0;
@@ -173,6 +196,39 @@ export class TransmitRing {
    * away (ENXIO, ENODEV). What the kernel has no room for now stays (`needsKick`).
    */
   publish(): number {
+    const result = this.send();
+    const earlier = this.failure;
+    this.failure = 0;
+    return earlier === 0 ? result : earlier;
+  }
+
+  private get used(): number {
+    return this.held + this.pending + this.reserved;
+  }
+
+  /** Takes back what the driver is done with, and has the kernel send what was put where that is not enough. */
+  private makeRoom(): void {
+    this.reclaim();
+    if (this.used < this.owners.forAll || this.reserved < this.atOnce) return;
+    this.copies.deliver();
+    const result = this.send();
+    if (result !== 0) this.failure = result;
+    this.reclaim();
+  }
+
+  private reclaim(): void {
+    let index = this.head - this.held;
+    if (index < 0) index += this.frames;
+    while (this.held > 0) {
+      const status = this.words[(this.start + index * this.frameBytes + PACKET.status) >> 2];
+      if ((status & TP_STATUS_TRANSMIT) !== TP_STATUS_AVAILABLE) return;
+      this.owners.give(index);
+      this.held--;
+      if (++index === this.frames) index = 0;
+    }
+  }
+
+  private send(): number {
     for (; this.reserved > 0; this.reserved--, this.pending++) {
       const index = (this.head + this.pending) % this.frames;
       const frame = this.start + index * this.frameBytes;
@@ -199,6 +255,7 @@ export class TransmitRing {
     for (let index = this.head; this.pending > 0; this.pending--, index++) {
       const frame = this.start + (index % this.frames) * this.frameBytes;
       this.words[(frame + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
+      this.owners.give(index % this.frames);
       taken += this.datagrams[index % this.frames];
     }
     this.refused += taken;
@@ -218,6 +275,7 @@ export class TransmitRing {
       const status = this.words[(frame + PACKET.status) >> 2];
       if ((status & (TP_STATUS_SEND_REQUEST | TP_STATUS_WRONG_FORMAT)) !== 0) return;
       this.pending--;
+      this.held++;
       if (++this.head === this.frames) this.head = 0;
     }
   }
@@ -227,6 +285,7 @@ export class TransmitRing {
     const { words, datagrams } = this;
     const head = this.start + this.head * this.frameBytes;
     this.refused += datagrams[this.head];
+    this.owners.give(this.head);
     if (datagrams[this.head] > 1 && words[(head + PACKET.status) >> 2] & TP_STATUS_WRONG_FORMAT) {
       this.trainRefused = true;
       this.train = null;
@@ -241,6 +300,7 @@ export class TransmitRing {
       words[(head + PACKET.length) >> 2] = length;
       words[(head + PACKET.status) >> 2] = TP_STATUS_SEND_REQUEST;
       datagrams[this.head] = datagrams[index];
+      this.owners.move(index, this.head);
     }
     words[(last + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
   }

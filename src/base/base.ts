@@ -324,6 +324,7 @@ export class Base {
       counters: this.counters,
       outbox: this.outbox,
       port: this.plan.vms.length + index,
+      senders: this.plan.vms.length + this.plan.adapters.length,
       plan,
       network: network.plan,
       addresses: {

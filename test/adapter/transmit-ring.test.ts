@@ -15,6 +15,9 @@ import { dirtyStorage, putFrame } from '../support/slots.ts';
 const FRAME_BYTES = 256;
 const FRAMES = 8;
 const START = 4096;
+const SENDERS = FRAMES;
+/** What anyone may fill, one sender alone, too. */
+const FOR_ALL = 6;
 
 /** Takes one frame: 'sent' (and returned at once), 'slow' (held until `complete`), or what goes wrong. */
 type Fate = 'sent' | 'slow' | 'malformed' | 'congested' | 'again' | 'down';
@@ -96,6 +99,7 @@ function world(headerBytes: 10 | 12 = 12) {
     headerBytes,
     storage,
     copies,
+    SENDERS,
   );
   let next = 0;
   return {
@@ -104,10 +108,10 @@ function world(headerBytes: 10 | 12 = 12) {
     storage,
     copies,
     /** Puts a frame that begins with a number of its own; the number, or the refusal as a text. */
-    put(length = 60): number | string {
+    put(length = 60, from = 0): number | string {
       storage.clear();
       const frame = new Uint8Array(length).fill(next);
-      const refusal = ring.put(putFrame(storage, frame, { gsoSize: 0x1234 }));
+      const refusal = ring.put(putFrame(storage, frame, { gsoSize: 0x1234 }, from));
       copies.deliver();
       return refusal === 0 ? next++ & 0xff : Object.keys(CELL)[refusal];
     },
@@ -143,14 +147,61 @@ describe('transmit ring', () => {
     const { kernel, ring, put } = world();
     expect(put(FRAME_BYTES - PACKET.headerBytes - 12)).toBe(0);
     expect(put(FRAME_BYTES - PACKET.headerBytes - 11)).toBe('tooBig');
-    for (let index = 1; index < FRAMES; index++) expect(put()).toBe(index);
+    kernel.fates = ['again'];
+    for (let index = 1; index < FOR_ALL; index++) expect(put()).toBe(index);
     expect(put()).toBe('adapterFull');
-    kernel.fates = Array(FRAMES).fill('slow');
+    kernel.fates = Array(FOR_ALL).fill('slow');
     ring.publish();
     expect(ring.needsKick).toBe(false);
-    expect(put(), 'the driver holds all').toBe('adapterFull');
+    expect(put(), 'the driver holds them').toBe('adapterFull');
     kernel.complete();
-    expect(put()).toBe(FRAMES);
+    expect(put()).toBe(FOR_ALL);
+  });
+
+  it('has what was put sent before it is full', () => {
+    const { kernel, ring, put } = world();
+    for (let index = 0; index < 5 * FRAMES; index++) expect(put()).toBe(index);
+    expect(kernel.sent.length).toBeGreaterThan(4 * FRAMES);
+    ring.publish();
+    expect(kernel.sent).toEqual(Array.from({ length: 5 * FRAMES }, (_, index) => index));
+  });
+
+  it('tells at the end of the turn that the interface was down in its midst', () => {
+    const { kernel, ring, put } = world();
+    kernel.fates = ['down'];
+    while (typeof put() === 'number');
+    expect(kernel.fates).toEqual([]);
+    expect(ring.isEmpty).toBe(false);
+    expect(ring.publish()).toBe(ENETDOWN);
+    expect(ring.publish()).toBe(0);
+    expect(ring.isEmpty).toBe(true);
+  });
+
+  it('keeps places for those who have little in it', () => {
+    const { kernel, ring, put } = world();
+    kernel.fates = Array(3).fill('again');
+    const fill = (from: number) => {
+      let count = 0;
+      while (typeof put(60, from) === 'number') count++;
+      return count;
+    };
+    expect(fill(0)).toBe(FOR_ALL);
+    expect(fill(1)).toBe(1);
+    expect(fill(2)).toBe(1);
+    expect(fill(3)).toBe(0);
+    // What left is nobody's any more, nor what was taken back or refused.
+    kernel.fates = [];
+    ring.publish();
+    kernel.fates = ['again'];
+    expect(fill(1)).toBe(FOR_ALL);
+    ring.rewind();
+    kernel.fates = ['again'];
+    expect(fill(2)).toBe(FOR_ALL);
+    expect(fill(3)).toBe(1);
+    kernel.fates = [...Array(FOR_ALL).fill('malformed'), 'slow'];
+    ring.publish();
+    kernel.fates = ['again', 'again'];
+    expect(fill(3), 'one of its is with the driver').toBe(FOR_ALL - 1);
   });
 
   it('takes back what was not taken when the interface is down', () => {
@@ -168,11 +219,12 @@ describe('transmit ring', () => {
 
   it('does not try for ever in one call', () => {
     const { kernel, ring, put } = world();
-    for (let count = 0; count < FRAMES; count++) put();
-    kernel.fates = Array(FRAMES).fill('congested');
+    kernel.fates = ['again', 'again', 'again'];
+    for (let count = 0; count < FRAMES; count++) put(60, count);
+    kernel.fates = Array(FRAMES + 1).fill('congested');
     ring.publish();
     expect(ring.refused).toBe(8);
-    expect(kernel.fates.length).toBe(0);
+    expect(kernel.fates.length).toBe(1);
   });
 
   it('sends every good frame once, whatever happens to the others', () => {

@@ -14,6 +14,7 @@ import { checksum, ethernet, ipv4, parse, PROTOCOL, udp } from '../support/packe
 import { dirtyStorage, putFrame } from '../support/slots.ts';
 
 const FRAMES = 128;
+const SENDERS = 4;
 const MACS = { source: '02:00:00:00:00:01', destination: '02:00:00:00:00:02', type: 0x0800 };
 const DONT_FRAGMENT = 2;
 
@@ -83,6 +84,7 @@ function leave(
     headerBytes,
     storage,
     copies,
+    SENDERS,
     new UdpTrain(storage),
   );
   for (const datagram of datagrams) {

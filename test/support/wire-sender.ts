@@ -43,6 +43,7 @@ const ring = new TransmitRing(
   headerBytes,
   storage,
   copies,
+  1,
 );
 
 async function send({ frame, header, times }: Order): Promise<void> {

@@ -115,6 +115,7 @@ export class Bench {
       outbox: this.outbox,
       watcher: this.watcher,
       port: ADAPTER_PORT,
+      senders: ADAPTER_PORT + 1,
       plan: {
         name: 'uplink',
         interface: 'bw0',
@@ -213,12 +214,17 @@ export class Bench {
   }
 
   /** Sends datagrams of the VM to `nextHop`; what `resolve` and then `put` said, for each. */
-  send(frames: Uint8Array[], nextHop = NEIGHBOUR, header: Partial<NetHeader> = {}): number[] {
+  send(
+    frames: Uint8Array[],
+    nextHop = NEIGHBOUR,
+    header: Partial<NetHeader> = {},
+    from = VM_PORT,
+  ): number[] {
     const { storage, copies, adapter } = this;
     storage.clear();
     const results: number[] = [];
     for (const frame of frames) {
-      const slot = fill(storage, VM_PORT, frame, header);
+      const slot = fill(storage, from, frame, header);
       const resolved = adapter.resolve(slot, keyOf(nextHop));
       results.push(resolved === 0 ? adapter.put(slot) : resolved);
     }
@@ -295,6 +301,7 @@ export class Lan {
       headerBytes,
       storage,
       copies,
+      LAN_PORT + 1,
     );
   }
 
