@@ -68,6 +68,11 @@ export class Turn {
     return found + released + storage.count - gathered;
   }
 
+  /** Call before each wait: notifies of what would be told with the next turn. */
+  tell(): void {
+    this.publish.tell();
+  }
+
   /** Some port, adapter, other worker or the outbox wants another turn right away. */
   get busy(): boolean {
     if (this.attention.active.length > 0 || this.unfinished) return true;

@@ -13,7 +13,8 @@
  *     held by the driver | pending: marked, not taken yet | reserved: put in this turn | free
  *     ^ oldest           ^ head                                                          (and round)
  *
- * Where most of it is in use, what was put is sent before the turn ends, and what is left is shared out (`frame-owners.ts`).
+ * Where most of it is in use, what is left is shared out (`frame-owners.ts`); and if much of that was put in this turn, it is sent
+ * before the turn ends.
  */
 import { CELL } from '../counters.ts';
 import { EAGAIN, ENETDOWN, ENODEV, ENXIO } from '../errno.ts';
@@ -135,8 +136,8 @@ export class TransmitRing {
   }
 
   /**
-   * Reserves a frame for the datagram and adds its copy; 0, or the drop cell (adapterFull, tooBig). Where the ring is nearly full, what was
-   * put before is copied and sent.
+   * Reserves a frame for the datagram and adds its copy; 0, or the drop cell (adapterFull, tooBig). Where the ring is nearly full by
+   * what was put in this turn, that is copied and sent.
    */
   put(slot: number): number {
     if (this.train !== null && this.couple(slot)) return 0;

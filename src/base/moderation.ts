@@ -17,6 +17,8 @@ const KEPT = 0.95;
 /** ... before that is known well, less than this says enough; and more than this is worth it even where they leave a core idle. */
 const KEPT_AT_ONCE = 0.7;
 const GAINED = 1.1;
+/** More than so many times as much is no gain: what came without rests was nearly nothing, as a VM may arrange that wants them. */
+const TOO_GOOD = 4;
 const AVERAGED = 1 / 4;
 /** Times that RESTS are weighed before it is known, the first not counted, as all has to find its pace; and after which sleeps are weighed anew. */
 const PROBATION = 5;
@@ -130,7 +132,8 @@ export class Moderation {
 
   /** Much more is delivered with rests than without. */
   private gains(): boolean {
-    return this.cells[WITH] > GAINED * this.cells[WITHOUT];
+    const gain = this.cells[WITH] / this.cells[WITHOUT];
+    return gain > GAINED && gain < TOO_GOOD;
   }
 
   private elapsed(): number {

@@ -121,11 +121,13 @@ function run(): void {
     }
     if (!rest && (busyPolling || turn.busy)) {
       if (time[0] - lastLook[0] < LOOK_INTERVAL) continue;
+      turn.tell();
       watcher.wait(0);
       lastLook[0] = time[0];
       continue;
     }
     if (handoff !== null && !handoff.fallAsleep()) continue;
+    turn.tell();
     if (rest) watcher.wait(Math.min(restMicroseconds, deadline.left(time[0])), beat);
     else {
       if (!base.fallAsleep()) {

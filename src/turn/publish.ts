@@ -49,22 +49,29 @@ export class Publish {
   }
 
   /**
-   * Asks the drivers of the rings that were shown whether they want to be interrupted: all behind one fence. Where the LAN has answered
-   * already, the next turn is about to bring the VM that answer, and tells it of both: its output rings wait for that one turn, as whoever is
-   * told of a free buffer now may take the core before the answer is there.
+   * Asks the drivers of the rings that were shown whether they want to be interrupted: all behind one fence. Where the LAN has something
+   * already, which may be the answer, output rings wait for one turn: whoever is told of a free buffer now may take the core before the
+   * answer is there, and is told of both then.
    */
   private ask(): void {
     if (this.shownCount === 0 && this.postponedCount === 0) return;
     Atomics.store(this.fence, 0, 0);
-    const postpone = this.postponedCount === 0 && haveWork(this.context.adapters);
-    for (let index = 0; index < this.postponedCount; index++) this.askDriver(this.postponed[index]);
-    this.postponedCount = 0;
+    const mayPostpone = this.postponedCount === 0;
+    this.askPostponed();
     for (let index = 0; index < this.shownCount; index++) {
       const ring = this.shown[index];
-      if (postpone && !ring.isInput) this.postponed[this.postponedCount++] = ring;
-      else this.askDriver(ring);
+      if (ring.isInput) this.askDriver(ring);
+      else this.postponed[this.postponedCount++] = ring;
     }
     this.shownCount = 0;
+    // Only for output rings: where frames come in, each look takes a line from the core that is just writing one.
+    if (this.postponedCount > 0 && !(mayPostpone && haveWork(this.context.adapters)))
+      this.askPostponed();
+  }
+
+  private askPostponed(): void {
+    for (let index = 0; index < this.postponedCount; index++) this.askDriver(this.postponed[index]);
+    this.postponedCount = 0;
   }
 
   private askDriver({ queue, callFd }: Ring): void {
@@ -80,7 +87,14 @@ export class Publish {
     this.signalCount = 0;
   }
 
-  /** Everything of this turn. */
+  /** Before anything but a turn: what would be told with the next one. Rings may be mapped anew then, and nobody knows who was asked. */
+  tell(): void {
+    if (this.postponedCount === 0) return;
+    this.ask();
+    this.signal();
+  }
+
+  /** Everything of this turn, but for `tell`. */
   publish(): void {
     this.show();
     const { adapters, handoff } = this.context;

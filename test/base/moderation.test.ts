@@ -167,6 +167,14 @@ describe('a rest', () => {
     };
   };
 
+  test('does not go on beside an idle core where it brings more than rests can', () => {
+    work(200, growing(0.1, 90));
+    expect(moderation.resting).toBe(true);
+    rests = 0;
+    work(1000, growing(0.1, 90), { crowded: false });
+    expect(rests).toBeLessThanOrEqual(5 * 65);
+  });
+
   test('is judged by bytes, however large the datagrams become', () => {
     work(10_000, growing(0.25, 9));
     expect(rests * REST).toBeGreaterThan(0.95 * 10_000);

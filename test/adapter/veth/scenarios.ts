@@ -398,15 +398,15 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       await bench.meet(datagram(10));
       slow();
       const { bytes, header } = large(60_000, VM, NEIGHBOUR);
-      const flood = () => bench.send(Array(10).fill(bytes), NEIGHBOUR, header);
+      const flood = () => bench.send(Array(20).fill(bytes), NEIGHBOUR, header);
       const other = () => bench.send([datagram(10)], NEIGHBOUR, {}, BASE_SENDER);
       let [taken, others] = [0, 0];
-      for (let round = 0; round < 5; round++) {
+      for (let round = 0; round < 3; round++) {
         taken += flood().filter((result) => result === 0).length;
         assert.deepEqual(other(), [0], 'one of the other');
         others++;
       }
-      assert.ok(taken < 50, `${taken} of 50 of the flood`);
+      assert.ok(taken < 60, `${taken} of 60 of the flood`);
       const arrived = (length: number) =>
         bench.lan.seen.filter((one) => (one.parsed.udp?.payload.length ?? 0) === length).length;
       const payload = () =>
