@@ -92,14 +92,11 @@ export class AttachedSocket {
    * tenth of what sending one takes.
    */
   fallAsleep(): boolean {
+    this.moves = 0;
+    if (!this.watched) this.watchAgain();
     // Where nothing can be read ahead a bell would wake us in vain: the block itself does, when it comes.
     if (this.receive.readsAhead) this.doorbell.arm();
-    if (this.receive.hasWork()) return false;
-    this.moves = 0;
-    // Where all was read the bell alone does: the block comes a millisecond later, with nothing new in it.
-    if (this.receive.caughtUp && !this.watchesRoom) this.lookAway();
-    else if (!this.watched) this.watchAgain();
-    return true;
+    return !this.receive.hasWork();
   }
 
   /** Takes back what the kernel has not taken: the interface is down. */
@@ -141,11 +138,7 @@ export class AttachedSocket {
 
   /** Frames came or left. */
   private moved(): void {
-    if (this.watched && !this.watchesRoom && ++this.moves >= MANY_MOVES) this.lookAway();
-  }
-
-  private lookAway(): void {
-    if (!this.watched) return;
+    if (!this.watched || this.watchesRoom || ++this.moves < MANY_MOVES) return;
     this.watched = false;
     this.context.watcher.pause(this.fd);
   }

@@ -1,10 +1,10 @@
 /**
  * Whose the frames of a transmit ring are while they are on their way, so that a VM that sends more than the interface carries does not
- * fill the ring for all: its last fifth is for those who have fewer frames there than are still free.
+ * fill the ring for all: its last eighth is for those who have fewer frames there than are still free.
  */
 
 /** Of the ring, for those who have little there. */
-const KEPT = 1 / 5;
+const KEPT = 1 / 8;
 
 export class FrameOwners {
   /** Frames that anyone may fill, one sender alone, too. */

@@ -93,16 +93,6 @@ export class ReceiveRing {
     return this.blank[this.block] !== 0;
   }
 
-  /** Besides, nothing was written behind what was read, not even what can't be read before its block is handed over. */
-  get caughtUp(): boolean {
-    if (!this.readsAhead || this.left > 0) return false;
-    const start = this.block * this.blockBytes;
-    return (
-      this.fits(this.packet, start, start + this.blockBytes) &&
-      this.words[(this.packet + PACKET.status) >> 2] === BLANK
-    );
-  }
-
   /**
    * Takes frames into base storage (slots, and one copy row each) until `datagrams` were looked at, `bytes` taken, storage is
    * full or nothing is left. Returns how many were looked at. A block left in the middle is gone on with next time.

@@ -23,7 +23,7 @@ const RINGS = {
   blocks: 32,
   retireMilliseconds: 1,
   frameBytes: 17 * 4096,
-  frames: 320,
+  frames: 256,
 };
 
 export type AdapterAnswer = Extract<ToWorker, { kind: 'adapterOpened' | 'adapterRefused' }>;

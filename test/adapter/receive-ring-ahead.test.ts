@@ -57,24 +57,6 @@ describe('receive ring, ahead of its block', () => {
     expect(take()).toEqual([frame(1)]);
   });
 
-  it('has caught up where nothing lies behind what was read, not even what can’t be read yet', () => {
-    const { ring, kernel, take } = receiveBlocks();
-    expect(ring.caughtUp).toBe(true);
-    const { finish } = kernel.begin(64)!;
-    expect(ring.caughtUp, 'something is being written').toBe(false);
-    finish({ frame: frame(1) });
-    expect(ring.caughtUp, 'something is there').toBe(false);
-    expect(take()).toEqual([frame(1)]);
-    expect(ring.caughtUp).toBe(true);
-    kernel.begin(64)!; // never described
-    kernel.put({ frame: frame(3) });
-    expect(take()).toEqual([]);
-    expect(ring.caughtUp, 'what follows waits for its block').toBe(false);
-    kernel.retire();
-    take();
-    expect(ring.caughtUp).toBe(true);
-  });
-
   it('does not overtake a packet that is still being written', () => {
     const { kernel, take } = receiveBlocks();
     const first = kernel.begin(100)!;

@@ -13,11 +13,11 @@ import { CopyList } from '../../src/storage/copy-list.ts';
 import { dirtyStorage, putFrame } from '../support/slots.ts';
 
 const FRAME_BYTES = 256;
-const FRAMES = 10;
+const FRAMES = 16;
 const START = 4096;
 const SENDERS = FRAMES;
 /** What anyone may fill, one sender alone, too. */
-const FOR_ALL = 8;
+const FOR_ALL = 14;
 
 /** Takes one frame: 'sent' (and returned at once), 'slow' (held until `complete`), or what goes wrong. */
 type Fate = 'sent' | 'slow' | 'malformed' | 'congested' | 'again' | 'down';
@@ -198,7 +198,7 @@ describe('transmit ring', () => {
     kernel.fates = ['again'];
     expect(fill(2)).toBe(FOR_ALL);
     expect(fill(3)).toBe(1);
-    kernel.fates = [...Array(6).fill('malformed'), 'sent', 'sent', 'slow'];
+    kernel.fates = [...Array(6).fill('malformed'), ...Array(FOR_ALL - 6).fill('sent'), 'slow'];
     ring.publish();
     kernel.fates = ['again', 'again'];
     expect(fill(3), 'one of its is with the driver').toBe(FOR_ALL - 1);

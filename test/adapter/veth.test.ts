@@ -42,7 +42,6 @@ const NAMES = [
   'is not held up by frames that its interface refuses',
   'is not told of frames while turns run, and is again before it sleeps',
   'takes a frame before its block is handed over, and is woken by it',
-  'is not woken by a block in which all was read, but by the next frame',
   'hears nothing of frames for others, and of the host’s where it has a MAC of its own',
   'hears nothing of frames for others',
   'reads whole frames while another core is writing there',

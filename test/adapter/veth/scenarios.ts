@@ -496,25 +496,6 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
     },
   },
 
-  'is not woken by a block in which all was read, but by the next frame': {
-    async run(bench) {
-      await bench.open();
-      const mac = macText(bench.adapter.mac);
-      for (let round = 0; round < 10; round++) {
-        bench.lan.send([datagram(40 + round, NEIGHBOUR, VM, mac)]);
-        await bench.until('the frame', () => bench.received.length === round + 1);
-        await bench.until('asleep', () => {
-          bench.turn();
-          return bench.adapter.fallAsleep();
-        });
-        assert.equal(bench.watcher.wait(20_000), 0, 'its block came meanwhile');
-      }
-      bench.lan.send([datagram(50, NEIGHBOUR, VM, mac)]);
-      assert.ok(bench.watcher.wait(5_000_000) > 0, 'woken');
-      await bench.until('the last frame', () => bench.received.length === 11);
-    },
-  },
-
   'hears nothing of frames for others, and of the host’s where it has a MAC of its own': {
     options: { mac: '02:00:00:00:33:33', rings: { retireMilliseconds: 60_000 } },
     async run(bench) {
