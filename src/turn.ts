@@ -11,6 +11,7 @@
  *
  * Loops that every turn runs count an index: where V8's room for inlining ends, `for ... of` makes an iterator each time.
  */
+import { haveWork } from './adapter/adapter.ts';
 import type { Port } from './port/port.ts';
 import { Attention } from './turn/attention.ts';
 import { Books } from './turn/books.ts';
@@ -82,7 +83,8 @@ export class Turn {
 
   /** The outbox or an adapter has something that the last turn did not take. */
   get unfinished(): boolean {
-    return this.context.outbox.length > 0 || this.gather.lanHasWork();
+    const { outbox, adapters } = this.context;
+    return outbox.length > 0 || haveWork(adapters);
   }
 
   /** Frame bytes that the last turn delivered. */

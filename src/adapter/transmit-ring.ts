@@ -13,7 +13,7 @@
  *     held by the driver | pending: marked, not taken yet | reserved: put in this turn | free
  *     ^ oldest           ^ head                                                          (and round)
  *
- * Where most of it is in use, what is left is shared out (`frame-owners.ts`); and if much of that was put in this turn, it is sent
+ * Where most of it is in use, what is left is shared out (`storage/shared-room.ts`); and if much of that was put in this turn, it is sent
  * before the turn ends.
  */
 import { CELL } from '../counters.ts';
@@ -21,10 +21,10 @@ import { EAGAIN, ENETDOWN, ENODEV, ENXIO } from '../errno.ts';
 import type { Native } from '../native.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
+import { SharedRoom } from '../storage/shared-room.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { HDR_LEN } from '../wire/virtio-net-header.ts';
-import { FrameOwners } from './frame-owners.ts';
 import {
   PACKET,
   TP_STATUS_AVAILABLE,
@@ -34,6 +34,8 @@ import {
 } from './packet-layout.ts';
 import { TRAIN_HEADERS, type UdpTrain, writeTrainHeaders } from './udp-train.ts';
 
+/** Of the ring, what is for those who have little there. */
+const KEPT = 1 / 8;
 /** Of the ring, what is sent before the turn ends, at the least. */
 const AT_ONCE = 1 / 4;
 
@@ -60,7 +62,8 @@ export class TransmitRing {
   private readonly start: number;
   private readonly frameBytes: number;
   private readonly frames: number;
-  private readonly owners: FrameOwners;
+  /** Frames that are on their way. */
+  private readonly room: SharedRoom;
   private readonly atOnce: number;
   private readonly headerBytes: number;
   private readonly storage: BaseStorage;
@@ -80,8 +83,10 @@ export class TransmitRing {
   /** Datagrams in each frame, and the data bytes of each where that is more than one. */
   private readonly datagrams: Uint8Array;
   private readonly sizes: Uint16Array;
+  /** Who sent what is in each frame. */
+  private readonly owners: Int32Array;
   /** Longest content of a frame, behind the ring's own header. */
-  private readonly room: number;
+  private readonly longest: number;
   /** Datagrams that the kernel, the queueing discipline or the driver refused, since the start. */
   refused = 0;
   /** The kernel refused a train: it does not know UDP segmentation (Linux has since 6.2), and gets no more of them. */
@@ -113,7 +118,9 @@ export class TransmitRing {
     this.start = start;
     this.frameBytes = shape.frameBytes;
     this.frames = shape.frames;
-    this.owners = new FrameOwners(shape.frames, senders);
+    const forAll = Math.ceil(shape.frames * (1 - KEPT));
+    this.room = new SharedRoom(shape.frames, forAll, senders);
+    this.owners = new Int32Array(shape.frames);
     this.atOnce = Math.ceil(shape.frames * AT_ONCE);
     this.headerBytes = headerBytes;
     this.storage = storage;
@@ -122,7 +129,7 @@ export class TransmitRing {
     this.datagrams = new Uint8Array(shape.frames);
     this.sizes = new Uint16Array(shape.frames);
     const longest = headerBytes + ethernet.HEADER_BYTES + ipv4.MAX_TOTAL_BYTES;
-    this.room = Math.min(shape.frameBytes - PACKET.headerBytes, longest);
+    this.longest = Math.min(shape.frameBytes - PACKET.headerBytes, longest);
   }
 
   /** True while frames are marked that the kernel has not taken: `publish` again soon. */
@@ -142,11 +149,11 @@ export class TransmitRing {
   put(slot: number): number {
     if (this.train !== null && this.couple(slot)) return 0;
     const length = this.storage.length[slot] + this.headerBytes;
-    if (length > this.room) return TOO_BIG;
+    if (length > this.longest) return TOO_BIG;
     const from = this.storage.from[slot];
-    if (this.used >= this.owners.forAll) {
+    if (this.room.used >= this.room.forAll) {
       this.makeRoom();
-      if (!this.owners.mayTake(from, this.used)) return ADAPTER_FULL;
+      if (!this.room.mayTake(from, 1)) return ADAPTER_FULL;
     }
     let index = this.head + this.pending + this.reserved;
     if (index >= this.frames) index -= this.frames;
@@ -168,7 +175,8 @@ export class TransmitRing {
       this.copies.add(this.region, data + this.headerBytes, at, length - this.headerBytes);
     }
     this.datagrams[index] = 1;
-    this.owners.take(index, from);
+    this.owners[index] = from;
+    this.room.take(from, 1);
     this.reserved++;
     if (this.train !== null) this.train.begin(slot);
     return 0;
@@ -182,7 +190,7 @@ export class TransmitRing {
     const frame = this.start + index * this.frameBytes;
     const length = this.words[(frame + PACKET.length) >> 2];
     const data = this.storage.length[slot] - TRAIN_HEADERS;
-    if (length + data > this.room || !train.couple(slot)) return false;
+    if (length + data > this.longest || !train.couple(slot)) return false;
     if (this.copies.count === this.copies.rows) this.copies.deliver();
     const at = this.storage.at[slot] + TRAIN_HEADERS;
     this.copies.add(this.region, frame + PACKET.headerBytes + length, at, data);
@@ -203,14 +211,10 @@ export class TransmitRing {
     return earlier === 0 ? result : earlier;
   }
 
-  private get used(): number {
-    return this.held + this.pending + this.reserved;
-  }
-
   /** Takes back what the driver is done with, and has the kernel send what was put where that is not enough. */
   private makeRoom(): void {
     this.reclaim();
-    if (this.used < this.owners.forAll || this.reserved < this.atOnce) return;
+    if (this.room.used < this.room.forAll || this.reserved < this.atOnce) return;
     this.copies.deliver();
     const result = this.send();
     if (result !== 0) this.failure = result;
@@ -223,7 +227,7 @@ export class TransmitRing {
     while (this.held > 0) {
       const status = this.words[(this.start + index * this.frameBytes + PACKET.status) >> 2];
       if ((status & TP_STATUS_TRANSMIT) !== TP_STATUS_AVAILABLE) return;
-      this.owners.give(index);
+      this.room.give(this.owners[index], 1);
       this.held--;
       if (++index === this.frames) index = 0;
     }
@@ -256,7 +260,7 @@ export class TransmitRing {
     for (let index = this.head; this.pending > 0; this.pending--, index++) {
       const frame = this.start + (index % this.frames) * this.frameBytes;
       this.words[(frame + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
-      this.owners.give(index % this.frames);
+      this.room.give(this.owners[index % this.frames], 1);
       taken += this.datagrams[index % this.frames];
     }
     this.refused += taken;
@@ -286,7 +290,7 @@ export class TransmitRing {
     const { words, datagrams } = this;
     const head = this.start + this.head * this.frameBytes;
     this.refused += datagrams[this.head];
-    this.owners.give(this.head);
+    this.room.give(this.owners[this.head], 1);
     if (datagrams[this.head] > 1 && words[(head + PACKET.status) >> 2] & TP_STATUS_WRONG_FORMAT) {
       this.trainRefused = true;
       this.train = null;
@@ -301,7 +305,7 @@ export class TransmitRing {
       words[(head + PACKET.length) >> 2] = length;
       words[(head + PACKET.status) >> 2] = TP_STATUS_SEND_REQUEST;
       datagrams[this.head] = datagrams[index];
-      this.owners.move(index, this.head);
+      this.owners[this.head] = this.owners[index];
     }
     words[(last + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
   }

@@ -3,8 +3,7 @@
  * datagrams and bytes, in a part of the arena of its own, so that a waiting datagram is delivered by the same rows as
  * any other. A ring of bytes; a datagram lies contiguous, so one that doesn't fit before the end starts again at the front.
  *
- * Whoever floods a receiver fills its backlog up to FOR_ALL only. What is behind that is for those who have less waiting here than
- * is still free: they lose nothing by a flood of others.
+ * Whoever floods a receiver fills its backlog up to FOR_ALL only; what is behind that is shared out (`storage/shared-room.ts`).
  */
 import {
   FRAME_OFFSET,
@@ -12,6 +11,7 @@ import {
   slotBytes,
   type BaseStorage,
 } from '../storage/base-storage.ts';
+import { SharedRoom } from '../storage/shared-room.ts';
 
 export const BACKLOG_BYTES = 640 * 1024;
 export const BACKLOG_DATAGRAMS = 640;
@@ -25,22 +25,18 @@ export class Backlog {
   private readonly lengths = new Int32Array(BACKLOG_DATAGRAMS);
   private readonly froms = new Int32Array(BACKLOG_DATAGRAMS);
   private first = 0;
-  /** How many wait. */
-  count = 0;
   /** Next free byte, relative to the start. */
   private fill = 0;
-  /** Bytes of the slots that wait, in all. */
-  private bytes = 0;
-  /** Of each sender (`from` + 1): datagrams that wait, and their bytes. */
-  private readonly datagramsOf: Int32Array;
-  private readonly bytesOf: Int32Array;
+  /** What waits, in datagrams and in bytes of their slots. */
+  private readonly datagrams: SharedRoom;
+  private readonly bytes: SharedRoom;
 
   /** Uses BACKLOG_BYTES of the arena from `start` (a multiple of 64). Senders are -1 (the base) to `senders` - 1. */
   constructor(storage: BaseStorage, start: number, senders: number) {
     this.storage = storage;
     this.start = start;
-    this.datagramsOf = new Int32Array(senders + 1);
-    this.bytesOf = new Int32Array(senders + 1);
+    this.datagrams = new SharedRoom(BACKLOG_DATAGRAMS, FOR_ALL.datagrams, senders);
+    this.bytes = new SharedRoom(BACKLOG_BYTES, FOR_ALL.bytes, senders);
   }
 
   /**
@@ -49,7 +45,7 @@ export class Backlog {
    */
   add(at: number, length: number, from: number): boolean {
     const needed = slotBytes(length);
-    if (!this.mayAdd(needed, from)) return false;
+    if (!this.datagrams.mayTake(from, 1) || !this.bytes.mayTake(from, needed)) return false;
     if (this.count === 0) this.fill = 0;
     const oldest = this.count === 0 ? 0 : this.ats[this.first] - FRAME_OFFSET - this.start;
     let place = this.fill;
@@ -66,27 +62,15 @@ export class Backlog {
     this.ats[entry] = to;
     this.lengths[entry] = length;
     this.froms[entry] = from;
-    this.count++;
     this.fill = place + needed;
-    this.enter(from, 1, needed);
+    this.datagrams.take(from, 1);
+    this.bytes.take(from, needed);
     return true;
   }
 
-  private mayAdd(needed: number, from: number): boolean {
-    const datagrams = BACKLOG_DATAGRAMS - this.count;
-    const bytes = BACKLOG_BYTES - this.bytes;
-    const sender = from + 1;
-    return (
-      datagrams > 0 &&
-      (this.count < FOR_ALL.datagrams || this.datagramsOf[sender] < datagrams) &&
-      (this.bytes + needed <= FOR_ALL.bytes || this.bytesOf[sender] + needed <= bytes)
-    );
-  }
-
-  private enter(from: number, datagrams: number, bytes: number): void {
-    this.bytes += bytes;
-    this.datagramsOf[from + 1] += datagrams;
-    this.bytesOf[from + 1] += bytes;
+  /** How many wait. */
+  get count(): number {
+    return this.datagrams.used;
   }
 
   /** The oldest: where its frame is, its length, the port it came from. */
@@ -104,8 +88,8 @@ export class Backlog {
 
   /** Forgets the oldest. Its bytes stay until the next `add`, so a row already made may still be carried out. */
   shift(): void {
-    this.enter(this.from, -1, -slotBytes(this.length));
+    this.datagrams.give(this.from, 1);
+    this.bytes.give(this.from, slotBytes(this.length));
     this.first = (this.first + 1) % BACKLOG_DATAGRAMS;
-    this.count--;
   }
 }

@@ -75,7 +75,7 @@ export class Gather {
     const first = count > 0 ? this.first++ % count : 0;
     // The LAN comes last, so that a neighbour's answer lets nothing overtake what waited for it; but VMs that fill base storage
     // must not keep it out.
-    const lan = --this.untilLan < 0 && this.lanHasWork();
+    const lan = --this.untilLan < 0 && haveWork(context.adapters);
     if (lan) this.storage.keepBack(KEPT_BYTES, KEPT_SLOTS);
     const { handoff } = context;
     const handed = handoff?.hasWork() ?? false;
@@ -138,11 +138,6 @@ export class Gather {
       if (++index === count) index = 0;
     }
     return found;
-  }
-
-  /** Some adapter's receive ring has something. */
-  lanHasWork(): boolean {
-    return haveWork(this.context.adapters);
   }
 
   private gatherAdapters(budget: Budget): number {

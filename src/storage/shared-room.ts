@@ -1,0 +1,36 @@
+/**
+ * Room that all senders share, so that one that fills what it can does not keep the others out: its end is for those who have less there
+ * than is still free. Counts only; where things lie is their owner's to know.
+ */
+export class SharedRoom {
+  /** How much is taken, by all. */
+  used = 0;
+  /** What anyone may fill, one sender alone, too. */
+  readonly forAll: number;
+  private readonly size: number;
+  /** By sender (`from` + 1): how much is its. */
+  private readonly shares: Int32Array;
+
+  /** `size` in whatever is counted (frames, bytes). Senders are -1 (the base) to `senders` - 1. */
+  constructor(size: number, forAll: number, senders: number) {
+    this.size = size;
+    this.forAll = forAll;
+    this.shares = new Int32Array(senders + 1);
+  }
+
+  /** Whether `from` may take so much more. */
+  mayTake(from: number, amount: number): boolean {
+    const used = this.used + amount;
+    return used <= this.forAll || this.shares[from + 1] + used <= this.size;
+  }
+
+  take(from: number, amount: number): void {
+    this.used += amount;
+    this.shares[from + 1] += amount;
+  }
+
+  give(from: number, amount: number): void {
+    this.used -= amount;
+    this.shares[from + 1] -= amount;
+  }
+}
