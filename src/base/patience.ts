@@ -44,6 +44,7 @@ export class Patience {
     if (this.asleep) return;
     this.asleep = true;
     if (this.pays) this.score = Math.max(0, this.score - IN_VAIN);
-    this.trying = ++this.sleeps % TRIED_AGAIN === 0;
+    if (++this.sleeps === TRIED_AGAIN) this.sleeps = 0;
+    this.trying = this.sleeps === 0;
   }
 }

@@ -64,6 +64,9 @@ export interface AdapterPlan {
   coupleUdp: boolean;
 }
 
+/** Most VMs of one turn worker: the room for their backlogs (`port/backlog.ts`) lies in one arena, of 1 GiB at most. */
+export const MAX_VMS_PER_WORKER = 1600;
+
 export interface BasePlan {
   networks: NetworkPlan[];
   vms: VmPlan[];

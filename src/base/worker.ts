@@ -94,7 +94,7 @@ function run(): void {
   const moderation = new Moderation(turn.time);
   const { restMicroseconds } = plan.datapath;
   while (!stopping) {
-    beat[BEAT.rounds]++;
+    beat[BEAT.rounds] = (beat[BEAT.rounds] + 1) | 0;
     const found = turn.run();
     if (found >= NEXT_TO_NOTHING || --untilClock === 0) {
       readClock();

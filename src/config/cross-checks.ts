@@ -4,6 +4,8 @@
  * These checks run on the file's raw values, also where the schema complained: one mistake must not hide another.
  * So each looks only at values that are well-formed and stays silent about the rest, which the schema has named.
  */
+import { MAX_VMS_PER_WORKER } from '../base/plan.ts';
+import { MAX_WORKERS } from '../handoff/layout.ts';
 import { AdapterChecks } from './adapter-checks.ts';
 import {
   contains,
@@ -60,6 +62,7 @@ class CrossChecks {
       adapters.check(name, value, this.#networkOf(value, ['adapters', name]));
     }
     this.#cores();
+    this.#crowds();
     new SocketChecks(this.#raw, this.#entries('vms'), this.#complain).run();
   }
 
@@ -84,6 +87,35 @@ class CrossChecks {
       if (Number.isInteger(core) && cores.indexOf(core) !== index) {
         this.#complain(['datapath', 'cores', index], `core ${core} is another worker's already`);
       }
+    });
+  }
+
+  /** No turn worker has more VMs than it has room for. */
+  #crowds(): void {
+    const workers = this.#workers;
+    if (!Number.isInteger(workers)) return;
+    const count = Number(workers);
+    if (count < 1 || count > MAX_WORKERS) return;
+    const crowds = new Array<number>(count).fill(0);
+    this.#entries('vms').forEach(([, value], index) => {
+      const worker = Number(value.worker ?? index % count);
+      if (worker in crowds) crowds[worker]!++;
+    });
+    crowds.forEach((vms, worker) => {
+      if (vms <= MAX_VMS_PER_WORKER) return;
+      const who = count === 1 ? 'one turn worker' : `turn worker ${worker}`;
+      const needed = Math.ceil(this.#entries('vms').length / MAX_VMS_PER_WORKER);
+      const remedy =
+        needed <= count
+          ? 'give some of them to another worker'
+          : needed <= MAX_WORKERS
+            ? `set datapath.workers to ${needed} or more`
+            : 'divide them between several bases';
+      this.#complain(
+        ['vms'],
+        `${vms} VMs are too many for ${who}, which can serve ${MAX_VMS_PER_WORKER}: ${remedy}`,
+        'key',
+      );
     });
   }
 

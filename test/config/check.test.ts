@@ -61,6 +61,56 @@ vms: {a: {socket: {path: /run/a.sock, mode: client}, addresses: [10.0.0.2]}}`;
   });
 });
 
+describe('more VMs than a turn worker has room for', () => {
+  const crowd = (vms: number, workers: number, last: object = {}) =>
+    stringify({
+      networks: { lan: { subnet: '10.0.0.0/8', address: '10.0.0.1' } },
+      vms: Object.fromEntries(
+        Array.from({ length: vms }, (_, number) => [
+          `vm${number}`,
+          {
+            socket: `/run/basewire/${number}.sock`,
+            addresses: [`10.1.${number >> 7}.${1 + (number & 127)}`],
+            ...(number === vms - 1 ? last : {}),
+          },
+        ]),
+      ),
+      datapath: { workers },
+    });
+
+  it.each([
+    [1600, 1, {}, []],
+    [
+      1601,
+      1,
+      {},
+      [
+        /1601 VMs are too many for one turn worker, which can serve 1600: set datapath\.workers to 2 or more$/,
+      ],
+    ],
+    [3200, 2, {}, []],
+    [
+      3200,
+      2,
+      { worker: 0 },
+      [/1601 VMs are too many for turn worker 0, .* give some of them to another worker$/],
+    ],
+    [
+      12_801,
+      8,
+      {},
+      [/1601 VMs are too many for turn worker 0, .* divide them between several bases$/],
+    ],
+  ])('%i VMs, %i workers, the last one %j', (vms, workers, last, complaints) => {
+    const found = complaintsOf(crowd(vms, workers, last));
+    expect(found).toHaveLength(complaints.length);
+    complaints.forEach((complaint, index) => {
+      expect(found[index]).toMatch(/^f:5:1: vms: /);
+      expect(found[index]).toMatch(complaint);
+    });
+  });
+});
+
 describe('one mistake gets one complaint, at its place', () => {
   const CASES: [name: string, path: (string | number)[], value: unknown, complaint: RegExp][] = [
     ['unknown key', ['networks', 'lan', 'sub'], 1, /f:\d+:5: networks\.lan\.sub: unknown key/],
