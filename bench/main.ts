@@ -136,12 +136,13 @@ async function runRows(
     for (const runner of rows) {
       lab.say(`row ${runner.name}: ${runner.title}`);
       try {
+        const { rounds, measure } = runner.timing?.(timing) ?? timing;
         const row: Row = {
           row: runner.name,
           title: runner.title,
           date: new Date().toISOString(),
-          rounds: timing.rounds,
-          measureSeconds: timing.measure,
+          rounds,
+          measureSeconds: measure,
           quick: timing.quick,
           machine,
           cells: await runner.run(lab, options),

@@ -38,7 +38,7 @@ const commands = {
   ci,
 };
 
-/** Set-up, type check, lint, all tests; ends with the plain line that a machine reads. */
+/** Set-up, type check, lint, format, all tests; ends with the plain line that a machine reads. */
 async function ci() {
   const file = join(cache, 'ci-result.json');
   rmSync(file, { force: true });
@@ -48,6 +48,7 @@ async function ci() {
     for (const [name, args] of [
       ['type check', [tsc, '-p', 'tsconfig.json', '--noEmit']],
       ['lint', [biome, 'lint', '--error-on-warnings', '.']],
+      ['format', [biome, 'format', '.']],
     ]) {
       process.stdout.write(`\n== ${name}\n`);
       const code = await node(args);

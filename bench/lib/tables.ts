@@ -45,7 +45,7 @@ function table(row: Row): string {
   return [
     `### ${row.title}`,
     '',
-    `\`npm run bench -- ${row.row}\`, ${row.rounds} rounds of ${row.measureSeconds} s, ${row.date.slice(0, 10)}, ${row.machine.cpu}, ${row.machine.cores} cores, Node ${row.machine.node}`,
+    `\`npm run bench -- ${row.row}\`, ${row.rounds === 1 ? '1 round' : `${row.rounds} rounds`} of ${row.measureSeconds} s, ${row.date.slice(0, 10)}, ${row.machine.cpu}, ${row.machine.cores} cores, Node ${row.machine.node}`,
     '',
     '| | | median | spread | ratio: worst, median, best | must reach | |',
     '|---|---|---|---|---|---|---|',

@@ -24,13 +24,16 @@ export function countCollections(output: string): Map<string, number> {
   return counts;
 }
 
+const timing = ({ quick }: { quick: boolean }) => ({ rounds: 1, measure: quick ? 3 : 30 });
+
 export const garbageRow: RowRunner = {
   name: 'garbage',
   title: 'Garbage: collections in the turn worker under steady load',
+  timing,
   async run(lab, options) {
     const lacking = provide(DPDK, options.install);
     if (lacking !== null) throw new Error(lacking);
-    const seconds = lab.timing.quick ? 3 : 30;
+    const { measure: seconds } = timing(lab.timing);
     const base = await startBase(lab, {
       nodeArgs: ['--trace-gc', `--min-semi-space-size=${YOUNG_MB}`],
     });

@@ -38,14 +38,19 @@ export function connectQuietly(
 const quietMac = (index: number) =>
   PORTS[index]?.mac ?? `52:54:00:00:01:${index.toString(16).padStart(2, '0')}`;
 
+const timing = ({ quick, rounds }: { quick: boolean; rounds: number }) => ({
+  rounds: Math.min(rounds, 3),
+  measure: quick ? 3 : 30,
+});
+
 export const idleRow: RowRunner = {
   name: 'idle',
   title: 'Idle: share of a core with 8 connected, quiet VMs',
+  timing,
   async run(lab, options) {
     const lacking = provide(DPDK, options.install);
     if (lacking !== null) throw new Error(lacking);
-    const seconds = lab.timing.quick ? 3 : 30;
-    const rounds = Math.min(lab.timing.rounds, 3);
+    const { measure: seconds, rounds } = timing(lab.timing);
     const ours: number[] = [];
     const notes: string[] = [];
     const noises: { foreign: number; steal: number }[] = [];

@@ -1,5 +1,5 @@
 /** What a row of the benchmark is to `bench/main.ts`. */
-import type { Lab } from '../lib/lab.ts';
+import type { Lab, Timing } from '../lib/lab.ts';
 import type { Cell } from '../lib/results.ts';
 
 /** Split rings, split rings used in order, packed rings. */
@@ -20,5 +20,7 @@ export interface RowOptions {
 export interface RowRunner {
   name: string;
   title: string;
+  /** What it makes of the command line's rounds and seconds; left out where it takes them. */
+  timing?(timing: Timing): Pick<Timing, 'rounds' | 'measure'>;
   run(lab: Lab, options: RowOptions): Promise<Cell[]>;
 }

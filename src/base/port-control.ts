@@ -104,9 +104,16 @@ export class PortControl implements SessionHost, ListenerHost {
     return connects ? CONNECT : Number.POSITIVE_INFINITY;
   }
 
-  /** An output ring came without a kick (vhost-user.rst: "polling should be used instead of waiting for the kick"). */
+  /**
+   * A ring whose driver could have something for us came without a kick (vhost-user.rst: "polling should be used instead of waiting for the
+   * kick"): an output ring, or an input ring while datagrams wait for buffers.
+   */
   private get unnotified(): boolean {
-    return this.port.current?.outputs.some((ring) => ring.kickFd < 0) ?? false;
+    const { current, backlog } = this.port;
+    if (current === null) return false;
+    const waits = backlog !== null && backlog.count > 0;
+    const silent = ({ kickFd }: Ring) => kickFd < 0;
+    return current.outputs.some(silent) || (waits && current.inputs.some(silent));
   }
 
   close(): void {
@@ -175,9 +182,12 @@ export class PortControl implements SessionHost, ListenerHost {
     port.prefer(session.attachment);
   }
 
-  kicked(session: Session): void {
+  kicked({ attachment }: Session): void {
+    if (attachment === this.context.port.current) this.lookAt();
+  }
+
+  private lookAt(): void {
     const { port, turn } = this.context;
-    if (session.attachment !== port.current) return;
     port.lastWork = this.context.now();
     turn.activate(port);
   }
@@ -205,6 +215,8 @@ export class PortControl implements SessionHost, ListenerHost {
     const wasCurrent = port.current === session.attachment;
     port.detach(session.attachment);
     if (wasCurrent) turn.forget(port);
+    // The one that takes its place may have sent something meanwhile, and notified us in vain.
+    if (wasCurrent && port.current !== null) this.lookAt();
     port.lastError = reason;
     this.noteRunning();
     this.forgetMac();

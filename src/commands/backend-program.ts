@@ -36,8 +36,11 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
   const plan = buildPlan(onePortConfig(options));
   const socket = plan.vms[0]!.sockets[0]!;
   if (fd >= 0) Object.assign(socket, { path: '', fd });
-  const { Daemon } = await import('../daemon.ts');
   const log = new Log({ level: logLevel(options.logLevel), format: 'json' });
+  const { Daemon } = await import('../daemon.ts');
+  const { lessen } = await import('../supervision/privileges.ts');
+  const { packetSockets, warning } = lessen(plan.adapters.length, null, fd >= 0 ? [fd] : []);
+  if (warning !== '') log.logger.warn(warning);
   const daemon = new Daemon({
     plan,
     log,
@@ -46,6 +49,7 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
       required: true,
     },
     stateFile: null,
+    packetSockets,
     // A connection that we were handed can't come back; a path, or a socket that listens, can be connected to again.
     exitWithFrontend: fd >= 0 && !isListening(fd),
   });

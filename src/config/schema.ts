@@ -195,7 +195,9 @@ export const configSchema = z.strictObject({
         'Keeps leases, learned MACs and LAN neighbours over a restart. Its folder must be writable.',
       ),
     })
-    .describe('What outlives a restart; without it a restart only costs warmth.')
+    .describe(
+      'What outlives a restart. Without it adapters stay closed after one until a controller opens them again, and addresses are learned anew.',
+    )
     .optional(),
   user: user
     .describe(

@@ -42,6 +42,11 @@ export class Ring {
     this.index = index;
   }
 
+  /** Forgets where it was: where a ring begins that nobody has used (a packed one with its wrap bits set, §2.8.1). */
+  rewind(): void {
+    this.base = this.queue.format === 'packed' ? FRESH_PACKED * 0x10001 : 0;
+  }
+
   /** Even rings are the VM's input (receiveq), odd ones its output (transmitq). */
   get isInput(): boolean {
     return this.index % 2 === 0;
@@ -128,7 +133,7 @@ export class Attachment {
     const packed = has(this.features, FEATURE.RING_PACKED);
     if (!ring.started && packed !== (ring.queue.format === 'packed')) {
       ring.queue = packed ? new PackedQueue() : new SplitQueue();
-      ring.base = ring.queue.base; // a packed ring begins with its wrap bits set (§2.8.1)
+      ring.rewind();
     }
     ring.queue.eventIndex = has(this.features, FEATURE.EVENT_IDX);
     ring.queue.indirect = has(this.features, FEATURE.INDIRECT_DESC);

@@ -18,7 +18,7 @@ export class Port {
   readonly remote: boolean;
   /** Every front-end that is connected; usually one. */
   readonly attachments: Attachment[] = [];
-  /** The one whose rings run, or the last one that came. */
+  /** The one whose ring was started last; before any was, or where that one went, one whose rings run or the last one that came. */
   current: Attachment | null = null;
   /** Made when something has to wait for the first time. */
   backlog: Backlog | null = null;
@@ -32,6 +32,8 @@ export class Port {
   /** It brings much, or how many turns running it brought all that it was allowed to: turn/shares.ts. */
   heavy = false;
   filledTimes = 0;
+  /** Segments and fragments that the router has made of its datagrams since it last brought some. */
+  made = 0;
 
   /** Key of its first address: whom the base asks for its MAC. */
   readonly address: number;

@@ -56,13 +56,16 @@ export class Pieces {
       segments = Math.ceil(data / virtio.gsoSize(bytes, header));
     }
     if (pieces === 0 || pieces * segments > MAX_PIECES) return WHOLE;
+    const from = storage.from[slot];
+    if (!this.router.mayMake(from)) return -1;
     if (!(segments > 1 ? this.cutSegments(slot, mtu) : this.cutWhole(slot, mtu))) {
       storage.count = count;
       storage.fill = fill;
       return -1;
     }
     const appended = storage.count - count;
-    this.context.counters.cells[this.recordOf(storage.from[slot]) + RECEIVED_DATAGRAMS] += appended;
+    this.context.counters.cells[this.recordOf(from) + RECEIVED_DATAGRAMS] += appended;
+    this.router.noteMade(from, appended);
     return appended;
   }
 

@@ -215,12 +215,28 @@ export class Router {
 
   /** Segments in software. The datagram counts as so many received ones from here on, so that the books balance. */
   private inSegments(slot: number, to: number): number {
+    const from = this.storage.from[slot];
+    if (!this.mayMake(from)) return STORAGE_FULL;
     this.storage.to[slot] = to;
     const count = segment(this.storage, slot);
     if (count < 0) return STORAGE_FULL;
-    const from = this.storage.from[slot];
     if (from >= 0) this.cells[this.recordOf(from) + RECEIVED_DATAGRAMS] += count;
+    this.noteMade(from, count);
     return CONSUMED;
+  }
+
+  /**
+   * Whether slots may be appended for another datagram of a VM's: while it has made fewer than are still free, so that whoever makes many
+   * leaves the others theirs. All others may.
+   */
+  mayMake(from: number): boolean {
+    if (from < 0 || from >= this.ports.length) return true;
+    return this.ports[from].made <= this.storage.slots - this.storage.count;
+  }
+
+  /** So many slots were appended for a datagram. */
+  noteMade(from: number, count: number): void {
+    if (from >= 0 && from < this.ports.length) this.ports[from].made += count;
   }
 
   private recordOf(port: number): number {

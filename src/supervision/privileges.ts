@@ -33,9 +33,13 @@ export interface Privileges {
 
 /**
  * Makes packet sockets for `count` adapters and gives up what is not needed any more. May replace the process by itself, so nothing must
- * have been started before. Throws when the user can't be changed as asked.
+ * have been started before, and of its descriptors only the `inherited` ones stay. Throws when the user can't be changed as asked.
  */
-export function lessen(count: number, account: Account | null): Privileges {
+export function lessen(
+  count: number,
+  account: Account | null,
+  inherited: readonly number[] = [],
+): Privileges {
   const handedOver = takeOver(count);
   if (handedOver !== null) {
     native.setDumpable(false);
@@ -50,7 +54,10 @@ export function lessen(count: number, account: Account | null): Privileges {
   if (process.getuid!() === 0) return { packetSockets, warning: '' };
   let warning = '';
   if (account === null && packetSockets.some(({ rings }) => rings >= 0))
-    warning = executeAgain(packetSockets.flatMap(({ rings, doorbell }) => [rings, doorbell]));
+    warning = executeAgain(
+      packetSockets.flatMap(({ rings, doorbell }) => [rings, doorbell]),
+      inherited,
+    );
   // Its own user's other processes, QEMU perhaps, can't trace it.
   native.setDumpable(false);
   return { packetSockets, warning };
@@ -107,7 +114,7 @@ function isSocket(fd: number): boolean {
 }
 
 /** Returns only when that fails, with the reason. */
-function executeAgain(descriptors: number[]): string {
+function executeAgain(descriptors: readonly number[], inherited: readonly number[]): string {
   const words = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const variables = { ...process.env, [VARIABLE]: descriptors.join(',') };
   try {
@@ -115,7 +122,7 @@ function executeAgain(descriptors: number[]): string {
       process.execPath,
       words,
       Object.entries(variables).map(([name, value]) => `${name}=${value}`),
-      Int32Array.from(descriptors),
+      Int32Array.from([...descriptors, ...inherited]),
     );
   } catch (error) {
     return `CAP_NET_RAW is kept: ${(error as Error).message}`;

@@ -197,6 +197,8 @@ export class Deliver {
     const { chain, packedChain } = this.context;
     const { headerBytes, mergeable, memory } = attachment;
     const { storage, copies, cells } = this;
+    // Its driver was asked to notify us of room when the ring was full. What comes here has waited for that, or finds it out anew.
+    queue.disarm();
     const outcome =
       queue.format === 'split'
         ? putInput(

@@ -87,7 +87,7 @@ export class Shares {
 
   /**
    * What a port brought decides what it may bring next: so many chains of so many descriptors in all, `bytes` of base storage; `filled`: all
-   * that one of its rings was allowed.
+   * that one of its rings was allowed. What became of its datagrams in the turn before counts as well: one chain may be a hundred segments.
    */
   weigh(port: Port, chains: number, descriptors: number, bytes: number, filled: boolean): void {
     if (!filled || ++port.filledTimes === ASKED_AFTER) port.filledTimes = 0;
@@ -104,7 +104,9 @@ export class Shares {
       brought[at + BYTES] = 0;
     }
     // Who was cut short would have brought more.
-    brought[at + DATAGRAMS] += filled ? Math.max(chains, LIGHT.datagrams + 1) : chains;
+    brought[at + DATAGRAMS] +=
+      port.made + (filled ? Math.max(chains, LIGHT.datagrams + 1) : chains);
+    port.made = 0;
     brought[at + DESCRIPTORS] += descriptors;
     brought[at + BYTES] += bytes;
     if (this.tooMuch(at)) {

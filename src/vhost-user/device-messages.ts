@@ -63,12 +63,15 @@ export function setMtu(_session: Session, payload: DataView): undefined {
   if (mtu < 68 || mtu > 65535) throw new Refused(`MTU ${mtu} is not within 68..65535`);
 }
 
-/** Back to the state after connecting, but for the memory, which QEMU does not send again (MEM_SLOTS). */
+/**
+ * Rings as after connecting: stopped, disabled and at their beginning. Memory, which QEMU does not send again (MEM_SLOTS), features, sizes and
+ * addresses stay.
+ */
 export function resetDevice(session: Session): undefined {
   for (const ring of session.attachment.rings) {
     stopRing(session, ring);
     ring.enabled = false;
-    ring.base = 0;
+    ring.rewind();
   }
   session.attachment.refresh();
   session.host.changed(session);

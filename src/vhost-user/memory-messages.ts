@@ -53,10 +53,11 @@ function overlaps(a: Description, b: Description): boolean {
   );
 }
 
+function checkTotal(bytes: number): void {
+  if (bytes > MAX_PORT_BYTES) throw new Refused('more memory than one front-end may share');
+}
+
 function map(session: Session, description: Description, fd: number): Region {
-  if (session.attachment.memory.bytes + description.bytes > MAX_PORT_BYTES) {
-    throw new Refused('more memory than one front-end may share');
-  }
   try {
     const handle = session.native.mapRegion(fd, description.offset, description.bytes);
     return { guest: description.guest, user: description.user, bytes: description.bytes, handle };
@@ -91,6 +92,7 @@ export function setMemoryTable(
         throw new Refused('SET_MEM_TABLE with overlapping regions');
     }
   }
+  checkTotal(descriptions.reduce((sum, { bytes }) => sum + bytes, 0));
   const regions: Region[] = [];
   try {
     for (let index = 0; index < count; index++) {
@@ -124,6 +126,7 @@ export function addRegion(session: Session, payload: DataView, descriptors: numb
   if (memory.overlap(description.guest, description.user, description.bytes)) {
     throw new Refused('ADD_MEM_REG overlaps a region that is there');
   }
+  checkTotal(memory.bytes + description.bytes);
   memory.add(map(session, description, descriptors[0]));
   session.regions.add(description, offset, descriptors[0]);
   remapRings(session);

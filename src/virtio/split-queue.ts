@@ -101,6 +101,7 @@ export class SplitQueue {
   ): string {
     this.unmap();
     if (size === 0) return 'its size was never set';
+    if ((size & (size - 1)) !== 0) return 'its size is no power of two';
     if (address.descriptors % 16 !== 0) return 'its descriptor table is not aligned to 16';
     if (address.avail % 2 !== 0) return 'its avail ring is not aligned to 2';
     if (address.used % 4 !== 0) return 'its used ring is not aligned to 4';

@@ -32,6 +32,18 @@ describe('neighbour table', () => {
     );
   });
 
+  it('has a seed: addresses that would all begin at one place begin at many', () => {
+    const places = (table: NeighbourTable) => {
+      const { home } = table as unknown as { home(key: number): number };
+      return (key: number) => home.call(table, key);
+    };
+    const known = places(new NeighbourTable(0));
+    const keys: number[] = [];
+    for (let key = 1; keys.length < 256; key++) if (known(key) === 0) keys.push(key);
+    const seeds = Array.from({ length: 20 }, () => new NeighbourTable());
+    for (const table of seeds) expect(new Set(keys.map(places(table))).size).toBeGreaterThan(128);
+  });
+
   it('is bounded, and a full one still finds and misses', () => {
     const table = new NeighbourTable(1);
     for (let key = 1; key <= NEIGHBOURS; key++) expect(table.insert(key)).toBeGreaterThanOrEqual(0);

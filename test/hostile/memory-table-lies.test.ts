@@ -129,6 +129,24 @@ describe('the memory table lies', () => {
     }
   });
 
+  test('more than one front-end may share, in regions of which each alone is allowed', async () => {
+    // As long as a file may look; nobody has so much.
+    const bytes = 2 ** 41;
+    const memory = native.memfd('guest-memory', bytes, false);
+    try {
+      const a = await table();
+      const regions = [0n, 1n, 2n].map((index) => ({
+        guestAddress: index << 41n,
+        size: BigInt(bytes),
+        userAddress: index << 41n,
+        mapOffset: 0n,
+      }));
+      await refused(a, REQUEST.SET_MEM_TABLE, memoryTable(regions), [memory, memory, memory]);
+    } finally {
+      native.closeDescriptor(memory);
+    }
+  });
+
   test('removing a region that was never added', async () => {
     const a = await slots();
     await refused(a, REQUEST.REM_MEM_REG, singleRegion(GOOD), []);

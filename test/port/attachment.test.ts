@@ -9,6 +9,19 @@ const WITHOUT = bitsOf([FEATURE.VERSION_1]);
 
 const enabled = (attachment: Attachment): boolean[] => attachment.rings.map((ring) => ring.enabled);
 
+test.each([
+  ['split', WITH, 0],
+  ['packed', bitsOf([FEATURE.VERSION_1, FEATURE.RING_PACKED]), 0x8000_8000],
+] as const)('a %s ring that is rewound begins where a new one does', (format, features, base) => {
+  const attachment = new Attachment(native);
+  attachment.setFeatures(features);
+  const ring = attachment.ring(0)!;
+  expect([ring.queue.format, ring.base, ring.queue.base]).toEqual([format, base, base]);
+  ring.base = 0x1234_1234;
+  ring.rewind();
+  expect(ring.base).toBe(base);
+});
+
 describe('rings start', () => {
   test('disabled with PROTOCOL_FEATURES, enabled without, whether they were spoken of before or not', () => {
     for (const [features, expected] of [

@@ -11,6 +11,7 @@ import { bitsOf, FEATURE } from '../../src/virtio/features.ts';
 import { Guest, partsOf, READ_BUFFERS, WRITE_BUFFERS } from '../fuzz/guest.ts';
 import { BASE_IP, BASE_MAC } from './daemon.ts';
 import { DATAPATH } from './datapath.ts';
+import { encodeNetHeader, type NetHeader, PLAIN } from './net-header.ts';
 import { type Host, udpFrame } from './traffic.ts';
 
 export const SIZE = 256;
@@ -33,10 +34,10 @@ export const VMS = 22;
 
 /** One base (a thread has one arena) with many VMs. VM 0 takes what the others send. */
 export class Site {
-  readonly #counters = new Counters(VMS);
+  readonly counters = new Counters(VMS);
   readonly base: Base;
   readonly #guests = Array.from({ length: VMS }, (_, index) => new Guest(index));
-  readonly #hosts: Host[] = this.#guests.map(({ number }) => ({
+  readonly hosts: Host[] = this.#guests.map(({ number }) => ({
     ip: `10.77.0.${10 + number}`,
     mac: `52:54:00:00:01:${(16 + number).toString(16)}`,
   }));
@@ -55,7 +56,7 @@ export class Site {
           packed: false,
         },
       ],
-      vms: this.#hosts.map(({ ip, mac }, index) => ({
+      vms: this.hosts.map(({ ip, mac }, index) => ({
         name: `vm${index}`,
         network: 0,
         addresses: [ip],
@@ -69,15 +70,15 @@ export class Site {
       datapath: { ...DATAPATH, poll: 'busy', burst: BURST },
     };
     const clock = () => this.#now;
-    this.base = new Base(native, plan, this.#counters.buffer, () => {}, clock);
+    this.base = new Base(native, plan, this.counters.buffer, () => {}, clock);
   }
 
   /** All VMs come, with so many pairs of rings. Long after those before them. */
-  begin(pairs: number): void {
+  begin(pairs: number, features = FEATURES): void {
     this.#now += 10_000;
     for (const guest of this.#guests) {
       const { port } = this.base.portControls[guest.number];
-      port.attach(guest.begin(FEATURES));
+      port.attach(guest.begin(features));
       for (let ring = 0; ring < 2 * pairs; ring++) guest.start(ring, SIZE, 0, true);
       this.base.turn.activate(port);
     }
@@ -91,16 +92,26 @@ export class Site {
     }
   }
 
-  /** What a VM sends from now on, whenever it sends. */
+  /** What a VM sends from now on, whenever it sends: datagrams for VM 0. */
   prepare(vm: number, { bytes, descriptors }: Load): void {
+    const frame = udpFrame(this.hosts[vm], this.hosts[0].ip, Buffer.alloc(bytes - 42));
+    this.prepareFrame(vm, frame, PLAIN, descriptors);
+  }
+
+  /** The same with any frame: a chain of `descriptors`, of one byte each but the last. */
+  prepareFrame(
+    vm: number,
+    frame: Buffer,
+    header: Partial<NetHeader> = PLAIN,
+    descriptors = 1,
+  ): void {
     const guest = this.#guests[vm];
-    const frame = udpFrame(this.#hosts[vm], this.#hosts[0].ip, Buffer.alloc(bytes - 42));
     const at = READ_BUFFERS.start;
-    guest.write(at, new Uint8Array(HEADER));
+    guest.write(at, encodeNetHeader(header, HEADER));
     guest.write(at + HEADER, frame);
     for (let index = 0; index < descriptors; index++) {
       const last = index === descriptors - 1;
-      const length = last ? HEADER + bytes - index : 1;
+      const length = last ? HEADER + frame.length - index : 1;
       for (const ring of [1, 3, 5, 7]) {
         const place = partsOf(ring).descriptors + 16 * index;
         guest.descriptor(place, at + index, 0, length, last ? 0 : NEXT | ((index + 1) << 16));
@@ -124,9 +135,9 @@ export class Site {
     this.#offerInput();
     const before = this.#received();
     this.base.turn.time[0] = this.#now;
-    const given = this.#counters.get(0, 'sentBytes');
+    const given = this.counters.get(0, 'sentBytes');
     this.base.turn.run();
-    expect(this.base.turn.deliveredBytes).toBe(this.#counters.get(0, 'sentBytes') - given);
+    expect(this.base.turn.deliveredBytes).toBe(this.counters.get(0, 'sentBytes') - given);
     const { copies } = (this.base.turn as unknown as { context: { copies: { refused: number } } })
       .context;
     expect(copies.refused).toBe(0);
@@ -134,7 +145,7 @@ export class Site {
   }
 
   #received(): number[] {
-    return this.#guests.map((_, vm) => this.#counters.get(vm, 'receivedDatagrams'));
+    return this.#guests.map((_, vm) => this.counters.get(vm, 'receivedDatagrams'));
   }
 
   /** VM 0 offers all its input buffers, all of them the same 64 KiB. */

@@ -9,7 +9,7 @@ root=$folder/root
 
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$folder"
-mkdir "$root" "$folder/upper" "$folder/work" "$folder/project" "$folder/project-work"
+mkdir "$root" "$folder/upper" "$folder/work"
 mount -t overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" overlay "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
@@ -27,14 +27,7 @@ ln -s pts/ptmx "$root/dev/ptmx"
 mount -t tmpfs tmpfs "$root/dev/shm"
 ln -s /proc/self/fd "$root/dev/fd"
 
-# The package: npm makes the program executable and links to it.
-package=usr/lib/node_modules/basewire
-mkdir -p "$root/$package"
-mount -t overlay -o "lowerdir=$project,upperdir=$folder/project,workdir=$folder/project-work" overlay "$root/$package"
-chmod 755 "$root/$package" "$root/$package/dist/cli.js"
-ln -sf "/$package/dist/cli.js" "$root/usr/bin/basewire"
-cp "$project/packaging/basewire.sysusers" "$root/usr/lib/sysusers.d/basewire.conf"
-cp "$project/packaging/basewire.tmpfiles" "$root/usr/lib/tmpfiles.d/basewire.conf"
+node "$project/scripts/install.mjs" --into "$root" >/dev/null
 chroot "$root" systemd-sysusers basewire.conf
 chroot "$root" systemd-tmpfiles --create basewire.conf
 cp "$configuration" "$root/etc/basewire/basewire.yaml"
@@ -43,7 +36,6 @@ chmod 644 "$root/etc/basewire/basewire.yaml"
 # Nothing else is started: not the machine's services, no devices, no journal.
 rm -rf "$root/etc/systemd/system" "$root/etc/fstab"
 mkdir "$root/etc/systemd/system"
-cp "$project/packaging/basewire.service" "$root/etc/systemd/system/"
 printf '[Unit]\nDescription=Box\nDefaultDependencies=no\n' >"$root/etc/systemd/system/box.target"
 for unit in systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket systemd-journald-audit.socket \
   systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-control.socket systemd-udev-trigger.service \

@@ -94,4 +94,6 @@ test('a VM whose datagrams wait for one ring is not looked at because another on
   expect(counters.get(0, 'waiting')).toBe(0);
   expect(counters.get(0, 'delivered')).toBe(SENT);
   expect(turn.deliveredBytes, 'of those that waited').toBe(waiting * FRAME);
+  // And is asked no longer: it refills in silence from now on.
+  expect(receiver.regions[0].memory.readUInt16LE(partsOf(2).used), 'used flags').toBe(1);
 });

@@ -38,6 +38,11 @@ function shownAndWanted(): boolean {
 }
 
 describe('a split queue', () => {
+  test('is not mapped with a size that is no power of two: said while the ring was to be packed', () => {
+    expect(start(0, 6)).toBe('its size is no power of two');
+    expect(queue.mapped).toBe(false);
+  });
+
   test('more heads than it can hold are BROKEN, at any base', () => {
     start(65_530);
     avail[1] = (65_530 + SIZE) & 0xffff;

@@ -66,6 +66,19 @@ describe.each(FORMATS)('rings: $format', ({ packed }) => {
     }
   });
 
+  test('a full input ring without a kick is polled while datagrams wait for it', async () => {
+    const before = await world.daemon.count('a', 'waiting');
+    a = await world.vm('a', { packed });
+    b = await world.vm('b', { packed, receiveBuffers: 4 });
+    const payload = u64(0n | 0x100n);
+    await b.frontEnd.askNumber(REQUEST.SET_VRING_KICK, payload, { needReply: true });
+    for (let i = 0; i < 10; i++) await a.send(numbered(i));
+    await world.daemon.untilCount('a', 'waiting', before + 6);
+    await pause(100); // the base looks at the VM no longer
+    b.fillReceive();
+    for (let i = 0; i < 10; i++) expect(numberOf((await b.receive()).frame)).toBe(i);
+  });
+
   test('an input ring with room asks for no kicks: a driver without EVENT_IDX refills it in silence', async () => {
     const features = LINUX_FEATURES & ~FEATURE.EVENT_IDX;
     a = await world.vm('a', { packed, features });

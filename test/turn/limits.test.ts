@@ -1,0 +1,53 @@
+/** Drop reasons that only much traffic provokes: whole turns in this process, all counted. */
+import { expect, test } from 'vitest';
+import { ECHO_REPLIES } from '../../src/routing/elsewhere.ts';
+import { bitsOf, FEATURE } from '../../src/virtio/features.ts';
+import { BASE_IP } from '../support/daemon.ts';
+import { GSO, HDR_FLAG } from '../support/net-header.ts';
+import { Site } from '../support/site.ts';
+import { echoFrame, tcpFrame } from '../support/traffic.ts';
+
+const site = new Site();
+const count = (cell: 'icmpLimited' | 'storageFull' | 'delivered' | 'receivedDatagrams') =>
+  site.counters.get(1, cell);
+
+test('pings of the base beyond what a port may make it answer are `icmpLimited`', () => {
+  site.begin(1);
+  site.prepareFrame(1, echoFrame(site.hosts[1], BASE_IP));
+  while (count('receivedDatagrams') < ECHO_REPLIES.burst + 1000) {
+    site.send(1);
+    site.turn(0);
+  }
+  expect(count('delivered')).toBe(ECHO_REPLIES.burst);
+  expect(count('icmpLimited')).toBe(count('receivedDatagrams') - ECHO_REPLIES.burst);
+  site.end();
+});
+
+test('what base storage has no room to segment is `storageFull`; the turn goes on', () => {
+  const { VERSION_1, PROTOCOL_FEATURES, CSUM, HOST_TSO4 } = FEATURE;
+  site.begin(1, bitsOf([VERSION_1, PROTOCOL_FEATURES, CSUM, HOST_TSO4]));
+  const [receiver, sender] = site.hosts;
+  const payload = Buffer.alloc(7680);
+  const headers = { headerLength: 54, checksumStart: 34, checksumOffset: 16 };
+  site.prepareFrame(1, tcpFrame(sender, receiver.ip, payload, { checksum: 'partial' }), {
+    flags: HDR_FLAG.needsCsum,
+    gsoType: GSO.tcpv4,
+    gsoSize: 48,
+    ...headers,
+  });
+  const before = [count('receivedDatagrams'), count('storageFull')];
+  site.send(1);
+  const [, taken] = site.turn();
+  const lost = count('storageFull') - before[1];
+  expect(lost).toBeGreaterThan(0);
+  // Those that fitted count as so many received ones as they became.
+  expect(taken).toBeGreaterThan(1000);
+  expect(count('receivedDatagrams') - before[0]).toBe(taken);
+  site.prepareFrame(1, tcpFrame(sender, receiver.ip, Buffer.from('small')));
+  const delivered = count('delivered');
+  for (let turn = 0; count('delivered') === delivered; turn++) {
+    expect(turn, 'turns until a small one is through').toBeLessThan(100);
+    site.turn();
+  }
+  site.end();
+});
