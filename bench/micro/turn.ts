@@ -2,7 +2,9 @@
  * Cost of a turn in this process alone, without a generator on another core: two VMs whose rings lie in our own memory, a
  * driver that only moves the avail indices. What the switch row measures beyond this is the price of sharing cache lines.
  *
- *     node dist-or-tsx bench/micro/turn.ts [frame bytes] [batch] [seconds]
+ *     node --import tsx bench/micro/turn.ts [frame bytes] [batch] [seconds] [milliseconds of sleep before each turn]
+ *
+ * With sleeps it shows what a turn takes when the processor's caches have gone cold meanwhile.
  */
 import { native } from '../../src/native.ts';
 import { Base } from '../../src/base/base.ts';
@@ -18,6 +20,7 @@ import { DATAPATH } from '../../test/support/datapath.ts';
 const frameBytes = Number(process.argv[2] ?? 64);
 const batch = Number(process.argv[3] ?? 128);
 const seconds = Number(process.argv[4] ?? 2);
+const pause = Number(process.argv[5] ?? 0);
 const SIZE = 1024;
 const BUFFER = 2048;
 const MEMORY = 16 << 20;
@@ -119,21 +122,29 @@ function frame(bytes: Uint8Array, at: number, from: number): void {
 const rings = [attach(0), attach(1)];
 for (const ring of rings) ring.input[1] = SIZE - 1;
 let moved = 0;
+
+/** One turn for `batch` datagrams each way; its milliseconds. */
+function turn(): number {
+  for (const ring of rings) {
+    ring.output[1] += batch;
+    ring.input[1] = ring.used[1] + SIZE - 1;
+  }
+  const begin = performance.now();
+  base.turn.time[0] = begin;
+  base.turn.run();
+  moved += 2 * batch;
+  return performance.now() - begin;
+}
+
 const end = performance.now() + seconds * 1000;
 let best = Number.POSITIVE_INFINITY;
 let mark = process.cpuUsage();
 let since = 0;
 let checkAt = performance.now() + 100;
 while (performance.now() < end) {
-  const now = performance.now();
-  for (const ring of rings) {
-    ring.output[1] += batch;
-    ring.input[1] = ring.used[1] + SIZE - 1;
-  }
-  base.turn.time[0] = now;
-  base.turn.run();
-  moved += 2 * batch;
+  turn();
   since += 2 * batch;
+  const now = performance.now();
   if (now > checkAt) {
     // Processor time, not the clock's: other processes don't count.
     const used = process.cpuUsage(mark);
@@ -143,8 +154,20 @@ while (performance.now() < end) {
     checkAt = now + 100;
   }
 }
+const cold: number[] = [];
+const cell = new Int32Array(new SharedArrayBuffer(4));
+while (pause > 0 && cold.length < 200) {
+  Atomics.wait(cell, 0, 0, pause);
+  cold.push(turn());
+}
 const delivered = counters.get(0, 'delivered') + counters.get(1, 'delivered');
 if (delivered !== moved) throw new Error(`${delivered} of ${moved} delivered`);
 console.log(
   `${frameBytes} B, batch ${batch}: ${best.toFixed(1)} ns of processor time per datagram (best 100 ms)`,
 );
+if (pause > 0) {
+  const median = cold.sort((a, b) => a - b)[cold.length >> 1];
+  console.log(
+    `a turn after ${pause} ms of sleep: ${(median * 1000).toFixed(1)} µs (median of 200)`,
+  );
+}
