@@ -8,14 +8,13 @@
  */
 import { native } from '../../src/native.ts';
 import { Base } from '../../src/base/base.ts';
-import type { BasePlan } from '../../src/base/plan.ts';
 import { Counters } from '../../src/counters.ts';
 import { bitsOf, FEATURE } from '../../src/virtio/features.ts';
 import { keyOf } from '../../src/wire/ipv4-address.ts';
 import { parseMac } from '../../src/wire/mac.ts';
 import * as ipv4 from '../../src/wire/ipv4.ts';
 import { Attachment } from '../../src/port/attachment.ts';
-import { DATAPATH } from '../../test/support/datapath.ts';
+import { lanPlan } from '../../test/support/lan-plan.ts';
 
 const frameBytes = Number(process.argv[2] ?? 64);
 const batch = Number(process.argv[3] ?? 128);
@@ -30,31 +29,11 @@ const VMS = [
   { address: '10.77.0.12', mac: '52:54:00:00:00:12' },
 ];
 
-const plan: BasePlan = {
-  networks: [
-    {
-      name: 'lan',
-      subnet: '10.77.0.0',
-      prefix: 24,
-      address: '10.77.0.1',
-      mac: BASE_MAC,
-      mtu: 1500,
-      packed: false,
-    },
-  ],
-  vms: VMS.map(({ address, mac }, index) => ({
-    name: `vm${index}`,
-    network: 0,
-    addresses: [address],
-    prefixes: [],
-    mac,
-    management: false,
-    worker: 0,
-    sockets: [],
-  })),
-  adapters: [],
-  datapath: { ...DATAPATH, poll: 'busy' },
-};
+const plan = lanPlan(
+  VMS.map(({ address, mac }) => ({ addresses: [address], mac })),
+  { mac: BASE_MAC },
+  { poll: 'busy' },
+);
 const counters = new Counters(2);
 const base = new Base(
   native,

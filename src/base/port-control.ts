@@ -214,9 +214,11 @@ export class PortControl implements SessionHost, ListenerHost {
     this.sessions.delete(session);
     const wasCurrent = port.current === session.attachment;
     port.detach(session.attachment);
-    if (wasCurrent) turn.forget(port);
-    // The one that takes its place may have sent something meanwhile, and notified us in vain.
-    if (wasCurrent && port.current !== null) this.lookAt();
+    if (wasCurrent) {
+      turn.forget(port);
+      // The one that takes its place may have sent something meanwhile, and notified us in vain.
+      if (port.current !== null) this.lookAt();
+    }
     port.lastError = reason;
     this.noteRunning();
     this.forgetMac();

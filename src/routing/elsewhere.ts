@@ -85,7 +85,7 @@ export class Elsewhere {
     this.storage = context.storage;
     const count = context.ports.length + context.adapters.length;
     this.errors = new IcmpErrors(context.storage, router, count);
-    this.pieces = new Pieces(context, router);
+    this.pieces = new Pieces(context.storage, router);
     this.echoes = new TokenBuckets(count, ECHO_REPLIES.rate, ECHO_REPLIES.burst);
     this.arpReplies = new TokenBuckets(count, ARP_REPLIES.rate, ARP_REPLIES.burst);
     this.broadcasts = new TokenBuckets(count, BROADCASTS.rate, BROADCASTS.burst);

@@ -47,7 +47,7 @@ export class FromAdapter {
     this.echoes = new TokenBuckets(context.adapters.length, ECHO_REPLIES.rate, ECHO_REPLIES.burst);
     const ports = context.ports.length + context.adapters.length;
     this.errors = new IcmpErrors(context.storage, router, ports);
-    this.pieces = new Pieces(context, router);
+    this.pieces = new Pieces(context.storage, router);
   }
 
   /** Verdict for a frame out of the receive ring of adapter number `index`. */

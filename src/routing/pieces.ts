@@ -3,13 +3,11 @@
  * segments and their fragments, as Linux's `ip_finish_output_gso` makes them. Rare: nobody who looks for the path's MTU needs it.
  */
 import type { Adapter } from '../adapter/adapter.ts';
-import { CELL } from '../counters.ts';
 import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
-import type { ElsewhereContext } from './elsewhere.ts';
 import { fragment, fragmentsOf } from './fragment.ts';
 import type { Network } from './network.ts';
 import { completeChecksum, longestDatagram, MAX_SEGMENTS, needsSegmentation } from './offload.ts';
@@ -17,8 +15,6 @@ import type { Router } from './router.ts';
 import { segment } from './segment.ts';
 import { CONSUMED, drop, dropCell, UNDECIDED } from './verdict.ts';
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
-const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
 const STORAGE_FULL = drop('storageFull');
 
 const IP = ethernet.HEADER_BYTES;
@@ -29,14 +25,12 @@ export const MAX_PIECES = MAX_SEGMENTS;
 export const WHOLE = 0;
 
 export class Pieces {
-  private readonly context: ElsewhereContext;
   private readonly router: Router;
   private readonly storage: BaseStorage;
 
-  constructor(context: ElsewhereContext, router: Router) {
-    this.context = context;
+  constructor(storage: BaseStorage, router: Router) {
     this.router = router;
-    this.storage = context.storage;
+    this.storage = storage;
   }
 
   /**
@@ -64,7 +58,6 @@ export class Pieces {
       return -1;
     }
     const appended = storage.count - count;
-    this.context.counters.cells[this.recordOf(from) + RECEIVED_DATAGRAMS] += appended;
     this.router.noteMade(from, appended);
     return appended;
   }
@@ -112,10 +105,5 @@ export class Pieces {
       storage.to[piece] = outcome === 0 ? adapter.port : outcome < 0 ? outcome : dropCell(outcome);
     }
     return CONSUMED;
-  }
-
-  private recordOf(from: number): number {
-    const { ports, adapters } = this.context;
-    return from < ports.length ? ports[from].record : adapters[from - ports.length].record;
   }
 }

@@ -213,14 +213,13 @@ export class Router {
     return target.number;
   }
 
-  /** Segments in software. The datagram counts as so many received ones from here on, so that the books balance. */
+  /** Segments in software. */
   private inSegments(slot: number, to: number): number {
     const from = this.storage.from[slot];
     if (!this.mayMake(from)) return STORAGE_FULL;
     this.storage.to[slot] = to;
     const count = segment(this.storage, slot);
     if (count < 0) return STORAGE_FULL;
-    if (from >= 0) this.cells[this.recordOf(from) + RECEIVED_DATAGRAMS] += count;
     this.noteMade(from, count);
     return CONSUMED;
   }
@@ -234,9 +233,11 @@ export class Router {
     return this.ports[from].made <= this.storage.slots - this.storage.count;
   }
 
-  /** So many slots were appended for a datagram. */
+  /** So many slots were appended for a datagram: each is one more received, so that the books balance, and made by its VM. */
   noteMade(from: number, count: number): void {
-    if (from >= 0 && from < this.ports.length) this.ports[from].made += count;
+    if (from < 0) return;
+    this.cells[this.recordOf(from) + RECEIVED_DATAGRAMS] += count;
+    if (from < this.ports.length) this.ports[from].made += count;
   }
 
   private recordOf(port: number): number {

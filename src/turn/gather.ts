@@ -72,7 +72,7 @@ export class Gather {
     const { copies, context, shares } = this;
     const count = this.attention.active.length;
     copies.delivering = false;
-    // Never counts on: past 2^31 turns, some minutes, V8 would go on with fractions, for a fifth of an empty turn's time.
+    // Never counts on: past 2^31 turns, some minutes, V8 would go on with fractions, and an empty turn take a third longer.
     if (++this.first >= count) this.first = 0;
     const { first } = this;
     // The LAN comes last, so that a neighbour's answer lets nothing overtake what waited for it; but VMs that fill base storage

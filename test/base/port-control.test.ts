@@ -7,11 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { Base } from '../../src/base/base.ts';
-import type { BasePlan, FromWorker, VmDetail } from '../../src/base/plan.ts';
+import type { FromWorker, SocketPlan, VmDetail } from '../../src/base/plan.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
-import { DATAPATH } from '../support/datapath.ts';
 import { encodeMessage, FrontEnd } from '../support/frontend.ts';
+import { lanPlan } from '../support/lan-plan.ts';
 import { FEATURE, REQUEST, u64, vringState } from '../support/protocol.ts';
 
 const MESSAGES = 2000;
@@ -53,35 +53,9 @@ async function say(request: number, payload: Uint8Array): Promise<void> {
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'basewire-test-'));
   path = join(folder, 'a.sock');
-  const plan: BasePlan = {
-    networks: [
-      {
-        name: 'lan',
-        subnet: '10.77.0.0',
-        prefix: 24,
-        address: '10.77.0.1',
-        mac: '02:00:0a:4d:00:01',
-        mtu: 1500,
-        packed: false,
-      },
-    ],
-    vms: [
-      {
-        name: 'a',
-        network: 0,
-        addresses: ['10.77.0.10'],
-        prefixes: [],
-        mac: null,
-        management: false,
-        worker: 0,
-        sockets: [
-          { path, mode: 'server', fd: -1, fileMode: 0o600, uid: -1, gid: -1, allowUids: [] },
-        ],
-      },
-    ],
-    adapters: [],
-    datapath: DATAPATH,
-  };
+  const allowed = { fileMode: 0o600, uid: -1, gid: -1, allowUids: [] };
+  const sockets: SocketPlan[] = [{ path, mode: 'server', fd: -1, ...allowed }];
+  const plan = lanPlan([{ name: 'a', addresses: ['10.77.0.10'], sockets }]);
   now = 1000;
   told = [];
   // One for all tests: a thread has one arena.

@@ -5,25 +5,17 @@ import type { FromWorker } from '../../src/base/plan.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import type { CopyList } from '../../src/storage/copy-list.ts';
-import { DATAPATH } from '../support/datapath.ts';
-import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
+import { lanPlan } from '../support/lan-plan.ts';
 import { A } from '../support/traffic.ts';
 
 /** No region has this handle. */
 const NO_REGION = 0xffff;
 
 test('copies that the addon refused are logged as an error, and again only when there are more', () => {
-  const lan = { name: 'lan', subnet: '10.77.0.0', prefix: 24, address: BASE_IP, mac: BASE_MAC };
-  const vm = { name: 'a', network: 0, addresses: [A.ip], prefixes: [], mac: A.mac, worker: 0 };
   const posted: FromWorker[] = [];
   const base = new Base(
     native,
-    {
-      networks: [{ ...lan, mtu: 1500, packed: false }],
-      vms: [{ ...vm, management: false, sockets: [] }],
-      adapters: [],
-      datapath: DATAPATH,
-    },
+    lanPlan([{ addresses: [A.ip], mac: A.mac }]),
     new Counters(1).buffer,
     (message) => posted.push(message),
     () => 1000,

@@ -1,5 +1,5 @@
 /** The built command line: exit codes, what goes to which stream, the back-end program form, signals. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, lstatSync, mkdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { EXAMPLE } from '../config/example.ts';
 import { BUILT } from '../support/daemon.ts';
-import { until } from '../support/until.ts';
+import { ended, ready, startProgram } from '../support/running.ts';
 import { testFolder } from '../supervision/folder.ts';
 
 const COMMAND = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
@@ -39,43 +39,8 @@ ${more}`,
   return file;
 }
 
-interface Running {
-  child: ChildProcess;
-  stdout: () => string;
-  stderr: () => string;
-  exit: () => { code: number | null; signal: string | null } | null;
-}
-
-function start(args: string[], stdio: ('ignore' | 'pipe')[] = ['ignore', 'pipe', 'pipe']): Running {
-  const child = spawn(process.execPath, [COMMAND, ...args], { stdio });
-  let exit: { code: number | null; signal: string | null } | null = null;
-  const text = ['', ''];
-  [child.stdout, child.stderr].forEach((stream, index) => {
-    stream?.setEncoding('utf8').on('data', (part: string) => {
-      text[index] += part;
-    });
-  });
-  child.on('exit', (code, signal) => {
-    exit = { code, signal };
-  });
-  onTestFinished(async () => {
-    child.kill('SIGKILL');
-    await until('the daemon to be gone', () => exit !== null);
-  });
-  return { child, stdout: () => text[0]!, stderr: () => text[1]!, exit: () => exit };
-}
-
-const ended = (running: Running) => until('the end', () => running.exit(), 20_000);
-
-const ready = (running: Running) =>
-  until(
-    'ready',
-    () => {
-      if (running.exit()) throw new Error(`it ended: ${running.stdout()}${running.stderr()}`);
-      return running.stdout().includes('"msg":"ready"');
-    },
-    20_000,
-  );
+const start = (args: string[], stdio?: ('ignore' | 'pipe')[]) =>
+  startProgram([process.execPath, COMMAND, ...args], { stdio });
 
 describe.skipIf(!BUILT)(
   `the command${BUILT ? '' : ' (skipped: dist/ is not built)'}`,

@@ -1,13 +1,12 @@
 /** `npm run install-system`: what it puts into a folder is all that the program needs, and runs from there. */
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BUILT } from '../support/daemon.ts';
-import { until } from '../support/until.ts';
+import { ended, ready, startProgram } from '../support/running.ts';
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
 const HOME = '/usr/lib/node_modules/basewire';
@@ -58,20 +57,11 @@ describe.skipIf(!BUILT)(`install-system${BUILT ? '' : ' (not built)'}`, () => {
     const options = { cwd: '/', env: { PATH: path } };
     const check = spawnSync(cli, ['check', '--config', file], { ...options, encoding: 'utf8' });
     expect([check.status, check.stderr]).toEqual([0, '']);
-    const daemon = spawn(cli, ['run', '--config', file], { ...options, stdio: 'pipe' });
-    try {
-      let lines = '';
-      daemon.stdout.on('data', (chunk) => {
-        lines += chunk;
-      });
-      const ended = once(daemon, 'exit');
-      await until('ready', () => /"msg":"ready"/.test(lines));
-      expect(existsSync(join(folder, 'web.sock'))).toBe(true);
-      daemon.kill('SIGTERM');
-      expect(await ended).toEqual([0, null]);
-    } finally {
-      daemon.kill('SIGKILL');
-    }
+    const daemon = startProgram([cli, 'run', '--config', file], options);
+    await ready(daemon);
+    expect(existsSync(join(folder, 'web.sock'))).toBe(true);
+    daemon.child.kill('SIGTERM');
+    expect(await ended(daemon)).toEqual({ code: 0, signal: null });
   });
 
   test('a folder that is not ours is named', () => {

@@ -4,7 +4,6 @@
  */
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { Base } from '../../src/base/base.ts';
-import type { BasePlan } from '../../src/base/plan.ts';
 import { CELL, Counters, DROP_REASONS, type DropReason, RECORD_CELLS } from '../../src/counters.ts';
 import { type Native, native } from '../../src/native.ts';
 import type { Ring } from '../../src/port/attachment.ts';
@@ -14,8 +13,8 @@ import { Chain } from '../../src/virtio/chain.ts';
 import type { Bits } from '../../src/virtio/features.ts';
 import { PackedChain } from '../../src/virtio/packed-chain.ts';
 import { keyOf } from '../../src/wire/ipv4-address.ts';
-import { DATAPATH } from '../support/datapath.ts';
-import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
+import { lanPlan } from '../support/lan-plan.ts';
+import { BASE_MAC } from '../support/daemon.ts';
 import { macBytes } from '../support/packets.ts';
 import { A, B, C, type Host } from '../support/traffic.ts';
 import { Guest } from './guest.ts';
@@ -54,32 +53,12 @@ const BASE_MACS = {
 const KEYS = HOSTS.map(({ ip }) => keyOf(ip));
 const SUBNET_BROADCAST = keyOf('10.77.0.255');
 
-const plan: BasePlan = {
-  networks: [
-    {
-      name: 'lan',
-      subnet: '10.77.0.0',
-      prefix: 24,
-      address: BASE_IP,
-      mac: BASE_MAC,
-      mtu: 1500,
-      packed: true,
-    },
-  ],
-  // C never comes.
-  vms: [A, B, C].map(({ ip, mac }, index) => ({
-    name: 'abc'[index],
-    network: 0,
-    addresses: [ip],
-    prefixes: [],
-    mac,
-    management: false,
-    worker: 0,
-    sockets: [],
-  })),
-  adapters: [],
-  datapath: { ...DATAPATH, poll: 'busy' },
-};
+// C never comes.
+const plan = lanPlan(
+  [A, B, C].map(({ ip, mac }, index) => ({ name: 'abc'[index], addresses: [ip], mac })),
+  { packed: true },
+  { poll: 'busy' },
+);
 
 export class Lab {
   readonly guests = [new Guest(0), new Guest(1)];

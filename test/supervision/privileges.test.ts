@@ -2,8 +2,6 @@
  * Least privilege: whoever starts it, the daemon serves guests without any capability, and a management guest can still open, close and
  * open the adapter again, also after its interface was made anew. Needs root, for the real change of user.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -12,6 +10,7 @@ import { BASE_IP, COMMAND, type DaemonOptions } from '../support/daemon.ts';
 import { LAN_ECHO_PORT, LAN_INTERFACE, LAN_IP, Lan, NO_LAN } from '../support/lan.ts';
 import { type Parsed, parse } from '../support/packets.ts';
 import { A, B, THREE_VMS, udpFrame } from '../support/traffic.ts';
+import { ended, ready, startProgram } from '../support/running.ts';
 import { until } from '../support/until.ts';
 import type { Vm } from '../support/vm.ts';
 import { World } from '../support/world.ts';
@@ -155,36 +154,24 @@ describe.skipIf(NO_LAN !== '')(
 
     test('the back-end program form, with an inherited socket', async () => {
       lan = await Lan.start();
-      const words = [...lan.under, ...AS_NOBODY, ...NET_RAW, process.execPath, COMMAND];
-      const child = spawn(
-        words[0]!,
-        [...words.slice(1), '--fd=3', `--interface=${LAN_INTERFACE}`],
-        {
-          // Node's own "pipe" for a child is a pair of Unix stream sockets.
-          stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
-        },
-      );
-      try {
-        let lines = '';
-        child.stdout!.on('data', (chunk) => {
-          lines += chunk;
-        });
-        const ended = once(child, 'exit');
-        await until('ready', () => /"msg":"ready"/.test(lines));
-        expectNothingLeft(child.pid!);
-        const sockets = readdirSync(`/proc/${child.pid}/fd`).filter((fd) => {
-          const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${child.pid}/fd/${fd}`))?.[1];
-          const packets = readFileSync(`/proc/${child.pid}/net/packet`, 'latin1').split('\n');
-          return packets.some((line) => line.trim().split(/\s+/).at(-1) === inode);
-        });
-        expect(sockets, 'packet sockets made before').toHaveLength(2);
-        (child.stdio[3] as Socket).destroy();
-        expect(await ended).toEqual([0, null]);
-        expect(lines).toContain('the front-end ended');
-        expect(lines).not.toContain('CAP_NET_RAW');
-      } finally {
-        child.kill('SIGKILL');
-      }
+      const under = [...lan.under, ...AS_NOBODY, ...NET_RAW, process.execPath];
+      // Node's own "pipe" for a child is a pair of Unix stream sockets.
+      const daemon = startProgram([...under, COMMAND, '--fd=3', `--interface=${LAN_INTERFACE}`], {
+        stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      });
+      await ready(daemon);
+      const { child } = daemon;
+      expectNothingLeft(child.pid!);
+      const sockets = readdirSync(`/proc/${child.pid}/fd`).filter((fd) => {
+        const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${child.pid}/fd/${fd}`))?.[1];
+        const packets = readFileSync(`/proc/${child.pid}/net/packet`, 'latin1').split('\n');
+        return packets.some((line) => line.trim().split(/\s+/).at(-1) === inode);
+      });
+      expect(sockets, 'packet sockets made before').toHaveLength(2);
+      (child.stdio[3] as Socket).destroy();
+      expect(await ended(daemon)).toEqual({ code: 0, signal: null });
+      expect(daemon.stdout()).toContain('the front-end ended');
+      expect(daemon.stdout()).not.toContain('CAP_NET_RAW');
     });
 
     test('only root can become another user', async () => {

@@ -4,22 +4,23 @@
  */
 import { expect } from 'vitest';
 import { Base } from '../../src/base/base.ts';
-import type { BasePlan } from '../../src/base/plan.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import { bitsOf, FEATURE } from '../../src/virtio/features.ts';
 import { Guest, partsOf, READ_BUFFERS, WRITE_BUFFERS } from '../fuzz/guest.ts';
-import { BASE_IP, BASE_MAC } from './daemon.ts';
-import { DATAPATH } from './datapath.ts';
-import { encodeNetHeader, type NetHeader, PLAIN } from './net-header.ts';
-import { type Host, udpFrame } from './traffic.ts';
+import { lanPlan } from './lan-plan.ts';
+import { encodeNetHeader, GSO, HDR_FLAG, type NetHeader, PLAIN } from './net-header.ts';
+import { type Host, tcpFrame, udpFrame } from './traffic.ts';
 
 export const SIZE = 256;
 export const BURST = 256;
 const NEXT = 1;
 const WRITE = 2;
 const HEADER = 12;
-const FEATURES = bitsOf([FEATURE.VERSION_1, FEATURE.PROTOCOL_FEATURES]);
+const MODERN = [FEATURE.VERSION_1, FEATURE.PROTOCOL_FEATURES];
+const FEATURES = bitsOf(MODERN);
+/** Features of VMs that have TCP segmented. */
+export const SEGMENTING = bitsOf([...MODERN, FEATURE.CSUM, FEATURE.HOST_TSO4]);
 
 interface Load {
   /** Bytes of the Ethernet frame. */
@@ -44,31 +45,8 @@ export class Site {
   #now = 1000;
 
   constructor() {
-    const plan: BasePlan = {
-      networks: [
-        {
-          name: 'lan',
-          subnet: '10.77.0.0',
-          prefix: 24,
-          address: BASE_IP,
-          mac: BASE_MAC,
-          mtu: 65_535,
-          packed: false,
-        },
-      ],
-      vms: this.hosts.map(({ ip, mac }, index) => ({
-        name: `vm${index}`,
-        network: 0,
-        addresses: [ip],
-        prefixes: [],
-        mac,
-        management: false,
-        worker: 0,
-        sockets: [],
-      })),
-      adapters: [],
-      datapath: { ...DATAPATH, poll: 'busy', burst: BURST },
-    };
+    const vms = this.hosts.map(({ ip, mac }) => ({ addresses: [ip], mac }));
+    const plan = lanPlan(vms, { mtu: 65_535 }, { poll: 'busy', burst: BURST });
     const clock = () => this.#now;
     this.base = new Base(native, plan, this.counters.buffer, () => {}, clock);
   }
@@ -117,6 +95,20 @@ export class Site {
         guest.descriptor(place, at + index, 0, length, last ? 0 : NEXT | ((index + 1) << 16));
       }
     }
+  }
+
+  /** TCP for VM 0, which takes no segmentation, of `data` bytes in segments of 48. The VM has SEGMENTING. */
+  prepareSegments(vm: number, data: number): void {
+    const payload = Buffer.alloc(data);
+    const frame = tcpFrame(this.hosts[vm], this.hosts[0].ip, payload, { checksum: 'partial' });
+    this.prepareFrame(vm, frame, {
+      flags: HDR_FLAG.needsCsum,
+      gsoType: GSO.tcpv4,
+      gsoSize: 48,
+      headerLength: 54,
+      checksumStart: 34,
+      checksumOffset: 16,
+    });
   }
 
   /** Makes `count` more datagrams available, or as many as the ring holds. All entries name the chain at 0. */

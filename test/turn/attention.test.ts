@@ -5,8 +5,7 @@ import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import { bitsOf, FEATURE } from '../../src/virtio/features.ts';
 import { Guest, partsOf, READ_BUFFERS, WRITE_BUFFERS } from '../fuzz/guest.ts';
-import { DATAPATH } from '../support/datapath.ts';
-import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
+import { lanPlan } from '../support/lan-plan.ts';
 import { A, B, udpFrame } from '../support/traffic.ts';
 
 const SIZE = 64;
@@ -18,26 +17,11 @@ const WRITE = 2;
 const FEATURES = bitsOf([FEATURE.VERSION_1, FEATURE.PROTOCOL_FEATURES]);
 
 test('a VM whose datagrams wait for one ring is not looked at because another one has buffers', () => {
-  const lan = { name: 'lan', subnet: '10.77.0.0', prefix: 24, address: BASE_IP, mac: BASE_MAC };
   const counters = new Counters(2);
   let now = 1000;
   const base = new Base(
     native,
-    {
-      networks: [{ ...lan, mtu: 1500, packed: false }],
-      vms: [A, B].map(({ ip, mac }, index) => ({
-        name: `vm${index}`,
-        network: 0,
-        addresses: [ip],
-        prefixes: [],
-        mac,
-        management: false,
-        worker: 0,
-        sockets: [],
-      })),
-      adapters: [],
-      datapath: DATAPATH,
-    },
+    lanPlan([A, B].map(({ ip, mac }) => ({ addresses: [ip], mac }))),
     counters.buffer,
     () => {},
     () => now,

@@ -3,10 +3,16 @@
  * the test before each turn. `npm run bench -- fairness` measures the same as rates and round trips.
  */
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { bitsOf, FEATURE } from '../../src/virtio/features.ts';
-import { GSO, HDR_FLAG } from '../support/net-header.ts';
-import { BURST, LARGEST, ONE_BYTE_EACH, Site, SIZE, SMALL, VMS } from '../support/site.ts';
-import { tcpFrame } from '../support/traffic.ts';
+import {
+  BURST,
+  LARGEST,
+  ONE_BYTE_EACH,
+  SEGMENTING,
+  Site,
+  SIZE,
+  SMALL,
+  VMS,
+} from '../support/site.ts';
 
 let site: Site;
 beforeAll(() => {
@@ -194,27 +200,13 @@ test('twenty VMs fill base storage with the largest datagrams: nobody is always 
 });
 
 describe('a VM whose datagrams become many segments', () => {
-  const { VERSION_1, PROTOCOL_FEATURES, CSUM, HOST_TSO4 } = FEATURE;
-  /** TCP for VM 0, which takes no segmentation, of `data` bytes in segments of 48. */
-  function prepareSegments(vm: number, data: number): void {
-    const { hosts } = site;
-    const frame = tcpFrame(hosts[vm], hosts[0].ip, Buffer.alloc(data), { checksum: 'partial' });
-    site.prepareFrame(vm, frame, {
-      flags: HDR_FLAG.needsCsum,
-      gsoType: GSO.tcpv4,
-      gsoSize: 48,
-      headerLength: 54,
-      checksumStart: 34,
-      checksumOffset: 16,
-    });
-  }
   beforeEach(() => {
     site.end();
-    site.begin(1, bitsOf([VERSION_1, PROTOCOL_FEATURES, CSUM, HOST_TSO4]));
+    site.begin(1, SEGMENTING);
   });
 
   test('brings as much as it becomes: turns are short beside one that sends now and then', () => {
-    prepareSegments(1, 7680);
+    site.prepareSegments(1, 7680);
     site.prepare(2, SMALL);
     let sum = 0;
     for (let turn = 0; turn < 200; turn++) {
@@ -230,8 +222,8 @@ describe('a VM whose datagrams become many segments', () => {
   });
 
   test('leaves the others room for theirs', () => {
-    prepareSegments(1, 7680);
-    prepareSegments(2, 7680);
+    site.prepareSegments(1, 7680);
+    site.prepareSegments(2, 7680);
     for (let turn = 0; turn < 200; turn++) {
       site.send(1);
       site.send(2, 1);

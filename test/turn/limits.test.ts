@@ -1,10 +1,8 @@
 /** Drop reasons that only much traffic provokes: whole turns in this process, all counted. */
 import { expect, test } from 'vitest';
 import { ECHO_REPLIES } from '../../src/routing/elsewhere.ts';
-import { bitsOf, FEATURE } from '../../src/virtio/features.ts';
 import { BASE_IP } from '../support/daemon.ts';
-import { GSO, HDR_FLAG } from '../support/net-header.ts';
-import { Site } from '../support/site.ts';
+import { SEGMENTING, Site } from '../support/site.ts';
 import { echoFrame, tcpFrame } from '../support/traffic.ts';
 
 const site = new Site();
@@ -24,17 +22,9 @@ test('pings of the base beyond what a port may make it answer are `icmpLimited`'
 });
 
 test('what base storage has no room to segment is `storageFull`; the turn goes on', () => {
-  const { VERSION_1, PROTOCOL_FEATURES, CSUM, HOST_TSO4 } = FEATURE;
-  site.begin(1, bitsOf([VERSION_1, PROTOCOL_FEATURES, CSUM, HOST_TSO4]));
+  site.begin(1, SEGMENTING);
   const [receiver, sender] = site.hosts;
-  const payload = Buffer.alloc(7680);
-  const headers = { headerLength: 54, checksumStart: 34, checksumOffset: 16 };
-  site.prepareFrame(1, tcpFrame(sender, receiver.ip, payload, { checksum: 'partial' }), {
-    flags: HDR_FLAG.needsCsum,
-    gsoType: GSO.tcpv4,
-    gsoSize: 48,
-    ...headers,
-  });
+  site.prepareSegments(1, 7680);
   const before = [count('receivedDatagrams'), count('storageFull')];
   site.send(1);
   const [, taken] = site.turn();

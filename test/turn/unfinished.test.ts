@@ -5,19 +5,12 @@ import { Base } from '../../src/base/base.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import type { TurnContext } from '../../src/turn/context.ts';
-import { DATAPATH } from '../support/datapath.ts';
-import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
+import { lanPlan } from '../support/lan-plan.ts';
 
 test('a frame on the LAN is unfinished until a turn has looked there', () => {
-  const lan = { name: 'lan', subnet: '10.77.0.0', prefix: 24, address: BASE_IP, mac: BASE_MAC };
   const { turn } = new Base(
     native,
-    {
-      networks: [{ ...lan, mtu: 1500, packed: false }],
-      vms: [],
-      adapters: [],
-      datapath: DATAPATH,
-    },
+    lanPlan([]),
     new Counters(1).buffer,
     () => {},
     () => 1000,

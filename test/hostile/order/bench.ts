@@ -8,8 +8,7 @@ import { join } from 'node:path';
 import { Base } from '../../../src/base/base.ts';
 import { type CELL, Counters, DROP_REASONS, type DropReason } from '../../../src/counters.ts';
 import { native } from '../../../src/native.ts';
-import { DATAPATH } from '../../support/datapath.ts';
-import { BASE_IP, BASE_MAC } from '../../support/daemon.ts';
+import { lanPlan } from '../../support/lan-plan.ts';
 import type { DriverQueue } from '../../support/driver.ts';
 import { PackedQueue } from '../../support/driver-packed.ts';
 import { SplitQueue } from '../../support/driver-split.ts';
@@ -233,31 +232,13 @@ export class OrderBench {
     };
     const vms = [A, B].map(({ ip, mac }, index) => ({
       name: 'ab'[index],
-      network: 0,
       addresses: [ip],
-      prefixes: [],
       mac,
-      management: false,
-      worker: 0,
       sockets: [{ ...socket, path: join(this.#folder, `${'ab'[index]}.sock`) }],
     }));
-    const network = {
-      name: 'lan',
-      subnet: '10.77.0.0',
-      prefix: 24,
-      address: BASE_IP,
-      mac: BASE_MAC,
-      mtu: 1500,
-      packed: true,
-    };
     this.#base = new Base(
       native,
-      {
-        networks: [network],
-        vms,
-        adapters: [],
-        datapath: DATAPATH,
-      },
+      lanPlan(vms, { packed: true }),
       this.counters.buffer,
       () => {},
       () => this.#now,
