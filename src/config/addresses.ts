@@ -5,12 +5,19 @@
  * Numbers here are the address in host order, 0..2^32-1: fit for comparing and printing, not for the wire.
  */
 
-const OCTET = '(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])';
-const DOTTED = `${OCTET}(?:\\.${OCTET}){3}`;
+import {
+  ADDRESS_PATTERN,
+  dotted,
+  isLoopback,
+  isMulticast,
+  isReserved,
+  isThisNetwork,
+  keyOf,
+  PREFIX_PATTERN,
+  swapKey,
+} from '../wire/ipv4-address.ts';
 
-/** Patterns without flags, so that they can stand in the JSON Schema too. */
-export const ADDRESS_PATTERN = new RegExp(`^${DOTTED}$`);
-export const PREFIX_PATTERN = new RegExp(`^${DOTTED}/(?:3[0-2]|[12]?[0-9])$`);
+/** A pattern without flags, so that it can stand in the JSON Schema, too. */
 export const MAC_PATTERN = /^[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}$/;
 
 /** A network prefix: `first` is the address with all host bits zero. */
@@ -23,19 +30,19 @@ export interface Prefix {
 /** The address as a number, or null when the text is no dotted IPv4 address. */
 export function parseAddress(text: unknown): number | null {
   if (typeof text !== 'string' || !ADDRESS_PATTERN.test(text)) return null;
-  return text.split('.').reduce((sum, octet) => sum * 256 + Number(octet), 0);
+  return swapKey(keyOf(text)) >>> 0;
 }
 
 /** An address (a number in host order) in dotted form. */
 export function formatAddress(address: number): string {
-  return [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join('.');
+  return dotted(swapKey(address));
 }
 
 /** The prefix that contains the given address, and whether the text had host bits set; null when malformed. */
 export function parsePrefix(text: unknown): (Prefix & { hostBits: boolean }) | null {
   if (typeof text !== 'string' || !PREFIX_PATTERN.test(text)) return null;
-  const [dotted, digits] = text.split('/') as [string, string];
-  const address = parseAddress(dotted) as number;
+  const [start, digits] = text.split('/');
+  const address = swapKey(keyOf(start)) >>> 0;
   const length = Number(digits);
   const size = 2 ** (32 - length);
   const first = address - (address % size);
@@ -57,11 +64,11 @@ export function overlap(a: Prefix, b: Prefix): boolean {
 
 /** Why an address can't be a host's, whatever the subnet (RFC 1122 3.2.1.3); '' when it can. */
 export function unusableAddress(address: number): string {
-  const high = Math.floor(address / 2 ** 24);
-  if (high === 0) return 'is in 0.0.0.0/8, which is no host’s';
-  if (high === 127) return 'is in 127.0.0.0/8, which is loopback';
-  if (high >= 240) return 'is in 240.0.0.0/4, which is reserved';
-  if (high >= 224) return 'is in 224.0.0.0/4, which is multicast';
+  const key = swapKey(address);
+  if (isThisNetwork(key)) return 'is in 0.0.0.0/8, which is no host’s';
+  if (isLoopback(key)) return 'is in 127.0.0.0/8, which is loopback';
+  if (isReserved(key)) return 'is in 240.0.0.0/4, which is reserved';
+  if (isMulticast(key)) return 'is in 224.0.0.0/4, which is multicast';
   return '';
 }
 

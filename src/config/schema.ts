@@ -7,7 +7,8 @@
  */
 import { z } from 'zod';
 import { MAX_WORKERS } from '../handoff/layout.ts';
-import { ADDRESS_PATTERN, MAC_PATTERN, PREFIX_PATTERN } from './addresses.ts';
+import { ADDRESS_PATTERN, PREFIX_PATTERN } from '../wire/ipv4-address.ts';
+import { MAC_PATTERN } from './addresses.ts';
 
 /** Names stand in metrics, logs and commands. */
 export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;

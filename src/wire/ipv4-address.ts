@@ -4,9 +4,12 @@
  */
 
 /** Four decimal numbers without leading zeros (RFC 6943 §3.1.1 on why the other notations are refused). */
-const OCTET = '(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)';
-const ADDRESS_TEXT = new RegExp(`^${OCTET}(?:\\.${OCTET}){3}$`);
-const PREFIX_TEXT = new RegExp(`^(${OCTET}(?:\\.${OCTET}){3})/(3[0-2]|[12]?\\d)$`);
+const OCTET = '(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])';
+const DOTTED = `${OCTET}(?:\\.${OCTET}){3}`;
+
+/** Patterns without flags, so that they can stand in a JSON Schema, too. */
+export const ADDRESS_PATTERN = new RegExp(`^${DOTTED}$`);
+export const PREFIX_PATTERN = new RegExp(`^${DOTTED}/(?:3[0-2]|[12]?[0-9])$`);
 
 /** An address range: those whose key ANDed with `mask` is `key`. */
 export interface Prefix {
@@ -22,7 +25,7 @@ export const BROADCAST_KEY = -1;
 
 /** True for four decimal numbers from 0 to 255 with dots between them. */
 export function isAddress(text: string): boolean {
-  return ADDRESS_TEXT.test(text);
+  return ADDRESS_PATTERN.test(text);
 }
 
 /** Key of a dotted address; throws RangeError when `text` is none. */
@@ -44,10 +47,12 @@ export function maskKey(bits: number): number {
 
 /** `10.0.0.0/8`; throws RangeError when it is no prefix or has bits set behind its length. */
 export function parsePrefix(text: string): Prefix {
-  const match = PREFIX_TEXT.exec(text);
-  if (match === null) throw new RangeError(`'${text}' is not an IPv4 prefix like 10.0.0.0/8`);
-  const address = keyOf(match[1]);
-  const bits = Number(match[2]);
+  if (!PREFIX_PATTERN.test(text)) {
+    throw new RangeError(`'${text}' is not an IPv4 prefix like 10.0.0.0/8`);
+  }
+  const [first, digits] = text.split('/');
+  const address = keyOf(first);
+  const bits = Number(digits);
   const mask = maskKey(bits);
   const key = address & mask;
   if (key !== address) {
