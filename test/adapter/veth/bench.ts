@@ -2,6 +2,7 @@
  * An adapter on one end of a real veth pair, and the LAN on the other: for scenarios that run in a network namespace of their own.
  * What the daemon's main thread (opening the socket) and the turn do around an adapter is done here in the plainest way.
  */
+import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { Adapter } from '../../../src/adapter/adapter.ts';
@@ -242,6 +243,12 @@ export class Bench {
       seen.bytes.subarray(14).equals(frame.subarray(14)),
     );
     this.lan.seen.length = 0;
+  }
+
+  /** Something wakes the base within seconds. A wait that a signal ends (a child that ended, for instance) is none. */
+  woken(message: string): void {
+    const end = performance.now() + 5000;
+    while (this.watcher.wait(5_000_000) === 0) assert.ok(performance.now() < end, message);
   }
 
   /** Turns until `look` is true. */
