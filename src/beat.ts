@@ -8,5 +8,7 @@ export const BEAT = {
   waits: 2,
   /** 1, from the main thread: the host's cores are all in use (supervision/crowd.ts). */
   crowded: 3,
+  /** 1, from the main thread: it is to end, and should not go on with its start. */
+  ending: 4,
   cells: 8,
 } as const;

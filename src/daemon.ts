@@ -16,7 +16,12 @@ import { CommandError, EXIT } from './exit-codes.ts';
 import { OWNER } from './handoff/handoff.ts';
 import { handoffBytes } from './handoff/layout.ts';
 import { type Log, LogLimiter } from './log.ts';
-import { makeSocketFolder, removeSocketFile, rememberSocketFile } from './socket-file.ts';
+import {
+  makeSocketFolder,
+  removeSocketFile,
+  rememberSocketFile,
+  type SocketFile,
+} from './socket-file.ts';
 import { forwardedByHost } from './supervision/host-forwarding.ts';
 import { leaveCores } from './supervision/placement.ts';
 import { StateFile } from './supervision/state-file.ts';
@@ -70,8 +75,8 @@ export class Daemon {
   #finish: (outcome: number | CommandError) => void = () => {};
   readonly #finished: Promise<number | CommandError>;
   #stopping = false;
-  /** It was ready once: the socket files are ours. */
-  #served = false;
+  /** Of VMs, as they were when all workers served last. */
+  #socketFiles: SocketFile[] = [];
 
   constructor(options: DaemonOptions) {
     this.#options = options;
@@ -155,14 +160,13 @@ export class Daemon {
 
   async #shutDown(): Promise<void> {
     this.#stopping = true;
-    // The workers remove their socket files; what is left when one could not is removed here.
-    const sockets = this.#served ? this.#serverSockets() : [];
     const workers = this.#workers;
     const away = [...workers.keys()].filter((number) => workers[number]!.away);
     const inTime = await Promise.all(workers.map((worker) => worker.stop(WORKER_STOP_MS, away)));
     this.state.ready = false;
     if (inTime.includes(false)) this.#log.logger.warn('a turn worker did not stop in time');
-    for (const file of sockets) removeSocketFile(file);
+    // The workers remove their socket files; here goes what is left when one could not.
+    for (const file of this.#socketFiles) removeSocketFile(file);
     this.#admin.close();
     this.#log.logger.info('stopped');
     await this.#log.close(LOG_FLUSH_MS);
@@ -177,7 +181,7 @@ export class Daemon {
     if (alive()) process.kill(process.pid, 'SIGKILL');
   }
 
-  #serverSockets() {
+  #serverSockets(): SocketFile[] {
     return this.#options.plan.vms
       .flatMap((vm) => vm.sockets)
       .filter((socket) => socket.mode === 'server' && socket.fd < 0)
@@ -216,8 +220,10 @@ export class Daemon {
     switch (message.kind) {
       case 'ready':
         if (!this.#workers.every(({ phase }) => phase === 'serving')) break;
+        this.#socketFiles = this.#serverSockets();
+        // It may have been told to stop meanwhile.
+        if (this.#stopping) break;
         this.state.ready = true;
-        this.#served = true;
         this.#log.ready({
           networks: this.#options.plan.networks.length,
           vms: this.#options.plan.vms.length,

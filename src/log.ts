@@ -75,6 +75,8 @@ export class Log {
   /** Waits until what was logged is written, at most `milliseconds`. */
   async close(milliseconds: number): Promise<void> {
     if (this.#gone) return;
+    // Whatever is logged from now on is lost, and no error.
+    this.#gone = true;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, milliseconds);
       const done = () => {
@@ -85,7 +87,6 @@ export class Log {
       this.#output.once('error', done);
       this.#output.end();
     });
-    this.#gone = true;
     // What could not be written (a full disk) it would go on trying to write, and nothing would end us.
     this.#output.destroy();
   }

@@ -5,20 +5,26 @@
  * only when it is a socket on which nobody accepts; a symbolic link is never followed, and nothing else is ever removed.
  * Everything here is synchronous and never blocks, so the turn worker may use it between turns.
  */
-import { lstatSync, mkdirSync, type Stats, unlinkSync } from 'node:fs';
+import { type BigIntStats, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { native } from './native.ts';
 
 /** Which file we made, so that we never remove somebody else's. */
 export interface SocketFile {
   path: string;
-  dev: number;
-  ino: number;
+  dev: bigint;
+  ino: bigint;
+  /** When it was made, where the file system knows: an inode's number goes to another file as soon as the first one is gone. */
+  born: bigint;
 }
 
 /** What stands at a path, itself (never what a link points to); null when nothing does. */
-function look(path: string): Stats | null {
-  return lstatSync(path, { throwIfNoEntry: false }) ?? null;
+function look(path: string): BigIntStats | null {
+  return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
+}
+
+function same(file: SocketFile, found: BigIntStats): boolean {
+  return found.ino === file.ino && found.dev === file.dev && found.birthtimeNs === file.born;
 }
 
 /**
@@ -62,15 +68,14 @@ function probe(path: string): string {
 export function rememberSocketFile(path: string): SocketFile {
   const found = look(path);
   if (!found?.isSocket()) throw new Error(`${path} is not the socket that was just made`);
-  return { path, dev: found.dev, ino: found.ino };
+  return { path, dev: found.dev, ino: found.ino, born: found.birthtimeNs };
 }
 
 /** Removes a socket file if it is still the one that we made. Never throws. */
 export function removeSocketFile(file: SocketFile): void {
   try {
     const found = look(file.path);
-    if (found?.isSocket() && found.ino === file.ino && found.dev === file.dev)
-      unlinkSync(file.path);
+    if (found?.isSocket() && same(file, found)) unlinkSync(file.path);
   } catch {
     // The folder is gone or not ours any more: then so is the file.
   }

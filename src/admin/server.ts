@@ -7,6 +7,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { BaseState } from '../base-state.ts';
+import { native } from '../native.ts';
 import {
   prepareSocketPath,
   rememberSocketFile,
@@ -20,6 +21,7 @@ import { MAX_COUNT, MAX_SECONDS, type Traces } from './traces.ts';
 
 const SOCKET_MODE = 0o600;
 const MAX_CONNECTIONS = 32;
+const BACKLOG = 64;
 const MAX_HEADER_BYTES = 8192;
 const REQUEST_DEADLINE_MS = 5000;
 
@@ -85,20 +87,16 @@ export class AdminServer {
   /** Listens on `path`; throws an Error that says what is in the way. */
   async listen(path: string): Promise<void> {
     prepareSocketPath(path);
+    // By descriptor: given a path, Node's server removes at its end whatever stands there then.
+    const fd = native.unixListen(path, SOCKET_MODE, BACKLOG);
+    this.#file = rememberSocketFile(path);
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
-      // bind(2) happens inside listen(): with this mask the file never is more open than it shall be.
-      const mask = process.umask(0o777 & ~SOCKET_MODE);
-      try {
-        this.#server.listen(path, () => {
-          this.#server.off('error', reject);
-          resolve();
-        });
-      } finally {
-        process.umask(mask);
-      }
+      this.#server.listen({ fd }, () => {
+        this.#server.off('error', reject);
+        resolve();
+      });
     });
-    this.#file = rememberSocketFile(path);
   }
 
   /** Ends at once, connections too, and removes the socket file. */

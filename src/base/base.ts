@@ -212,9 +212,15 @@ export class Base {
       );
   }
 
-  /** Opens all sockets. Throws with a sentence for people when one can't be made. */
-  open(): void {
-    for (const control of this.portControls) control.open();
+  /**
+   * Opens all sockets, unless `ending` says meanwhile that the base is to end. Throws with a sentence for people when one can't be made;
+   * what was made until then `close` takes away.
+   */
+  open(ending = () => false): void {
+    for (const control of this.portControls) {
+      if (ending()) return;
+      control.open();
+    }
     for (let adapter = 0; adapter < this.adapters.length; adapter++) this.tellAdapter(adapter);
   }
 

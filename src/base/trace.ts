@@ -13,6 +13,7 @@ import {
   cellOf,
   CONSUMED,
   HELD,
+  IN_PIECES,
   isDrop,
 } from '../routing/verdict.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
@@ -160,6 +161,7 @@ export class Tracer {
     if (to >= this.ports.length)
       return `to adapter ${this.adapters[to - this.ports.length].plan.name}`;
     if (to >= 0) return `to VM ${this.ports[to].vm.name}`;
+    if (to === IN_PIECES) return 'cut: goes on in pieces';
     if (to === CONSUMED) return 'answered or taken by the base';
     if (to === HELD) return 'waits for a neighbour’s address';
     if (to === BROADCAST) return 'to every VM of the network';

@@ -70,11 +70,12 @@ function run(): void {
     native.signal(start.wakeFd); // the rest behind the next turn
   });
   try {
-    base.open();
+    base.open(() => Atomics.load(beat, BEAT.ending) !== 0);
     base.restore(start.state);
   } catch (error) {
-    post({ kind: 'failed', message: (error as Error).message });
+    // Whoever hears of it ends this thread.
     base.close();
+    post({ kind: 'failed', message: (error as Error).message });
     return;
   }
   post({ kind: 'ready' });

@@ -13,7 +13,7 @@ import type { Network } from './network.ts';
 import { completeChecksum, longestDatagram, MAX_SEGMENTS, needsSegmentation } from './offload.ts';
 import type { Router } from './router.ts';
 import { segment } from './segment.ts';
-import { CONSUMED, drop, dropCell, UNDECIDED } from './verdict.ts';
+import { drop, dropCell, IN_PIECES, UNDECIDED } from './verdict.ts';
 
 const STORAGE_FULL = drop('storageFull');
 
@@ -64,7 +64,7 @@ export class Pieces {
 
   private cutWhole(slot: number, mtu: number): boolean {
     completeChecksum(this.storage, slot);
-    return fragment(this.storage, slot, mtu) >= 0;
+    return this.inFragments(slot, mtu);
   }
 
   private cutSegments(slot: number, mtu: number): boolean {
@@ -72,12 +72,21 @@ export class Pieces {
     storage.to[slot] = UNDECIDED;
     const first = storage.count;
     const segments = segment(storage, slot);
+    storage.cut(slot, first, segments);
     for (let part = first; part < first + segments; part++) {
       if (storage.length[part] - IP <= mtu) continue; // the last may be short
-      if (fragment(storage, part, mtu) < 0) return false;
-      storage.to[part] = CONSUMED;
+      if (!this.inFragments(part, mtu)) return false;
+      storage.to[part] = IN_PIECES;
     }
     return segments > 0;
+  }
+
+  private inFragments(slot: number, mtu: number): boolean {
+    const { storage } = this;
+    const first = storage.count;
+    const count = fragment(storage, slot, mtu);
+    storage.cut(slot, first, count);
+    return count > 0;
   }
 
   /** The last `appended` slots, as `cut` returned them, go to a VM, with a lower time to live when `hop`; the verdict for the whole. */
@@ -90,7 +99,7 @@ export class Pieces {
       if (hop) ipv4.decrementTimeToLive(storage.bytes, storage.at[piece] + IP);
       storage.to[piece] = router.toVm(piece, target, network);
     }
-    return CONSUMED;
+    return IN_PIECES;
   }
 
   /** As `toVm`, out through an adapter. */
@@ -104,6 +113,6 @@ export class Pieces {
       const outcome = adapter.resolve(piece, nextHop);
       storage.to[piece] = outcome === 0 ? adapter.port : outcome < 0 ? outcome : dropCell(outcome);
     }
-    return CONSUMED;
+    return IN_PIECES;
   }
 }

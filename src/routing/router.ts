@@ -25,7 +25,7 @@ import {
 } from './offload.ts';
 import { plainRoute, type RoutePlain } from './plain.ts';
 import { segment } from './segment.ts';
-import { CONSUMED, drop, dropCell, UNDECIDED } from './verdict.ts';
+import { drop, dropCell, IN_PIECES, UNDECIDED } from './verdict.ts';
 import { CELL } from '../counters.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
@@ -218,10 +218,12 @@ export class Router {
     const from = this.storage.from[slot];
     if (!this.mayMake(from)) return STORAGE_FULL;
     this.storage.to[slot] = to;
+    const first = this.storage.count;
     const count = segment(this.storage, slot);
     if (count < 0) return STORAGE_FULL;
+    this.storage.cut(slot, first, count);
     this.noteMade(from, count);
-    return CONSUMED;
+    return IN_PIECES;
   }
 
   /**

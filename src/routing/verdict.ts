@@ -17,6 +17,11 @@ export const AT_OWNER = -5;
 /** A broadcast of another worker's VM: goes to every VM of its network that is here. */
 export const BROADCAST_HERE = -6;
 
+/** Cut: what goes on are the slots `firstPiece` and behind it, `pieces` of them, in its place. */
+export const IN_PIECES = -7;
+/** A piece that has gone already, in its whole's place. */
+export const GONE = -8;
+
 const FIRST = -16;
 
 /** The verdict that drops a datagram for `reason`; build it once, at module load. */

@@ -38,6 +38,9 @@ export class BaseStorage {
   readonly from: Int32Array;
   /** Port it goes to, or a verdict below 0 (see routing/verdict.ts). */
   readonly to: Int32Array;
+  /** Of a datagram that goes on in pieces: the slot of the first one, and their number. */
+  readonly firstPiece: Int32Array;
+  readonly pieces: Int32Array;
 
   /** Slots taken in this turn. */
   count = 0;
@@ -61,6 +64,8 @@ export class BaseStorage {
     this.length = new Int32Array(slots);
     this.from = new Int32Array(slots);
     this.to = new Int32Array(slots);
+    this.firstPiece = new Int32Array(slots);
+    this.pieces = new Int32Array(slots);
   }
 
   /** Takes a slot for a frame of `length` bytes; its number, or -1 when storage is full. */
@@ -75,6 +80,12 @@ export class BaseStorage {
     this.length[slot] = length;
     this.from[slot] = from;
     return slot;
+  }
+
+  /** The datagram in `slot` goes on as the `count` slots from `first` on. */
+  cut(slot: number, first: number, count: number): void {
+    this.firstPiece[slot] = first;
+    this.pieces[slot] = count;
   }
 
   /** True when it can give `count` slots, the last for a frame of `lastLength` bytes, the others for `length` each. */

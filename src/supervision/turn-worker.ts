@@ -120,6 +120,7 @@ export class TurnWorker {
       inTime = await new Promise<boolean>((resolve) => {
         this.#stopped = () => resolve(true);
         timer = setTimeout(() => resolve(false), milliseconds);
+        Atomics.store(this.#beat, BEAT.ending, 1);
         worker.postMessage({ kind: 'stop', away } satisfies ToWorker);
         native.signal(this.#wakeFd);
       });

@@ -18,6 +18,8 @@ import {
   BROADCAST_HERE,
   cellOf,
   CONSUMED,
+  GONE,
+  IN_PIECES,
   isDrop,
 } from '../routing/verdict.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
@@ -74,45 +76,66 @@ export class Deliver {
 
   /** Delivers every slot that has a receiver, what waited before first; how much of what waited went. */
   run(): number {
-    const { storage, copies, books } = this;
+    const { storage, copies } = this;
     copies.delivering = true;
     this.bytes = 0;
     const released = this.deliverBacklogs();
-    const { to, from } = storage;
+    const { to } = storage;
     const vms = this.ports.length;
-    // Broadcasts and segments append slots while this runs.
+    // Broadcasts append slots while this runs.
     let slot = 0;
     while (slot < storage.count) {
       const port = to[slot];
-      if (port >= 0 && port < vms) {
-        slot = this.deliverRun(this.ports[port], slot);
-        continue;
-      }
-      if (port >= 0) {
-        const outcome = this.adapters[port - vms].put(slot);
-        if (outcome === 0) this.bytes += storage.length[slot];
-        books.settle(from[slot], port, outcome);
-      } else if (port === CONSUMED) {
-        books.delivered(from[slot], 1);
-      } else if (isDrop(port)) {
-        books.dropped(from[slot], cellOf(port));
-      } else if (port === BROADCAST) {
-        this.replicate(slot);
-        books.delivered(from[slot], 1);
-      } else if (port === BROADCAST_HERE) {
-        this.replicate(slot);
-      } else if (port === AT_OWNER) {
-        this.handOver(slot, port);
-      }
-      slot++;
+      if (port >= 0 && port < vms) slot = this.deliverRun(this.ports[port], slot, storage.count);
+      else this.deliverOther(slot++);
     }
     copies.deliver();
     return released;
   }
 
-  /** Puts a run of slots between the same two ports into the VM's input buffer; returns the slot behind the run. */
-  private deliverRun(port: Port, first: number): number {
-    const { to, from, count } = this.storage;
+  /** What goes to no single VM. */
+  private deliverOther(slot: number): void {
+    const { storage, books } = this;
+    const from = storage.from[slot];
+    const to = storage.to[slot];
+    if (to >= 0) {
+      const outcome = this.adapters[to - this.ports.length].put(slot);
+      if (outcome === 0) this.bytes += storage.length[slot];
+      books.settle(from, to, outcome);
+    } else if (to === CONSUMED) {
+      books.delivered(from, 1);
+    } else if (isDrop(to)) {
+      books.dropped(from, cellOf(to));
+    } else if (to === BROADCAST) {
+      this.replicate(slot);
+      books.delivered(from, 1);
+    } else if (to === BROADCAST_HERE) {
+      this.replicate(slot);
+    } else if (to === AT_OWNER) {
+      this.handOver(slot, to);
+    } else if (to === IN_PIECES) {
+      this.deliverPieces(slot);
+      books.delivered(from, 1);
+    }
+  }
+
+  /** In the place of the datagram that was cut, so that nothing that came behind it overtakes them. Segments may be in fragments again. */
+  private deliverPieces(whole: number): void {
+    const { to, firstPiece, pieces } = this.storage;
+    const first = firstPiece[whole];
+    const end = first + pieces[whole];
+    for (let slot = first; slot < end; ) {
+      const port = to[slot];
+      if (port >= 0 && port < this.ports.length)
+        slot = this.deliverRun(this.ports[port], slot, end);
+      else this.deliverOther(slot++);
+    }
+    for (let slot = first; slot < end; slot++) to[slot] = GONE;
+  }
+
+  /** Puts a run of slots before `end`, between the same two ports, into the VM's input buffer; returns the slot behind the run. */
+  private deliverRun(port: Port, first: number, end: number): number {
+    const { to, from } = this.storage;
     const { number, remote } = port;
     const source = from[first];
     let slot = first;
@@ -121,10 +144,10 @@ export class Deliver {
         this.handOver(slot++, number);
         continue;
       }
-      const put = this.putPlainly(port, slot, count, source);
+      const put = this.putPlainly(port, slot, end, source);
       if (put === 0) this.deliverTo(port, slot++);
       else slot += put;
-    } while (slot < count && to[slot] === number && from[slot] === source);
+    } while (slot < end && to[slot] === number && from[slot] === source);
     if (remote) return slot;
     // Who gets something soon has something to say: looked at without waiting for its notification.
     this.attention.activate(port);

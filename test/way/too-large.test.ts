@@ -97,13 +97,11 @@ describe('too large for a VM’s network', () => {
     };
     await a.send(tcpFrame(A, B.ip, data, { checksum: 'partial', ip: MAY_CUT }), { header });
     for (const [index, length] of [2000, 2000, 1000].entries()) {
-      // The last segment fits as it is, and was there before the fragments.
-      const order = [1000, 2000, 2000][index];
-      const sequence = order === 1000 ? 4000 : (index - 1) * 2000;
+      const sequence = index * 2000;
       const { payload, fragments } = await receiveWhole(b);
-      expect(fragments.length, `${length}`).toBe(order === 1000 ? 1 : 2);
+      expect(fragments.length, `${length}`).toBe(length === 1000 ? 1 : 2);
       expect(payload.readUInt32BE(4)).toBe(sequence);
-      expect(payload.subarray(20).equals(data.subarray(sequence, sequence + order))).toBe(true);
+      expect(payload.subarray(20).equals(data.subarray(sequence, sequence + length))).toBe(true);
     }
   });
 });
