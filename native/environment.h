@@ -20,6 +20,7 @@ struct WaiterState;
 struct OwnedRegion {
   int32_t handle = -1;
   Mapping mapping;
+  int32_t owner = -1;              // who shared it with us
   bool reported = false;           // by takeFaultedRegions
   std::vector<napi_ref> views;     // weak; what unmapRegion detaches
   size_t pruneAt = 64;             // sweep dead references when there are that many

@@ -6,6 +6,7 @@
 
 #include "arguments.h"
 #include "environment.h"
+#include "passed.h"
 #include "waiter.h"
 
 namespace basewire {
@@ -21,7 +22,7 @@ Environment::Environment() : windows(maxRegions), own(gettid() != getpid()) {
 /** Runs as a clean-up hook, when no JavaScript of this thread runs any more: views need no detaching. */
 Environment::~Environment() {
   for (const auto& region : regions) {
-    if (region) unmap(region->handle, region->mapping);
+    if (region) unmap(region->handle, region->mapping, region->owner);
   }
   if (arena.reserved != nullptr) unmapAnonymous(arena);
   if (rows.reserved != nullptr) unmapAnonymous(rows);
@@ -47,30 +48,33 @@ OwnedRegion& ownedRegion(const Napi::CallbackInfo& info) {
 }
 
 /** Notes a fresh mapping as this thread's. */
-Napi::Value own(const Napi::CallbackInfo& info, int32_t handle, const Mapping& mapping) {
+Napi::Value own(const Napi::CallbackInfo& info, int32_t handle, const Mapping& mapping, int32_t owner = -1) {
   Environment& environment = environmentOf(info);
   const size_t index = static_cast<size_t>(handle);
   auto region = std::make_unique<OwnedRegion>();
   region->handle = handle;
   region->mapping = mapping;
+  region->owner = owner;
   if (environment.regions.size() <= index) environment.regions.resize(index + 1);
   environment.regions[index] = std::move(region);
   environment.windows[index] = {mapping.base, static_cast<int64_t>(mapping.length)};
   return Napi::Number::New(info.Env(), handle);
 }
 
-/** mapRegion(fd, offset, length) */
+/** mapRegion(fd, offset, length, owner) */
 Napi::Value mapRegion(const Napi::CallbackInfo& info) {
   const int fd = descriptor(info, 0);
   const double offset = number(info, 1, "the offset");
   const double length = number(info, 2, "the length");
   if (!exact(offset) || !exact(length)) throw refusalError(info.Env(), "BAD_RANGE");
+  const int32_t owner = info[3].IsUndefined() ? -1 : integer(info, 3, "owner", 0);
   Mapping mapping;
   MapFailure failure;
   const int32_t handle =
       mapFile(fd, static_cast<uint64_t>(offset), static_cast<uint64_t>(length), mapping, failure);
   if (handle < 0) throw failureError(info.Env(), failure);
-  return own(info, handle, mapping);
+  if (owner >= 0) sealElsewhere(fd, owner);
+  return own(info, handle, mapping, owner);
 }
 
 /** mapPacketRings(fd, length) */
@@ -142,7 +146,7 @@ Napi::Value unmapRegion(const Napi::CallbackInfo& info) {
   Environment& environment = environmentOf(info);
   const size_t index = static_cast<size_t>(region.handle);
   environment.windows[index] = RegionWindow{};
-  unmap(region.handle, region.mapping);
+  unmap(region.handle, region.mapping, region.owner);
   environment.regions[index].reset();
   return env.Undefined();
 }

@@ -5,9 +5,26 @@
 // that is not known to close at once is closed by a thread of its own for each front-end; how many wait there is counted.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace basewire {
+
+/**
+ * Memory of so many bytes is given back at once. Whoever closes or unmaps it last gives it back, and of a VM whose QEMU died that is us:
+ * a tenth of a second and more for each GiB.
+ */
+constexpr uint64_t smallBytes = 16u << 20;
+
+/** Unmaps what `owner` shared with us. */
+void unmapElsewhere(void* start, size_t bytes, int32_t owner);
+
+/**
+ * Tries to add F_SEAL_SHRINK to a file that `owner` shared, by a thread of its own: the kernel makes whoever does so wait for everybody who is
+ * just writing to the file, for seconds if they like. It is there when this returns, but for those. Where there is none, SIGBUS tells
+ * us of what shrinks.
+ */
+void sealElsewhere(int fd, int32_t owner);
 
 /** Closes a descriptor that `owner` passed to us. */
 void closePassed(int fd, int32_t owner);

@@ -12,10 +12,10 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#ifndef F_ADD_SEALS
-#define F_ADD_SEALS 1033
+#include "passed.h"
+
+#ifndef F_GET_SEALS
 #define F_GET_SEALS 1034
-#define F_SEAL_SHRINK 0x0002
 #endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
@@ -226,9 +226,7 @@ int32_t mapFile(int fd, uint64_t offset, uint64_t length, Mapping& mapping, MapF
   const int flags = fcntl(fd, F_GETFL);
   if (flags < 0) return fail(failure, "fcntl");
   if ((flags & O_ACCMODE) != O_RDWR) return refuse(failure, "READ_ONLY");
-  // First the seal, then the size: what is true then stays true. Where sealing is not possible, SIGBUS is caught.
-  fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
-  if (fstat(fd, &file) != 0) return fail(failure, "fstat");
+  // It may shrink afterwards, before it is sealed (passed.h): then SIGBUS is caught.
   if (offset + length > static_cast<uint64_t>(file.st_size)) return refuse(failure, "PAST_END");
 
   const uint64_t pageBytes =
@@ -256,11 +254,12 @@ int32_t mapRings(int fd, uint64_t length, Mapping& mapping, MapFailure& failure)
   return handle;
 }
 
-void unmap(int32_t handle, const Mapping& mapping) {
+void unmap(int32_t handle, const Mapping& mapping, int32_t owner) {
   const std::lock_guard<std::mutex> guard(tableLock());
   const uint32_t index = static_cast<uint32_t>(handle);
   cells[index].end.store(0, std::memory_order_release);
-  munmap(mapping.reserved, mapping.reservedBytes);
+  if (owner >= 0 && mapping.length > smallBytes) unmapElsewhere(mapping.reserved, mapping.reservedBytes, owner);
+  else munmap(mapping.reserved, mapping.reservedBytes);
   taken[index] = false;
   if (index < lowestFree) lowestFree = index;
 }

@@ -42,8 +42,8 @@ int32_t mapFile(int fd, uint64_t offset, uint64_t length, Mapping& mapping, MapF
 /** Maps a packet socket's rings, from offset 0, and takes a handle. */
 int32_t mapRings(int fd, uint64_t length, Mapping& mapping, MapFailure& failure);
 
-/** Gives the handle back and unmaps. */
-void unmap(int32_t handle, const Mapping& mapping);
+/** Gives the handle back and unmaps; what `owner` (-1: nobody) shared is unmapped by another thread where that takes long. */
+void unmap(int32_t handle, const Mapping& mapping, int32_t owner);
 
 /** Whether the handle's region has been hit by SIGBUS. */
 bool isFaulted(int32_t handle);

@@ -74,10 +74,11 @@ export interface Native {
   /**
    * Maps `length` bytes of `fd` from `offset` (MAP_SHARED, read and write, MADV_DONTDUMP), with an
    * inaccessible page on both sides, and returns a region handle (a small integer >= 0, reused after unmap).
-   * Refuses (see RegionRefusal) what is no shared memory or ends before offset + length; tries to add
-   * F_SEAL_SHRINK. `offset` need not be page-aligned. The descriptor stays the caller's and may be closed at once.
+   * Refuses (see RegionRefusal) what is no shared memory or ends before offset + length. `offset` need not be page-aligned. The
+   * descriptor stays the caller's and may be closed at once. `owner`: who shared it. Then another thread tries to add F_SEAL_SHRINK, and
+   * unmaps it in the end where that takes long (until then it counts in `closing`).
    */
-  mapRegion(fd: number, offset: number, length: number): number;
+  mapRegion(fd: number, offset: number, length: number, owner?: number): number;
   /** Maps a packet socket's rings (no file checks) as a region. */
   mapPacketRings(fd: number, length: number): number;
   /**

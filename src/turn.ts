@@ -63,7 +63,7 @@ export class Turn {
     if (outbox.length > 0) outbox.moveTo(storage);
     router.route(gathered);
     if (tracer.wanted) tracer.routed(gathered, copies.carried);
-    const released = this.deliver.run();
+    const released = this.deliver.run(gathered);
     if (tracer.wanted) tracer.delivered(copies.carried);
     this.publish.publish();
     return found + released + storage.count - gathered;

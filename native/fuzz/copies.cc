@@ -211,7 +211,7 @@ int checkHugePages() {
   if (!isFaulted(handle)) fail("the fault was not noted");
   bytes[second + huge - 1] = 7;
   if (bytes[0] != 5 || bytes[second + huge - 1] != 7) fail("the mended region does not hold");
-  unmap(handle, mapping);
+  unmap(handle, mapping, -1);
   close(fd);
   printf("huge pages: mended\n");
   return 0;
@@ -264,7 +264,7 @@ int main(int count, char** words) {
     for (const Region& region : regions) {
       if (isFaulted(region.handle) && !region.shrunk) fail("a region counts as faulted without reason");
       windows[region.handle] = RegionWindow{};
-      unmap(region.handle, region.mapping);
+      unmap(region.handle, region.mapping, -1);
       close(region.fd);
     }
   }

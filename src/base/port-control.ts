@@ -268,6 +268,10 @@ export class PortControl implements SessionHost, ListenerHost {
     return this.context.now();
   }
 
+  due(time: number): void {
+    this.context.due(time);
+  }
+
   /** The port may have changed: the main thread is shown how it stands, now or soon. */
   private tell(): void {
     if (this.untold) return;

@@ -30,7 +30,11 @@ export class Ring {
   base = 0;
   address: RingAddress | null = null;
   started = false;
+  /** Told to start, by SET_VRING_KICK, before all its parts were named: it does once they are. */
+  startsWhenWhole = false;
   enabled = false;
+  /** SET_VRING_ENABLE said so. */
+  enabledByRequest = false;
   /** Has used elements that the driver has not been shown yet (a turn's note). */
   dirty = false;
   /** Descriptors of ours; -1: none. */
@@ -74,6 +78,12 @@ export class Attachment {
   /** At least one usable, enabled input ring. */
   receives = false;
   log: DirtyLog | null = null;
+  /** The front-end can share a log (LOG_SHMFD). */
+  sharesLog = false;
+  /** The log was shared before all rings were stopped: whoever starts them again shares another. */
+  logIsOld = false;
+  /** Rings were started that write what must be logged, and the log has still to come. */
+  awaitsLog = false;
 
   private ringsStartEnabled = false;
 
@@ -110,6 +120,7 @@ export class Attachment {
   /** Takes over the acknowledged features (SET_FEATURES). Without PROTOCOL_FEATURES all rings are enabled. */
   setFeatures(features: Bits): void {
     this.features = features;
+    if (!has(features, FEATURE.LOG_ALL)) this.awaitsLog = false;
     this.mergeable = has(features, FEATURE.MRG_RXBUF);
     this.headerBytes = this.mergeable || has(features, FEATURE.VERSION_1) ? 12 : 10;
     this.csum = has(features, FEATURE.CSUM);
@@ -122,7 +133,7 @@ export class Attachment {
     // Said anew, it may be said otherwise: then rings wait for their SET_VRING_ENABLE again, or don't.
     const startEnabled = !has(features, FEATURE.PROTOCOL_FEATURES);
     if (startEnabled || this.ringsStartEnabled) {
-      for (const ring of this.rings) ring.enabled = startEnabled;
+      for (const ring of this.rings) if (!ring.enabledByRequest) ring.enabled = startEnabled;
     }
     this.ringsStartEnabled = startEnabled;
     this.refresh();
@@ -140,9 +151,29 @@ export class Attachment {
     ring.queue.log = has(this.features, FEATURE.LOG_ALL) ? this.log : null;
   }
 
-  /** Recomputes which rings a turn looks at: after every change by the session. */
+  /**
+   * The first ring is about to start. QEMU that starts a device during a migration shares the log only afterwards (vhost_dev_start): what
+   * was written until then would be missing at the migration's other end.
+   */
+  firstStarts(): void {
+    this.awaitsLog =
+      this.sharesLog && has(this.features, FEATURE.LOG_ALL) && (this.log === null || this.logIsOld);
+  }
+
+  /** Takes over a log; returns the one before. */
+  takeLog(log: DirtyLog): DirtyLog | null {
+    const old = this.log;
+    this.log = log;
+    this.logIsOld = false;
+    this.awaitsLog = false;
+    for (const ring of this.rings) this.applyFeatures(ring);
+    this.refresh();
+    return old;
+  }
+
+  /** Recomputes which rings a turn looks at: after every change by the session. None while the log of what they write has to come. */
   refresh(): void {
-    const usable = this.rings.filter((ring) => ring.usable);
+    const usable = this.awaitsLog ? [] : this.rings.filter((ring) => ring.usable);
     this.outputs = usable.filter((ring) => !ring.isInput);
     this.inputs = usable.filter((ring) => ring.isInput && ring.enabled);
     this.receives = this.inputs.length > 0;

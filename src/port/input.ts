@@ -25,6 +25,8 @@ const FLAGS = DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT;
  * chains of empty descriptors costs its size squared for each datagram, and all VMs wait.
  */
 export const MAX_STEPS = 4096;
+/** And for all that one turn puts into a ring; what is left waits for the next. */
+export const MAX_STEPS_PER_TURN = 4 * MAX_STEPS;
 export const TOO_MANY_STEPS = 'no datagram needs so many descriptors of input buffers';
 
 /** `putInput`: no buffers just now; it may wait in the backlog. */
@@ -130,6 +132,10 @@ function putChains(
 ): number {
   const needed = headerBytes + length;
   if (queue.headRoom.lacks(queue.nextAvail, needed)) return INPUT_TOO_SMALL;
+  if (queue.spent >= MAX_STEPS_PER_TURN) {
+    queue.fullAt = queue.nextAvail;
+    return FULL;
+  }
   let firstAvail = queue.nextAvail;
   let firstUsed = queue.nextUsed;
   let chains = 0;
@@ -189,6 +195,7 @@ function putChains(
   if (headerBytes === HEADER_BYTES) storage.halves[(at - 2) >> 1] = chains;
   else storage.bytes.copyWithin(at - headerBytes, at - HEADER_BYTES, at - 2);
   chain.fill(copies, at - headerBytes, needed, queue.log);
+  queue.spent += steps + chain.steps;
   return 0;
 }
 

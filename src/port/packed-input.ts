@@ -9,7 +9,7 @@ import type { GuestMemory } from '../virtio/guest-memory.ts';
 import { ENDLESS, NONE, type PackedChain } from '../virtio/packed-chain.ts';
 import type { PackedQueue } from '../virtio/packed-queue.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
-import { FULL, MAX_STEPS, TOO_MANY_STEPS } from './input.ts';
+import { FULL, MAX_STEPS, MAX_STEPS_PER_TURN, TOO_MANY_STEPS } from './input.ts';
 
 const INPUT_TOO_SMALL = CELL.inputTooSmall;
 const BAD_INPUT_CHAINS = CELL.badInputChains;
@@ -39,6 +39,10 @@ export function putPacked(
 ): number {
   const needed = headerBytes + length;
   if (queue.headRoom.lacks(queue.nextAvail, needed)) return INPUT_TOO_SMALL;
+  if (queue.spent >= MAX_STEPS_PER_TURN) {
+    queue.fullAt = queue.nextAvail;
+    return FULL;
+  }
   let position = queue.nextAvail;
   let wrap = queue.availWrap;
   let chains = 0;
@@ -93,5 +97,6 @@ export function putPacked(
   chain.fill(copies, at - headerBytes, needed, queue.log);
   for (let index = 0; index < chains; index++)
     queue.giveBack(ids[index], counts[index], parts[index]);
+  queue.spent += steps + chain.steps;
   return 0;
 }

@@ -126,10 +126,11 @@ export function discardPacked(
   cells: Float64Array,
 ): number {
   const limit = atOnce(budget.datagrams, budget, queue.size);
+  const mostDescriptors = atOnce(budget.descriptors, budget, queue.size);
   let taken = 0;
   queue.walked = 0;
   queue.filled = false;
-  for (; taken < limit; taken++) {
+  for (; taken < limit && queue.walked < mostDescriptors; taken++) {
     chain.begin();
     const fault = packedChain.take(queue, false, chain, memory);
     if (fault === NONE) return taken;

@@ -25,6 +25,10 @@ export class Port {
   /** The input ring that the oldest datagram of the backlog waits for. */
   fullRing: Ring | null = null;
 
+  /** Where that ring ended when its buffers were too few for the oldest datagram, and since when it ends there; -1: it has none. */
+  shortAt = -1;
+  shortSince = 0;
+
   /** In the turn's list of ports that are looked at without being asked. */
   active = false;
   /** When it last had work, in milliseconds of the turn's clock. */

@@ -19,8 +19,6 @@ export const BROADCAST_HERE = -6;
 
 /** Cut: what goes on are the slots `firstPiece` and behind it, `pieces` of them, in its place. */
 export const IN_PIECES = -7;
-/** A piece that has gone already, in its whole's place. */
-export const GONE = -8;
 
 const FIRST = -16;
 

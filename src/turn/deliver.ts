@@ -18,7 +18,6 @@ import {
   BROADCAST_HERE,
   cellOf,
   CONSUMED,
-  GONE,
   IN_PIECES,
   isDrop,
 } from '../routing/verdict.ts';
@@ -33,11 +32,14 @@ import type { Publish } from './publish.ts';
 
 /** Of a frame, where its IP destination is. */
 const IP_DESTINATION = 14 + 16;
+/** Milliseconds that others wait behind a datagram that needs more buffers than are there. */
+const MOST_SHORT = 100;
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const BROADCASTS = CELL.broadcasts;
 const HANDOFF_FULL = CELL.handoffFull;
 const INPUT_FULL = CELL.inputFull;
+const INPUT_TOO_SMALL = CELL.inputTooSmall;
 const MISSED = CELL.missed;
 const RECEIVER_NOT_RUNNING = CELL.receiverNotRunning;
 const SENT_BYTES = CELL.sentBytes;
@@ -58,6 +60,8 @@ export class Deliver {
   private readonly attention: Attention;
   private readonly publish: Publish;
   private readonly books: Books;
+  /** Slots behind what was gathered that went already, as pieces in their whole's place; 0 again once they are passed over. */
+  private readonly gone: Uint8Array;
 
   constructor(context: TurnContext, attention: Attention, publish: Publish, books: Books) {
     this.context = context;
@@ -72,11 +76,15 @@ export class Deliver {
     this.attention = attention;
     this.publish = publish;
     this.books = books;
+    this.gone = new Uint8Array(context.storage.to.length);
   }
 
-  /** Delivers every slot that has a receiver, what waited before first; how much of what waited went. */
-  run(): number {
-    const { storage, copies } = this;
+  /**
+   * Delivers every slot that has a receiver, what waited before first; how much of what waited went. The first `gathered` slots came from
+   * rings, the others were appended.
+   */
+  run(gathered: number): number {
+    const { storage, copies, gone } = this;
     copies.delivering = true;
     this.bytes = 0;
     const released = this.deliverBacklogs();
@@ -86,7 +94,9 @@ export class Deliver {
     let slot = 0;
     while (slot < storage.count) {
       const port = to[slot];
-      if (port >= 0 && port < vms) slot = this.deliverRun(this.ports[port], slot, storage.count);
+      if (gone[slot] !== 0) gone[slot++] = 0;
+      else if (port >= 0 && port < vms)
+        slot = this.deliverRun(this.ports[port], slot, slot < gathered ? gathered : slot + 1);
       else this.deliverOther(slot++);
     }
     copies.deliver();
@@ -130,7 +140,7 @@ export class Deliver {
         slot = this.deliverRun(this.ports[port], slot, end);
       else this.deliverOther(slot++);
     }
-    for (let slot = first; slot < end; slot++) to[slot] = GONE;
+    for (let slot = first; slot < end; slot++) this.gone[slot] = 1;
   }
 
   /** Puts a run of slots before `end`, between the same two ports, into the VM's input buffer; returns the slot behind the run. */
@@ -289,7 +299,7 @@ export class Deliver {
       const before = released;
       while (backlog.count > 0) {
         const { from } = backlog;
-        const outcome =
+        let outcome =
           current === null || !current.receives
             ? RECEIVER_NOT_RUNNING
             : this.put(
@@ -299,7 +309,10 @@ export class Deliver {
                 backlog.at,
                 backlog.length,
               );
-        if (outcome === FULL) break;
+        if (outcome === FULL) {
+          if (backlog.count === 1 || !this.neverFits(port)) break;
+          outcome = INPUT_TOO_SMALL;
+        }
         backlog.shift();
         this.books.waiting(from, -1);
         this.books.settle(from, port.number, outcome);
@@ -310,6 +323,21 @@ export class Deliver {
     // The backlogs' bytes may be used again from here on.
     if (released > 0) this.copies.deliver();
     return released;
+  }
+
+  /**
+   * The driver has buffers out, too few for the oldest datagram, and has added none for a while: it has no more, and what waits behind
+   * would wait for ever.
+   */
+  private neverFits(port: Port): boolean {
+    const { queue } = port.fullRing!;
+    const at = queue.fullAt === queue.nextAvail ? -1 : queue.fullAt;
+    if (at !== port.shortAt) {
+      port.shortAt = at;
+      port.shortSince = this.time[0];
+      return false;
+    }
+    return at >= 0 && this.time[0] - port.shortSince >= MOST_SHORT;
   }
 
   /**

@@ -2,7 +2,7 @@
  * Requests about the device as a whole: features, owner, queues, MTU, announcement, reset.
  */
 import { MAX_PAIRS } from '../port/attachment.ts';
-import { isSubset, OFFERED_PROTOCOL } from '../virtio/features.ts';
+import { has, isSubset, OFFERED_PROTOCOL, PROTOCOL } from '../virtio/features.ts';
 import { bits, Refused, u64, u64Reply } from './payload.ts';
 import { stopRing } from './ring-messages.ts';
 import type { Session } from './session.ts';
@@ -33,6 +33,7 @@ export function setProtocolFeatures(session: Session, payload: DataView): undefi
     throw new Refused('SET_PROTOCOL_FEATURES with features that were not offered');
   }
   session.protocol = features;
+  session.attachment.sharesLog = has(features, PROTOCOL.LOG_SHMFD);
 }
 
 /** QEMU sends it after the protocol features; sent again it changes nothing. */
@@ -42,7 +43,10 @@ export function setOwner(session: Session): undefined {
 
 /** Deprecated; the specification suggests to ignore it or to disable all rings. */
 export function resetOwner(session: Session): undefined {
-  for (const ring of session.attachment.rings) ring.enabled = false;
+  for (const ring of session.attachment.rings) {
+    ring.enabled = false;
+    ring.enabledByRequest = false;
+  }
   session.attachment.refresh();
   session.host.changed(session);
 }
@@ -71,6 +75,7 @@ export function resetDevice(session: Session): undefined {
   for (const ring of session.attachment.rings) {
     stopRing(session, ring);
     ring.enabled = false;
+    ring.enabledByRequest = false;
     ring.rewind();
   }
   session.attachment.refresh();

@@ -4,7 +4,7 @@
  */
 import type { Region } from '../virtio/guest-memory.ts';
 import { DirtyLog } from '../virtio/dirty-log.ts';
-import { Refused, u64, u64Reply } from './payload.ts';
+import { Refused, takeDescriptor, u64, u64Reply } from './payload.ts';
 import { remapRings } from './ring-messages.ts';
 import type { Session } from './session.ts';
 
@@ -59,11 +59,22 @@ function checkTotal(bytes: number): void {
 
 function map(session: Session, description: Description, fd: number): Region {
   try {
-    const handle = session.native.mapRegion(fd, description.offset, description.bytes);
+    const handle = session.native.mapRegion(
+      fd,
+      description.offset,
+      description.bytes,
+      session.host.owner,
+    );
     return { guest: description.guest, user: description.user, bytes: description.bytes, handle };
   } catch (error) {
     throw new Refused(`region can't be mapped: ${(error as Error).message}`);
   }
+}
+
+/** What is mapped keeps its memory: this is not the last close, which would give it back and take its time. */
+function closeMapped(session: Session, descriptors: number[]): void {
+  for (let index = 0; index < descriptors.length; index++)
+    session.native.closeDescriptor(takeDescriptor(descriptors, index));
 }
 
 /** SET_MEM_TABLE: replaces all regions, or changes nothing. */
@@ -102,6 +113,7 @@ export function setMemoryTable(
     for (const region of regions) session.native.unmapRegion(region.handle);
     throw error;
   }
+  closeMapped(session, descriptors);
   for (const ring of session.attachment.rings) ring.queue.unmap();
   session.attachment.memory.replace(regions);
   session.regions.clear();
@@ -129,6 +141,7 @@ export function addRegion(session: Session, payload: DataView, descriptors: numb
   checkTotal(memory.bytes + description.bytes);
   memory.add(map(session, description, descriptors[0]));
   session.regions.add(description, offset, descriptors[0]);
+  closeMapped(session, descriptors);
   remapRings(session);
 }
 
@@ -168,10 +181,9 @@ export function setLogBase(session: Session, payload: DataView, descriptors: num
   if (bytes * 8 * PAGE < end)
     throw new Refused('SET_LOG_BASE with a log that does not cover the memory');
   const region = map(session, { guest: 0, user: 0, bytes, offset }, descriptors[0]);
-  const old = session.attachment.log;
-  session.attachment.log = new DirtyLog(session.native, region.handle, bytes);
-  for (const ring of session.attachment.rings) session.attachment.applyFeatures(ring);
-  old?.close();
+  closeMapped(session, descriptors);
+  session.attachment.takeLog(new DirtyLog(session.native, region.handle, bytes))?.close();
+  session.host.changed(session);
   return u64Reply(0);
 }
 

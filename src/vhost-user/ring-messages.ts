@@ -29,6 +29,7 @@ export function setSize(session: Session, payload: DataView): undefined {
   if (ring.started && ring.size !== size)
     throw new Refused(`ring ${ring.index} is started: its size can't change`);
   ring.size = size;
+  startIfWhole(session, ring);
 }
 
 /** SET_VRING_ADDR: front-end user addresses of the three parts. Of a ring that is started only the logging may change. */
@@ -76,6 +77,7 @@ export function setAddress(session: Session, payload: DataView): undefined {
       throw new Refused(`ring ${ring.index}: its parts are not wholly inside shared memory`);
   }
   ring.address = address;
+  startIfWhole(session, ring);
 }
 
 /** SET_VRING_BASE: where a ring that is not started goes on. */
@@ -105,7 +107,13 @@ export function getBase(session: Session, payload: DataView): Uint8Array {
 export function stopRing(session: Session, ring: Ring): void {
   if (ring.queue.everMapped) ring.base = ring.queue.base;
   ring.started = false;
+  ring.startsWhenWhole = false;
   ring.queue.stop();
+  const { attachment } = session;
+  if (!attachment.rings.some(({ started }) => started)) {
+    attachment.logIsOld = true;
+    attachment.awaitsLog = false;
+  }
   session.dropDescriptor(ring, 'kickFd');
   session.dropDescriptor(ring, 'callFd');
 }
@@ -132,14 +140,15 @@ function isEventfd(fd: number): boolean {
 }
 
 /**
- * Starts the ring. What is in it already is found without a kick: the port is looked at in the next turn. One that can't be mapped as it
- * stands is refused and stays as it was.
+ * Starts the ring, or lets it start once all its parts are named. What is in it already is found without a kick: the port is looked at in
+ * the next turn. One that can't be mapped as it stands is refused and stays as it was.
  */
 export function setKick(session: Session, payload: DataView, descriptors: number[]): undefined {
   const [ring, fd] = eventOf(session, payload, descriptors);
   const { attachment } = session;
   if (!ring.started) attachment.applyFeatures(ring);
-  const fault = ring.queue.mapped ? '' : mapRing(session, ring);
+  const early = !ring.started && !isWhole(session, ring);
+  const fault = ring.queue.mapped || early ? '' : mapRing(session, ring);
   if (fault !== '') {
     if (fd >= 0) session.native.closeDescriptor(fd);
     if (!ring.started) ring.queue.stop();
@@ -148,11 +157,33 @@ export function setKick(session: Session, payload: DataView, descriptors: number
   session.dropDescriptor(ring, 'kickFd');
   ring.kickFd = fd;
   if (fd >= 0) session.watchKick(ring);
-  if (!ring.started) {
-    ring.started = true;
-    session.host.prefer(session);
-  }
+  ring.startsWhenWhole = early;
+  if (early) return;
+  if (!ring.started) start(session, ring);
   attachment.refresh();
+  session.host.changed(session);
+}
+
+function start(session: Session, ring: Ring): void {
+  if (!session.attachment.rings.some(({ started }) => started)) session.firstStarts();
+  ring.startsWhenWhole = false;
+  ring.started = true;
+  session.host.prefer(session);
+}
+
+function isWhole(session: Session, ring: Ring): boolean {
+  return ring.address !== null && ring.size > 0 && session.attachment.memory.count > 0;
+}
+
+/** A part came of a ring that was told to start before. Where they don't fit together it waits on: memory may come in several messages. */
+function startIfWhole(session: Session, ring: Ring): void {
+  if (!ring.startsWhenWhole || !isWhole(session, ring)) return;
+  if (mapRing(session, ring) !== '') {
+    ring.queue.stop();
+    return;
+  }
+  start(session, ring);
+  session.attachment.refresh();
   session.host.changed(session);
 }
 
@@ -179,6 +210,7 @@ export function setEnable(session: Session, payload: DataView): undefined {
   const value = payload.getUint32(4, true);
   if (value > 1) throw new Refused(`ring ${ring.index}: ${value} is neither 0 nor 1`);
   ring.enabled = value === 1;
+  ring.enabledByRequest = ring.enabled;
   session.attachment.refresh();
   session.host.changed(session);
 }
@@ -199,18 +231,22 @@ function mapRing(session: Session, ring: Ring): string {
   return ring.queue.broken;
 }
 
-/** After the memory changed: started rings are translated anew and go on where they were. */
+/** After the memory changed: started rings are translated anew and go on where they were, and those that waited for it may start. */
 export function remapRings(session: Session): void {
   for (const ring of session.attachment.rings) {
-    if (!ring.started || ring.address === null) continue;
-    const { queue } = ring;
-    if (queue.broken !== '' && !queue.stranded) continue;
-    const { nextUsed, everMapped } = queue;
-    if (everMapped) ring.base = queue.base;
-    const fault = mapRing(session, ring);
-    if (fault === '' && everMapped) queue.resume(nextUsed);
-    if (fault !== '') session.host.ringBroke(ring);
+    if (!ring.started) startIfWhole(session, ring);
+    else if (ring.address !== null) remap(session, ring);
   }
   session.attachment.refresh();
   session.host.changed(session);
+}
+
+function remap(session: Session, ring: Ring): void {
+  const { queue } = ring;
+  if (queue.broken !== '' && !queue.stranded) return;
+  const { nextUsed, everMapped } = queue;
+  if (everMapped) ring.base = queue.base;
+  const fault = mapRing(session, ring);
+  if (fault === '' && everMapped) queue.resume(nextUsed);
+  if (fault !== '') session.host.ringBroke(ring);
 }

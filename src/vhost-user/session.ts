@@ -26,6 +26,7 @@ const MAX_UNSENT = 64 * 1024;
 export const MAX_CLOSING = 64;
 const MESSAGE_DEADLINE = 2000; // milliseconds for the rest of a message
 const OWNER_DEADLINE = 10_000; // milliseconds until the first message
+const LOG_DEADLINE = 200; // milliseconds until SET_LOG_BASE, behind the first SET_VRING_KICK
 
 export type SessionEvent =
   | 'messages'
@@ -55,6 +56,8 @@ export interface SessionHost {
   closed(session: Session, reason: string): void;
   log(level: 'debug' | 'info' | 'warn', message: string, fields?: Record<string, unknown>): void;
   now(): number;
+  /** A timer was set to that time: `Session.tick` is to be called by then. */
+  due(time: number): void;
 }
 
 export class Session {
@@ -77,6 +80,8 @@ export class Session {
   private unsentBytes = 0;
   private deadline: number;
   private heard = false;
+  /** When rings that wait for their log do no longer. */
+  private logDeadline = Number.POSITIVE_INFINITY;
 
   /** Takes ownership of the connected socket `fd`. */
   constructor(native: Native, watcher: Watcher, host: SessionHost, fd: number, offered: Bits) {
@@ -94,8 +99,17 @@ export class Session {
     watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
   }
 
+  /** The first ring is about to start, and may have to wait for its log: not for ever, as some acknowledge LOG_ALL and never share one. */
+  firstStarts(): void {
+    this.attachment.firstStarts();
+    if (!this.attachment.awaitsLog) return;
+    this.logDeadline = this.host.now() + LOG_DEADLINE;
+    this.host.due(this.logDeadline);
+  }
+
   /** Closes when the peer left a message unfinished or never spoke. */
   tick(now: number): void {
+    if (now >= this.logDeadline) this.giveUpLog();
     if (this.closed || now < this.deadline) return;
     this.host.count('messageTimeouts');
     this.close(
@@ -103,6 +117,15 @@ export class Session {
         ? 'a message stayed incomplete for two seconds'
         : 'the front-end did not speak for ten seconds',
     );
+  }
+
+  private giveUpLog(): void {
+    this.logDeadline = Number.POSITIVE_INFINITY;
+    const { attachment } = this;
+    if (this.closed || !attachment.awaitsLog) return;
+    attachment.awaitsLog = false;
+    attachment.refresh();
+    this.host.changed(this);
   }
 
   private ready(events: number): void {

@@ -129,7 +129,7 @@ export class Chain {
     for (;;) {
       if (index >= entries) return CHAIN_BAD_NEXT;
       if (limit-- === 0) return CHAIN_LOOP;
-      this.steps++;
+      if (!indirect) this.steps++;
       const word = index * 4;
       const low = words[word] >>> 0;
       const high = words[word + 1] >>> 0;
@@ -144,6 +144,7 @@ export class Chain {
         if (length === 0 || length % 16 !== 0) return CHAIN_BAD_INDIRECT;
         entries = length / 16;
         if (entries > MAX_TABLE || entries > size) return CHAIN_BAD_INDIRECT;
+        this.steps += entries; // all of them are copied, however few are used
         const fault = this.fetchTable(address, length, memory);
         if (fault !== 0) return fault;
         words = this.scratch;

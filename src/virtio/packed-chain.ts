@@ -98,9 +98,9 @@ export class PackedChain {
     const entries = length / 16;
     if (length === 0 || length % 16 !== 0 || entries > MAX_CHAIN || entries > size)
       return CELL.chainBadIndirect;
+    chain.steps += entries; // copied, whatever becomes of them
     const fault = chain.fetchTable(address, length, memory);
     if (fault !== 0) return fault;
-    chain.steps += entries;
     const words = chain.scratch;
     let seenWritable = false;
     let wrong = false;

@@ -61,6 +61,8 @@ export class PackedQueue {
   fullAt = 0;
   /** Input rings: what is known of the buffers at `nextAvail`. */
   readonly headRoom = new HeadRoom();
+  /** Input rings: descriptors that this turn's datagrams made us look at, but for those of one plain buffer. */
+  spent = 0;
   /** Guest-physical addresses of what we write, for the dirty log. */
   private ringAddress = 0;
   private eventAddress = 0;
@@ -207,6 +209,7 @@ export class PackedQueue {
 
   /** Shows what was given back; false when nothing was. A plain store, as in `SplitQueue.show`. */
   show(): boolean {
+    this.spent = 0;
     if (this.hiddenAt < 0) return false;
     this.descriptors[this.hiddenAt * 4 + 3] = this.hiddenWord;
     if (this.usedLogged && this.log !== null)

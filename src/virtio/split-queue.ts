@@ -65,6 +65,8 @@ export class SplitQueue {
   fullAt = 0;
   /** Input rings: what is known of the buffers at `nextAvail`. */
   readonly headRoom = new HeadRoom();
+  /** Input rings: descriptors that this turn's datagrams made us look at, but for those of one plain buffer. */
+  spent = 0;
   /** The driver has been asked to notify us of what it adds. */
   armed = false;
   /** The avail index it was asked at. */
@@ -122,8 +124,12 @@ export class SplitQueue {
     this.elements = new Int32Array(usedBuffer, 4, size * 2);
     this.size = size;
     this.mask = size - 1;
-    this.nextAvail = nextAvail & 0xffff;
     this.nextUsed = Atomics.load(this.used, IDX);
+    this.nextAvail = nextAvail & 0xffff;
+    // Nothing is ever in flight when a ring starts: what lies between was taken by a base that died, and its driver would wait for ever
+    // (cloud-hypervisor reconnects with the avail index where others have the used one).
+    const lost = (this.nextAvail - this.nextUsed) & 0xffff;
+    if (!this.everMapped && lost <= size) this.nextAvail = this.nextUsed;
     this.shownUsed = this.nextUsed;
     this.askedUsed = this.nextUsed;
     this.usedLogged = address.logged;
@@ -204,6 +210,7 @@ export class SplitQueue {
    * on, shows it after the elements, and nobody waits until it is seen, as with an atomic one.
    */
   show(): boolean {
+    this.spent = 0;
     const now = this.nextUsed;
     if (now === this.shownUsed) return false;
     this.used[IDX] = now;

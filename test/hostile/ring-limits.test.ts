@@ -148,10 +148,11 @@ describe.each(FORMATS)('ring limits: $format', ({ packed }) => {
       expect(await a.frontEnd.setVringNumber(3, queue.size)).toBe(0n);
       const other = { ...good, ...lie(a, good), index: 3 };
       expect(await a.frontEnd.setVringAddress(other)).toBe(1n);
-      expect(await a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_KICK, 3, bell)).toBe(1n);
+      expect(await a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_KICK, 3, bell)).toBe(0n);
       queue.kick();
       await fixture().flow.advance();
       expect(a.memory.digest(), 'nothing was written').toBe(before);
+      expect(await a.stopRing(3), 'it never ran').toBe(packed ? 0x8000_8000 : 0);
       // with honest addresses it works again
       await a.stopRing(1);
       await a.startRing(1, base);
@@ -159,18 +160,42 @@ describe.each(FORMATS)('ring limits: $format', ({ packed }) => {
     });
   }
 
-  test('a start before size and addresses: refused, and the ring is as it was', async () => {
+  test('a start before size and addresses: it starts once they are there', async () => {
     const a = await fixture().attacker({ packed });
-    const kick = a.transmitQueue().kickDescriptor;
-    const start = () => a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_KICK, 3, kick);
-    expect(await start()).toBe(1n);
-    const size = (entries: number) =>
-      a.frontEnd.askNumber(REQUEST.SET_VRING_NUM, vringState(3, entries), { needReply: true });
-    expect(await size(64)).toBe(0n);
-    expect(await start()).toBe(1n);
-    expect(await size(256), 'a started ring can not change its size').toBe(0n);
-    expect((await fixture().daemon.status()).vms.a.state).toBe('running');
+    const base = await a.stopRing(1);
+    const queue = a.transmitQueue();
+    // One without a size or addresses stays as it is.
+    expect(await a.stopRing(3)).toBe(packed ? 0x8000_8000 : 0);
+    const order = [
+      () => a.frontEnd.setVringBase(1, base),
+      () => a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_KICK, 1, queue.kickDescriptor),
+      () => a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_CALL, 1, queue.callDescriptor),
+      () => a.frontEnd.setVringNumber(1, queue.size),
+      () => a.setAddress(1),
+    ];
+    for (const say of order) expect(await say()).toBe(0n);
+    await fixture().daemon.untilState('a', 'running');
     await fixture().goodPasses(a);
+  });
+
+  test('a start before the memory: it starts once that is there, and not if it is stopped first', async () => {
+    for (const stops of [false, true]) {
+      const a = await fixture().connectedAttacker({ packed });
+      await a.negotiate();
+      a.createQueues();
+      await a.applyFeatures();
+      for (const index of [0, 1]) {
+        await a.startRing(index);
+        await a.enable(index, true);
+      }
+      if (stops) for (const index of [0, 1]) await a.stopRing(index);
+      await a.shareMemory();
+      a.fillReceive();
+      if (stops) await fixture().daemon.untilState('a', 'connected');
+      else await fixture().goodPasses(a);
+      a.close();
+      await fixture().daemon.untilState('a', 'waiting');
+    }
   });
 
   test('rings that lie over each other harm nobody', async () => {

@@ -47,7 +47,12 @@ describe('the copy core, with AddressSanitizer and UndefinedBehaviorSanitizer', 
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'basewire-fuzz-'));
     if (reason !== null) return;
-    const sources = ['native/fuzz/copies.cc', 'native/copy.cc', 'native/regions.cc'];
+    const sources = [
+      'native/fuzz/copies.cc',
+      'native/copy.cc',
+      'native/regions.cc',
+      'native/passed.cc',
+    ];
     const flags = ['-std=gnu++17', '-O1', '-g', '-Wall', '-Wextra', '-Werror', ...SANITIZERS];
     const target = join(folder, 'copies');
     const built = run(compiler, [...flags, ...sources, '-o', target, '-pthread'], 120_000);

@@ -267,6 +267,7 @@ export class Vm {
     if (answers.some((answer) => answer !== 0n)) throw new Error(`ring ${index}: ${answers}`);
   }
 
+  /** As QEMU does, with the used ring to be logged where LOG_ALL was acknowledged. */
   setAddress(index: number): Promise<bigint> {
     const queue = this.queues[index];
     return this.frontEnd.setVringAddress({
@@ -274,6 +275,7 @@ export class Vm {
       descriptors: this.memory.userAddress(queue.descriptorsAt),
       available: this.memory.userAddress(queue.availableAt),
       used: this.memory.userAddress(queue.usedAt),
+      ...(this.has(FEATURE.LOG_ALL) && { flags: 1, log: BigInt(queue.usedAt) }),
     });
   }
 

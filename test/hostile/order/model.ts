@@ -5,7 +5,11 @@ export interface RingModel {
   sized: boolean;
   addressed: boolean;
   started: boolean;
+  /** Told to start before its parts were named. */
+  waits: boolean;
   enabled: boolean;
+  /** It was told so. */
+  asked: boolean;
   mapped: boolean;
 }
 
@@ -37,7 +41,9 @@ export class Model {
       sized: false,
       addressed: false,
       started: false,
+      waits: false,
       enabled: false,
+      asked: false,
       mapped: false,
     }));
     this.regions.clear();
@@ -66,8 +72,23 @@ export class Model {
     return sized && addressed && this.regions.has(1);
   }
 
+  /** Nobody has named all its parts yet: it may start once somebody has. */
+  lacksParts({ sized, addressed }: RingModel): boolean {
+    return !sized || !addressed || this.regions.size === 0;
+  }
+
+  start(ring: RingModel): void {
+    Object.assign(ring, { started: true, mapped: true, waits: false });
+  }
+
+  /** A part of it was named. */
+  partCame(ring: RingModel): void {
+    if (ring.waits && this.mappable(ring)) this.start(ring);
+  }
+
   memoryChanged(): void {
     for (const ring of this.spokenOf) {
+      this.partCame(ring);
       if (ring.started && ring.addressed) ring.mapped = this.mappable(ring);
     }
   }

@@ -90,12 +90,12 @@ export function ringSteps(index: number): Record<string, Take> {
       REQUEST.SET_VRING_KICK,
       () => u64(value),
       fds,
-      (model, ring) => ring.mapped || model.mappable(ring),
+      (model, ring) =>
+        ring.mapped || model.mappable(ring) || (!ring.started && model.lacksParts(ring)),
       (model, ring) => {
         // Refused, it stays as it was.
-        if (!ring.mapped && !model.mappable(ring)) return;
-        ring.started = true;
-        ring.mapped = true;
+        if (ring.mapped || model.mappable(ring)) model.start(ring);
+        else if (!ring.started && model.lacksParts(ring)) ring.waits = true;
       },
     );
   return {
@@ -105,8 +105,9 @@ export function ringSteps(index: number): Record<string, Take> {
       () => vringState(index, SIZE),
       NONE,
       (_, ring) => !ring.started || ring.sized,
-      (_, ring) => {
+      (model, ring) => {
         ring.sized ||= !ring.started;
+        model.partCame(ring);
       },
     ),
     [`${name}: address`]: (model, real) => {
@@ -115,6 +116,7 @@ export function ringSteps(index: number): Record<string, Take> {
       const inside = !ring.sized || model.regions.size === 0 || model.regions.has(1);
       const done = (ring.started && ring.addressed) || inside;
       if (done) ring.addressed = true;
+      model.partCame(ring);
       told(model, real, REQUEST.SET_VRING_ADDR, real.a.address(index), [], done);
     },
     [`${name}: base`]: ringStep(
@@ -138,6 +140,7 @@ export function ringSteps(index: number): Record<string, Take> {
       same('the ring answered for', reply.readUInt32LE(0), index);
       same('where it stopped', reply.readUInt32LE(4), real.a.rings[index].usedBase);
       ring.started = false;
+      ring.waits = false;
       ring.mapped = false;
     },
     [`${name}: enable`]: ringStep(
@@ -148,6 +151,7 @@ export function ringSteps(index: number): Record<string, Take> {
       () => true,
       (_, ring) => {
         ring.enabled = true;
+        ring.asked = true;
       },
     ),
     [`${name}: disable`]: ringStep(
@@ -158,6 +162,7 @@ export function ringSteps(index: number): Record<string, Take> {
       () => true,
       (_, ring) => {
         ring.enabled = false;
+        ring.asked = false;
       },
     ),
     [`${name}: enable by half`]: ringStep(

@@ -108,7 +108,7 @@ export const STEPS: Record<string, Take> = {
   'a table without its descriptors': (model, real) =>
     told(model, real, REQUEST.SET_MEM_TABLE, memoryTable(real.a.memory.regions), [], false),
   'features again': (model, real) => {
-    if (model.startEnabled) for (const ring of model.spokenOf) ring.enabled = false;
+    if (model.startEnabled) for (const ring of model.spokenOf) ring.enabled = ring.asked;
     model.startEnabled = false;
     told(model, real, REQUEST.SET_FEATURES, u64(real.a.features), [], true);
   },
@@ -134,7 +134,7 @@ export const STEPS: Record<string, Take> = {
   'protocol features that were not offered': refused(REQUEST.SET_PROTOCOL_FEATURES, u64(1n << 40n)),
   owner: done(REQUEST.SET_OWNER, Buffer.alloc(0)),
   'no owner': (model, real) => {
-    for (const ring of model.spokenOf) ring.enabled = false;
+    for (const ring of model.spokenOf) Object.assign(ring, { enabled: false, asked: false });
     told(model, real, REQUEST.RESET_OWNER, Buffer.alloc(0), [], true);
   },
   'reset the device': (model, real) => {
@@ -142,7 +142,13 @@ export const STEPS: Record<string, Take> = {
     told(model, real, REQUEST.RESET_DEVICE, Buffer.alloc(0), [], may);
     if (!may) return;
     for (const ring of model.spokenOf)
-      Object.assign(ring, { started: false, mapped: false, enabled: false });
+      Object.assign(ring, {
+        started: false,
+        waits: false,
+        mapped: false,
+        enabled: false,
+        asked: false,
+      });
     model.pending = [];
     // The driver begins anew, and its front-end says so.
     for (const [index, ring] of real.a.rings.entries()) {
