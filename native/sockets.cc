@@ -142,6 +142,14 @@ Napi::Value peerCredentials(const Napi::CallbackInfo& info) {
   return credentials;
 }
 
+/** socketError(fd) */
+Napi::Value socketError(const Napi::CallbackInfo& info) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (getsockopt(descriptor(info, 0), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+  return Napi::Number::New(info.Env(), -error);
+}
+
 /** The part of a Uint8Array that arguments 1 (array), 2 (at) and 3 (length) name. */
 iovec part(const Napi::CallbackInfo& info) {
   Napi::Uint8Array array = bytes(info, 1, "bytes");
@@ -245,6 +253,7 @@ void addSockets(Napi::Env env, Napi::Object exports, Environment& environment) {
   define(env, exports, "unixAccept", wrapped<unixAccept>, &environment);
   define(env, exports, "unixPair", wrapped<unixPair>, &environment);
   define(env, exports, "peerCredentials", wrapped<peerCredentials>, &environment);
+  define(env, exports, "socketError", wrapped<socketError>, &environment);
   define(env, exports, "receive", wrapped<receive>, &environment);
   define(env, exports, "send", wrapped<send>, &environment);
   define(env, exports, "netlinkOpen", wrapped<netlinkOpen>, &environment);

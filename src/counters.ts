@@ -38,6 +38,7 @@ export const DROP_REASONS = {
   adapterFull: 'the adapter’s transmit ring is full',
   adapterTruncated: 'longer than the adapter’s receive ring holds',
   noRoute: 'destination is no VM’s and there is no adapter that leads there',
+  notServed: 'to the base’s own address, and nothing that the base answers',
   notOurs: 'came from outside for an address that is no VM’s',
   neighbourUnresolved: 'the LAN neighbour did not answer ARP, or too many datagrams waited for it',
   ttlExpired: 'time to live ran out',

@@ -148,6 +148,8 @@ export interface Native {
   /** A connected pair of stream sockets. */
   unixPair(): [number, number];
   peerCredentials(fd: number): PeerCredentials;
+  /** Takes a socket's pending error (SO_ERROR), which a waiter reports until somebody does: 0 or -errno. Of any kind of socket. */
+  socketError(fd: number): number;
   /**
    * recvmsg into bytes[at, at + length). Descriptors that came along are put into fds[1..], their number into fds[0] (fds
    * holds 1 + up to 253); all close-on-exec, all the caller's. Returns bytes > 0, 0 at end of stream, -errno (-11: nothing to

@@ -225,12 +225,23 @@ export class Adapter {
     if (this.socket !== null && link.index === this.socket.interfaceIndex) {
       if (link.deleted) this.lost(`interface ${name} was deleted`);
       // Its identity is its name, not its index.
-      else if (link.name !== '' && link.name !== name) {
+      else if (link.name !== '' && !this.hasOurName(link)) {
         this.lost(`interface ${name} was renamed to ${link.name}`);
       } else this.update(link.mtu, link.mac, link.up);
-    } else if (this.state === 'gone' && !link.deleted && link.name === name) {
+    } else if (this.state === 'gone' && this.wanted && !link.deleted && this.hasOurName(link)) {
       this.reopens = 0;
-      if (this.wanted) this.askToOpen();
+      this.askToOpen();
+    }
+  }
+
+  /** The interface has our name: as its own, or as one of its alternative names (`ip link property`), which messages don't begin with. */
+  private hasOurName(link: LinkMessage): boolean {
+    const { interface: name } = this.plan;
+    if (link.name === name) return true;
+    try {
+      return this.context.native.interfaceInfo(name).index === link.index;
+    } catch {
+      return false; // there is none of that name
     }
   }
 

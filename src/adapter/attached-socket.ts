@@ -31,8 +31,6 @@ export class AttachedSocket {
   private moves = 0;
   private refusedBefore = 0;
   private trainsRefused = false;
-  private readonly scratch = new Uint8Array(1);
-  private readonly noFds = new Int32Array(2);
 
   /** Maps the rings; throws when that is not possible, and then the descriptors are still the caller's. `onError`: see `ready`. */
   constructor(context: AdapterContext, opened: Opened, onError: () => void) {
@@ -153,10 +151,10 @@ export class AttachedSocket {
     }
   }
 
-  /** The turn gathers and publishes. An error (the interface went down) must be read, or it is reported for ever. */
+  /** The turn gathers and publishes. An error (the interface went down) must be taken, or it is reported for ever. */
   private ready(events: number): void {
     if ((events & ~(EPOLLIN | EPOLLOUT)) === 0) return;
-    this.context.native.receive(this.fd, this.scratch, 0, 1, this.noFds);
+    this.context.native.socketError(this.fd);
     this.onError();
   }
 

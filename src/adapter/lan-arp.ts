@@ -30,7 +30,7 @@ const NEVER: Milliseconds = Number.NEGATIVE_INFINITY;
 /** At most so many announcements at once, the rest a moment later: a long list must not fill the outbox. */
 const ANNOUNCE_BATCH = 64;
 const ANNOUNCE_PAUSE: Milliseconds = 20;
-/** RFC 5227 §2.4 (b): defend an address at most once in ten seconds. */
+/** RFC 5227 §2.4 (c): each address is defended by one announcement, at most once in ten seconds. */
 const DEFEND_INTERVAL: Milliseconds = 10_000;
 
 export class LanArp {
@@ -46,7 +46,8 @@ export class LanArp {
     { at: Milliseconds; left: number; said: Milliseconds }
   >();
   private announceAt: Milliseconds = Number.POSITIVE_INFINITY;
-  private defendedAt: Milliseconds = Number.NEGATIVE_INFINITY;
+  /** When each address was last defended. */
+  private readonly defendedAt = new Map<number, Milliseconds>();
 
   /** `mac` is the adapter's; kept, and changed in place by the adapter. */
   constructor(context: AdapterContext, neighbours: Neighbours, mac: Uint8Array) {
@@ -103,11 +104,12 @@ export class LanArp {
   }
 
   /** Announces addresses (a VM attached): now and once again. Who makes us do so all the time is slowed down. */
-  announce(keys: readonly number[], now: Milliseconds): void {
+  announce(keys: readonly number[], now: Milliseconds, times = ANNOUNCEMENTS): void {
     for (const key of keys) {
-      const said = this.announcements.get(key)?.said ?? NEVER;
+      const pending = this.announcements.get(key);
+      const said = pending?.said ?? NEVER;
       const at = Math.max(now, said + ANNOUNCE_AGAIN);
-      this.announcements.set(key, { at, left: ANNOUNCEMENTS, said });
+      this.announcements.set(key, { at, left: Math.max(times, pending?.left ?? 0), said });
       this.announceAt = Math.min(this.announceAt, at);
     }
     this.context.due(this.announceAt);
@@ -162,9 +164,9 @@ export class LanArp {
 
   /** Somebody on the LAN says that one of our addresses is his. */
   private defend(key: number, senderMac: number, now: Milliseconds): void {
-    if (now - this.defendedAt < DEFEND_INTERVAL) return;
-    this.defendedAt = now;
-    this.announce([key], now);
+    if (now - (this.defendedAt.get(key) ?? NEVER) < DEFEND_INTERVAL) return;
+    this.defendedAt.set(key, now);
+    this.announce([key], now, 1);
     this.context.log('warn', `somebody else on the LAN claims ${dotted(key)}`, {
       mac: macText(this.context.storage.bytes, senderMac),
     });

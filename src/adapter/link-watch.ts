@@ -20,6 +20,8 @@ export class LinkWatch {
   private readonly bytes = new Uint8Array(BUFFER_BYTES);
   private readonly fds = new Int32Array(8);
   private readonly fd: number;
+  /** Messages were lost since the queue was last empty. What is in it is older than they are, and not all that is lost now is told. */
+  private behind = false;
 
   constructor(
     native: Native,
@@ -35,13 +37,16 @@ export class LinkWatch {
 
   /** Takes the messages that wait. */
   read(): void {
-    let whole = true;
-    for (let count = 0; count < BATCH; count++) {
+    let empty = false;
+    for (let count = 0; count < BATCH && !empty; count++) {
       const length = this.native.receive(this.fd, this.bytes, 0, BUFFER_BYTES, this.fds);
-      if (length === EAGAIN || length === 0) break;
-      whole &&= length > 0 && parseLinks(this.bytes, length, this.onLink);
+      if (length === EAGAIN || length === 0) empty = true;
+      else if (length < 0) this.behind = true;
+      else if (!this.behind) this.behind = !parseLinks(this.bytes, length, this.onLink);
     }
-    if (!whole) for (const adapter of this.adapters) adapter.refreshLink();
+    if (!this.behind) return;
+    for (const adapter of this.adapters) adapter.refreshLink();
+    if (empty) this.behind = false;
   }
 
   private readonly onLink = (message: LinkMessage): void => {

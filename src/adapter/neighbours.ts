@@ -27,9 +27,13 @@ const RETRY: Milliseconds = 1000;
 const NEGATIVE: Milliseconds = 3000;
 const REACHABLE_MIN: Milliseconds = 30_000;
 const REACHABLE_SPREAD: Milliseconds = 30_000;
-/** Unanswered addresses that one port may have us ask for, and all together: the other half is for neighbours that exist. */
+/**
+ * Unanswered addresses that one port may have us ask for, and all together: the other half is for neighbours that exist. Some more may be
+ * asked for by ports that have fewer than are still free, as in `storage/shared-room.ts`: those that scan keep nobody else from asking.
+ */
 const UNANSWERED_A_PORT = 256;
 const UNANSWERED = NEIGHBOURS / 2;
+const UNANSWERED_WITH_FEW = UNANSWERED + UNANSWERED / 8;
 
 /** Sends an ARP request for `key`: to everybody, or to the MAC at `macs[at]` only. */
 export type Ask = (key: number, macs: Uint8Array | null, at: number) => void;
@@ -202,8 +206,10 @@ export class Neighbours {
   /** Starts to ask for an address; its entry, or -1 when there is no room. */
   private begin(key: number, from: number, now: Milliseconds): number {
     const table = this.table;
-    if (key !== this.gateway && (this.unanswered.get(from) ?? 0) >= UNANSWERED_A_PORT) return -1;
-    const crowded = this.unansweredTotal >= UNANSWERED;
+    const mine = this.unanswered.get(from) ?? 0;
+    if (key !== this.gateway && mine >= UNANSWERED_A_PORT) return -1;
+    const total = this.unansweredTotal;
+    const crowded = total >= UNANSWERED && mine + total >= UNANSWERED_WITH_FEW;
     if (crowded || table.size === NEIGHBOURS) {
       const victim = table.victim(crowded);
       if (victim >= 0) this.forget(victim);
@@ -272,11 +278,10 @@ export class Neighbours {
     this.table.remove(entry);
   }
 
-  /** What waited is dropped, and the sender of the first told why. */
+  /** What waited is dropped, and its senders told why, each as often as it may be. */
   private giveUp(entry: number): void {
-    const told = this.waiting.first(entry);
-    this.waiting.drop(entry, UNRESOLVED);
-    if (told !== undefined && told.from >= 0) this.context.unreached(told.from, told.packet);
+    for (const { from, packet } of this.waiting.drop(entry, UNRESOLVED))
+      if (from >= 0) this.context.unreached(from, packet);
   }
 
   /** The entry is no longer one of those its asker waits for. */

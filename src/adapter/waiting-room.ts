@@ -9,9 +9,13 @@ import { MAX_SEGMENTS } from '../routing/offload.ts';
 
 /** All pieces of one datagram (routing/pieces.ts), so that the first one to a neighbour arrives, too. */
 export const PER_NEIGHBOUR = MAX_SEGMENTS;
+/** Some more may wait for one whose senders have fewer there than are still free. */
+const PER_NEIGHBOUR_WITH_FEW = PER_NEIGHBOUR + PER_NEIGHBOUR / 4;
 /** At least one datagram of full size may always wait. */
 const BYTES = 256 << 10;
 const BYTES_A_PORT = 128 << 10;
+/** What anyone may fill; the rest is for ports that have less there than is still free (`storage/shared-room.ts`). */
+const BYTES_FOR_ALL = 192 << 10;
 
 export interface Waiting {
   /** Port it came from, -1: the base. */
@@ -37,10 +41,14 @@ export class WaitingRoom {
   /** True when a datagram of `length` bytes from `from` may wait for the neighbour. */
   admits(entry: number, from: number, length: number): boolean {
     const list = this.lists.get(entry);
+    const mine = this.byPort.get(from) ?? 0;
+    const bytes = this.bytes + length;
     return (
-      (list === undefined || list.length < PER_NEIGHBOUR) &&
-      this.bytes + length <= BYTES &&
-      (this.byPort.get(from) ?? 0) + length <= BYTES_A_PORT
+      (list === undefined ||
+        list.length < PER_NEIGHBOUR ||
+        list.length + countOf(list, from) < PER_NEIGHBOUR_WITH_FEW) &&
+      (bytes <= BYTES_FOR_ALL || mine + bytes <= BYTES) &&
+      mine + length <= BYTES_A_PORT
     );
   }
 
@@ -51,11 +59,6 @@ export class WaitingRoom {
     else list.push({ from, packet });
     this.account(from, packet.length);
     if (from >= 0) this.counters.add(from, 'waiting');
-  }
-
-  /** What has waited longest for the neighbour; it stays. */
-  first(entry: number): Waiting | undefined {
-    return this.lists.get(entry)?.[0];
   }
 
   /** Takes out all that waits for the neighbour, in order of arrival, and out of `waiting`. */
@@ -70,9 +73,11 @@ export class WaitingRoom {
     return list;
   }
 
-  /** Drops all that waits for the neighbour, counted on the ports it came from. */
-  drop(entry: number, cell: number): void {
-    for (const { from } of this.take(entry)) this.count(from, cell);
+  /** Drops all that waits for the neighbour, counted on the ports it came from; what it was. */
+  drop(entry: number, cell: number): Waiting[] {
+    const list = this.take(entry);
+    for (const { from } of list) this.count(from, cell);
+    return list;
   }
 
   /** Counts a drop of something that waited. */
@@ -91,6 +96,12 @@ export class WaitingRoom {
     if (left === 0) this.byPort.delete(from);
     else this.byPort.set(from, left);
   }
+}
+
+function countOf(list: readonly Waiting[], from: number): number {
+  let count = 0;
+  for (let index = 0; index < list.length; index++) if (list[index].from === from) count++;
+  return count;
 }
 
 /** Cell for what waited in vain. */

@@ -120,12 +120,8 @@ export class ControlService {
 
   /** The adapter could not be opened. */
   refused(adapter: number, reason: string): void {
-    const { lease } = this.adapters[adapter];
     // One that is `gone` comes back with its interface, and stays in its holder's care.
-    if (this.context.view(adapter).state === 'closed' && lease.holder !== NOBODY) {
-      lease.release();
-      this.context.onChange(adapter);
-    }
+    if (this.context.view(adapter).state === 'closed') this.giveBack(adapter);
     this.refuseWaiting(adapter, reason);
   }
 
@@ -213,12 +209,21 @@ export class ControlService {
     if (state === 'open' || state === 'down') {
       this.granted(asker, adapter, now);
     } else if (openings.count === 0 && !this.openings.take(adapter, now)) {
+      if (state === 'closed') this.giveBack(adapter);
       this.refuse(asker, 'unavailable', 'the adapter was opened too often: wait a few seconds');
     } else if (openings.add(asker, now)) {
       this.context.openAdapter(adapter);
     } else {
       this.refuse(asker, 'unavailable', 'too many requests wait for this adapter');
     }
+  }
+
+  /** Nobody is to hold an adapter that is closed, and keep others from opening it. */
+  private giveBack(adapter: number): void {
+    const { lease } = this.adapters[adapter];
+    if (lease.holder === NOBODY) return;
+    lease.release();
+    this.context.onChange(adapter);
   }
 
   private close(asker: Asker, adapter: number, now: number): void {

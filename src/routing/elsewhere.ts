@@ -43,6 +43,7 @@ const ARP_INVALID = drop('arpInvalid');
 const ARP_LIMITED = drop('arpLimited');
 const ICMP_LIMITED = drop('icmpLimited');
 const BROADCAST_LIMITED = drop('broadcastLimited');
+const NOT_SERVED = drop('notServed');
 const ADAPTER_CLOSED = drop('adapterClosed');
 const ADAPTER_DOWN = drop('adapterDown');
 const ADAPTER_GONE = drop('adapterGone');
@@ -263,10 +264,11 @@ export class Elsewhere {
       return this.turnBack(slot, port);
     }
     const protocol = bytes[ip + ipv4.PROTOCOL];
-    if (protocol === ipv4.PROTOCOL_ICMP || ipv4.isFragment(bytes, ip)) return CONSUMED;
+    if (protocol === ipv4.PROTOCOL_ICMP || ipv4.isFragment(bytes, ip)) return NOT_SERVED;
     const header = ipv4.headerLength(bytes, ip);
     const length = storage.length[slot] - IP - header;
-    if (protocol === ipv4.PROTOCOL_UDP && udp.check(bytes, ip + header, length)) {
+    if (protocol === ipv4.PROTOCOL_UDP) {
+      if (!udp.check(bytes, ip + header, length)) return NOT_SERVED;
       if (udp.destinationPort(bytes, ip + header) === CONTROL_PORT) {
         const { words } = storage;
         const from = words[(ip + ipv4.SOURCE) >> 2];
@@ -275,7 +277,7 @@ export class Elsewhere {
           !needsChecksum(storage, slot) &&
           !udp.checksumOk(bytes, ip + header, from, network.address)
         )
-          return CONSUMED;
+          return NOT_SERVED;
         if (this.context.ownerIsElsewhere) return AT_OWNER;
         const start = ip + header + udp.HEADER_BYTES;
         const end = ip + header + udp.length(bytes, ip + header);

@@ -8,6 +8,7 @@ import { CELL } from '../counters.ts';
 import type { Port } from '../port/port.ts';
 import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
+import { isGroup, isZero, same } from '../wire/mac.ts';
 import { echoReply, isEchoRequest } from './answers/echo-reply.ts';
 import { TokenBuckets } from './answers/rate-limit.ts';
 import { ECHO_REPLIES, type ElsewhereContext } from './elsewhere.ts';
@@ -25,6 +26,7 @@ import { drop, dropCell } from './verdict.ts';
 const DELIVERED = CELL.delivered;
 
 const IP = 14;
+const SOURCE_MAC = 6;
 
 const RUNT = drop('runt');
 const BAD_IP = drop('badIp');
@@ -69,7 +71,10 @@ export class FromAdapter {
       isMartian(source) ||
       isMulticast(source) ||
       source === BROADCAST_KEY ||
-      source === network.broadcast
+      source === network.broadcast ||
+      isGroup(bytes, at + SOURCE_MAC) ||
+      isZero(bytes, at + SOURCE_MAC) ||
+      same(bytes, at + SOURCE_MAC, adapter.mac, 0)
     )
       return MARTIAN;
     if (source === network.address || owner(network, source) >= 0) return SPOOFED;
@@ -78,6 +83,8 @@ export class FromAdapter {
       const fault = checkReceivedOffload(storage, slot);
       if (fault !== 0) return dropCell(fault);
     }
+    // What came to everybody is no one VM's, and an answer to everybody would go to all of them (RFC 1122 §3.3.6, RFC 1812 §5.3.4).
+    if (isGroup(bytes, at)) return NOT_OURS;
     const target = network.addresses.find(destination);
     if (target >= 0) return this.toVm(slot, adapter, this.context.ports[target], network, false);
     const behind = network.behind(destination);

@@ -5,7 +5,7 @@
 import { BASE } from '../storage/outbox.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import * as icmp from '../wire/icmp.ts';
-import { icmpError } from './answers/icmp-error.ts';
+import { icmpError, mayReport } from './answers/icmp-error.ts';
 import { TokenBuckets } from './answers/rate-limit.ts';
 import type { Router } from './router.ts';
 import { drop } from './verdict.ts';
@@ -44,7 +44,7 @@ export class IcmpErrors {
     rest: number,
   ): void {
     const port = this.storage.from[slot];
-    if (!this.buckets.take(port, this.router.now)) return;
+    if (!mayReport(this.storage, slot) || !this.buckets.take(port, this.router.now)) return;
     const error = icmpError(this.storage, slot, type, code, rest, address, mac, back);
     if (error < 0) return;
     this.storage.from[error] = BASE;

@@ -34,6 +34,8 @@ const NAMES = [
   'follows its interface down and up',
   'waits for a deleted interface to come back',
   'takes a renamed interface for gone',
+  'knows its interface by an alternative name',
+  'believes nothing older when messages of the kernel were lost',
   'follows MTU and MAC',
   'passes segmentation and checksum work through, both ways',
   'drops what carries a VLAN tag',

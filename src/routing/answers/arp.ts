@@ -28,12 +28,13 @@ export function arpReply(
   const at = storage.at[reply];
   virtio.clear(storage.halves, storage.words, at);
 
-  mac.copy(bytes, at + ethernet.DESTINATION, bytes, asked + ethernet.SOURCE);
+  const from = asked + ethernet.HEADER_BYTES;
+  const to = at + ethernet.HEADER_BYTES;
+  // To whom the request names (RFC 826): its frame may come from another address, an access point's, or one that hides a cluster's.
+  mac.copy(bytes, at + ethernet.DESTINATION, bytes, from + arp.SENDER_MAC);
   mac.copy(bytes, at + ethernet.SOURCE, baseMac, 0);
   ethernet.setEtherType(bytes, at, ethernet.TYPE_ARP);
 
-  const from = asked + ethernet.HEADER_BYTES;
-  const to = at + ethernet.HEADER_BYTES;
   arp.setTypes(bytes, to);
   arp.setOperation(bytes, to, arp.REPLY);
   mac.copy(bytes, to + arp.SENDER_MAC, baseMac, 0);

@@ -251,6 +251,11 @@ export class Bench {
     while (this.watcher.wait(5_000_000) === 0) assert.ok(performance.now() < end, message);
   }
 
+  /** Nothing wakes the base for some milliseconds, twice. */
+  quiet(): boolean {
+    return this.watcher.wait(10_000) === 0 && this.watcher.wait(10_000) === 0;
+  }
+
   /** Turns until `look` is true. */
   until(what: string, look: () => boolean): Promise<boolean> {
     return until(what, () => {

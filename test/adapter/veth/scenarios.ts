@@ -3,7 +3,7 @@
  * them all and prints a line of JSON for each.
  */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -256,6 +256,8 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
         await bench.until(`down with ${side}`, () => bench.adapter.state === 'down');
         assert.deepEqual(bench.send([frame]), [CELL.adapterDown]);
         assert.equal(bench.adapter.needsKick, false);
+        // The socket's error is taken: nothing keeps waking the base.
+        await bench.until('quiet', () => bench.quiet());
         bench.lan.seen.length = 0;
         ip('link', 'set', side, 'up');
         await bench.until(`up with ${side}`, () => bench.adapter.state === 'open');
@@ -311,6 +313,43 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       assert.match(bench.adapter.reason, /renamed to elsewhere/);
       ip('link', 'set', 'elsewhere', 'name', 'bw0');
       await bench.until('open again', () => bench.adapter.state === 'open');
+    },
+  },
+
+  'knows its interface by an alternative name': {
+    async run(bench) {
+      ip('link', 'set', 'bw0', 'name', 'elsewhere');
+      ip('link', 'property', 'add', 'dev', 'elsewhere', 'altname', 'bw0');
+      await bench.open();
+      // Any change of the interface is told under its own name.
+      ip('link', 'set', 'elsewhere', 'mtu', '1400');
+      await bench.until('the new MTU', () => bench.adapter.mtu === 1400);
+      assert.equal(bench.adapter.state, 'open');
+      ip('link', 'property', 'del', 'dev', 'elsewhere', 'altname', 'bw0');
+      await bench.until('gone', () => bench.adapter.state === 'gone');
+      ip('link', 'property', 'add', 'dev', 'elsewhere', 'altname', 'bw0');
+      await bench.until('open again', () => bench.adapter.state === 'open');
+    },
+  },
+
+  'believes nothing older when messages of the kernel were lost': {
+    async run(bench) {
+      ip('link', 'add', 'hidden', 'type', 'veth', 'peer', 'name', 'bw2');
+      await bench.open();
+      for (let round = 0; round < 20; round++) bench.turn();
+      // More than one look takes, then ours, then more than the socket holds, then ours again.
+      const others = (count: number) => {
+        const line = (index: number) => `link set hidden mtu ${1000 + (index % 2)}`;
+        execFileSync('ip', ['-batch', '-'], {
+          input: Array.from({ length: count }, (_, index) => line(index)).join('\n'),
+        });
+      };
+      others(68);
+      ip('link', 'set', 'bw0', 'mtu', '1400');
+      others(300);
+      ip('link', 'set', 'bw0', 'mtu', '1300');
+      for (let round = 0; round < 50; round++) bench.turn();
+      assert.equal(bench.adapter.mtu, 1300);
     },
   },
 
