@@ -184,6 +184,18 @@ describe('one mistake gets one complaint, at its place', () => {
       '/run/basewire/admin.sock',
       /is already the admin socket/,
     ],
+    [
+      'state file of a socket',
+      ['state'],
+      { file: '/run/basewire//web.sock' },
+      /vms\.web\.socket: .* is already the state file: choose another/,
+    ],
+    [
+      'state file of the admin interface',
+      ['state'],
+      { file: '/run/basewire/admin.sock' },
+      /state\.file: .* is already the admin socket: choose another/,
+    ],
     ['relative socket', ['vms', 'web', 'socket'], 'web.sock', /must be an absolute path/],
     ['long socket', ['vms', 'web', 'socket'], `/run/${'x'.repeat(103)}`, /is 108 bytes long/],
     [
@@ -395,6 +407,17 @@ describe('one mistake gets one complaint, at its place', () => {
     const complaints = complaintsOf(changed(path, value));
     expect(complaints.join('\n')).toMatch(complaint);
     for (const line of complaints) expect(line).toMatch(/^f:\d+:\d+: /);
+  });
+
+  it('a socket where the state file is written before it is put in its place', () => {
+    const text = EXAMPLE.replace('/run/basewire/web.sock', '/run/basewire/state.new');
+    expect(complaintsOf(`${text}state: {file: /run/basewire/state}\n`).join()).toMatch(
+      /vms\.web\.socket: .* is already where the state file is written \(state\.file\): choose/,
+    );
+    const unsaid = EXAMPLE.replace(/^admin: .*$/m, 'state: {file: /run/basewire/admin.sock}');
+    expect(complaintsOf(unsaid).join()).toMatch(
+      /state\.file: .* is already the admin socket \(where admin\.socket names no other\)/,
+    );
   });
 
   it('a subnet that overlaps', () => {
