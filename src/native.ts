@@ -69,6 +69,16 @@ export interface PeerCredentials {
   gid: number;
 }
 
+/** Numbers as in socket(2): AF_UNIX is 1, SOCK_STREAM is 1. */
+export interface SocketKind {
+  family: number;
+  type: number;
+  /** Accepts connections: listen(2) was called. */
+  listens: boolean;
+  /** Has, or had, a peer. */
+  connected: boolean;
+}
+
 export interface Native {
   // --- memory shared by a front-end ---------------------------------------------------------
   /**
@@ -147,6 +157,8 @@ export interface Native {
   /** A connected pair of stream sockets. */
   unixPair(): [number, number];
   peerCredentials(fd: number): PeerCredentials;
+  /** What somebody's socket is; throws ENOTSOCK, EBADF. */
+  socketKind(fd: number): SocketKind;
   /**
    * recvmsg into bytes[at, at + length). Descriptors that came along are put into fds[1..], their number into fds[0] (fds
    * holds 1 + up to 253); all close-on-exec, all the caller's. Returns bytes > 0, 0 at end of stream, -errno (-11: nothing to

@@ -1,6 +1,6 @@
 /** The built command line: exit codes, what goes to which stream, the back-end program form, signals. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, lstatSync, mkdirSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, lstatSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -236,6 +236,36 @@ describe.skipIf(!BUILT)(
         status: 1,
         stderr: expect.stringContaining('no such descriptor'),
       });
+    });
+
+    it.each([
+      ['AF_INET, SOCK_STREAM', 'IPv4, stream'],
+      ['AF_INET6, SOCK_DGRAM', 'IPv6, datagram'],
+      ['AF_UNIX, SOCK_DGRAM', 'Unix, datagram'],
+      ['AF_UNIX, SOCK_SEQPACKET', 'Unix, SOCK_SEQPACKET'],
+      ['AF_UNIX, SOCK_STREAM', 'neither listens nor is connected'],
+    ])('--fd: not a socket of %s', (made, named) => {
+      // Perl's descriptors up to $^F are inherited; the first is 3.
+      const program = `$^F = 9; socket(S, ${made}, 0) or die; fileno(S) == 3 or die; exec @ARGV`;
+      const { status, stdout, stderr } = spawnSync(
+        'perl',
+        ['-MSocket', '-e', program, process.execPath, COMMAND, '--fd=3'],
+        { encoding: 'utf8', timeout: 60_000 },
+      );
+      expect([status, stdout]).toEqual([1, '']);
+      expect(stderr).toContain('basewire: --fd 3: is a socket ');
+      expect(stderr).toContain(named);
+      expect(stderr).toContain(': it must be a Unix stream socket that listens or is connected');
+    });
+
+    it('--fd: no socket', () => {
+      const stdio = ['ignore', 'pipe', 'pipe', openSync('/dev/null', 'r')] as const;
+      const { status, stderr } = spawnSync(process.execPath, [COMMAND, '--fd=3'], {
+        stdio: [...stdio],
+        encoding: 'utf8',
+      });
+      closeSync(stdio[3]);
+      expect([status, stderr]).toEqual([1, 'basewire: --fd 3: is no socket\n']);
     });
   },
 );
