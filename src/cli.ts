@@ -37,7 +37,7 @@ function commandLine(finish: (exitCode: number) => void): Command {
     .addHelpText(
       'after',
       `
-Exit status: ${EXIT.ok} done, ${EXIT.failure} failed, ${EXIT.usage} wrong command line, ${EXIT.unavailable} no daemon runs, ${EXIT.config} wrong configuration.
+Exit status: ${EXIT.ok} done, ${EXIT.failure} failed, ${EXIT.usage} wrong command line, ${EXIT.unavailable} no daemon answers, ${EXIT.config} wrong configuration.
 Without a command, --socket-path or --fd serves one port (vhost-user back-end program conventions).`,
     )
     .action(async (options: BackendOptions, command: Command) => {

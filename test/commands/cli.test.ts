@@ -95,6 +95,8 @@ describe.skipIf(!BUILT)(
         ['--socket-path=/tmp/x.sock', '--address', '10.0.0.1/24'],
         /is already the base’s own address/,
       ],
+      [['status', '--admin-socket', `/${'x'.repeat(107)}`], /is 108 bytes long, .* holds 107/],
+      [['status', '--admin-socket='], /--admin-socket is empty/],
       [[], /Usage: basewire/],
     ])('%j is a usage error', (args, message) => {
       const result = basewire(...args);
