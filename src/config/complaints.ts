@@ -3,7 +3,7 @@
  * `FILE:LINE:COLUMN: path.to.key: what is wrong, what to do`.
  */
 import type { z } from 'zod';
-import { descriptionAt, type JsonSchema, keysAt } from './json-schema.ts';
+import { descriptionAt, emptyForm, type JsonSchema, keysAt, mayBeMissing } from './json-schema.ts';
 import type { Complaint, ConfigSource, Path } from './source.ts';
 import { didYouMean } from './suggest.ts';
 
@@ -79,6 +79,7 @@ export function issueComplaints(
     case 'invalid_type':
       if (value === undefined)
         return [at(path, `is missing: ${descriptionAt(schema, path)}`, 'key')];
+      if (value === null) return [at(path, wrongType(issue, value) + whenEmpty(schema, path))];
       return [at(path, wrongType(issue, value))];
     case 'invalid_value': {
       const known = issue.values.map(String);
@@ -105,6 +106,17 @@ function wrongType(issue: Issue & { code: 'invalid_type' }, value: unknown): str
   if (expected === 'boolean' && typeof value === 'string') return `${rule}: write true or false`;
   if (expected === 'string' && typeof value === 'number') return `${rule}: put it in quotes`;
   return rule;
+}
+
+/** What to do about a key with nothing behind it, as it is left when all that stood there is commented out. */
+function whenEmpty(schema: JsonSchema, path: Path): string {
+  if (path.length === 0) return '';
+  const form = emptyForm(schema, path);
+  const remedies = [
+    ...(mayBeMissing(schema, path) ? ['remove the key'] : []),
+    form === '' ? 'give it a value' : `write ${form}`,
+  ];
+  return `: ${remedies.join(', or ')}`;
 }
 
 const TYPES: Record<string, string> = {

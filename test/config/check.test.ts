@@ -443,7 +443,11 @@ describe('the text itself', () => {
     ['a scalar', 'hello', /^f:1:1: must be a mapping of keys to values, not "hello"/],
     ['broken flow', 'networks: {lan: [', /^f:1:\d+: /],
     ['a tab', 'networks:\n\tlan: 1', /^f:2:\d+: /],
-    ['two documents', `${EXAMPLE}---\n${EXAMPLE}`, /^f:\d+:\d+: .*multiple documents/i],
+    [
+      'two documents',
+      `${EXAMPLE}---\n${EXAMPLE}`,
+      /^f:26:1: a second document begins here: a file holds one configuration, remove the others$/,
+    ],
     ['an unknown tag', 'networks: !!js/function x', /^f:1:\d+: .*tag/i],
     [
       'a duplicate key',
@@ -457,12 +461,85 @@ describe('the text itself', () => {
   it('aliases that multiply are refused quickly', () => {
     let text = 'a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n';
     for (let i = 1; i < 12; i++) text += `a${i}: &a${i} [${`*a${i - 1}, `.repeat(9)}*a${i - 1}]\n`;
-    expect(complaintsOf(text).join()).toMatch(/alias/i);
+    expect(complaintsOf(text)).toEqual([
+      'f:4:45: with *a2 the aliases stand for more than 10000 values: write less of them',
+    ]);
+  });
+
+  it('aliases are fine, thousands of them too', () => {
+    const same = EXAMPLE.replace('subnet: ', 'subnet: &subnet ').replace(
+      'addresses: [10.77.0.2]',
+      `addresses: [10.77.0.2]\n    prefixes: [${'*subnet, '.repeat(9000)}]`,
+    );
+    expect(complaintsOf(same).join('\n')).toMatch(
+      /prefixes\[8999\]: 10\.77\.0\.0\/24 overlaps with the subnet of network lan/,
+    );
+  });
+
+  it('aliases that lead nowhere, or to themselves, are named where they stand, all at once', () => {
+    const text = 'vms: {web: *v, db: &db {x: *db}}\nnetworks:\n  lan: *lan\nlater: &lan 1\n';
+    expect(complaintsOf(text)).toEqual([
+      'f:1:12: there is no anchor &v before *v',
+      'f:1:28: *db stands inside of what it stands for: write it out',
+      'f:3:8: there is no anchor &lan before *lan',
+    ]);
+  });
+
+  it.each([
+    ['01', 'key 01 is read as the number 1: put it in quotes'],
+    ['0x10', 'key 0x10 is read as the number 16: put it in quotes'],
+    ['1.0', 'key 1.0 is read as the number 1: put it in quotes'],
+    ['True', 'key True is read as true: put it in quotes'],
+    ['~', 'key ~ is read as nothing: put it in quotes'],
+    ['null', 'key null is read as nothing: put it in quotes'],
+    ['', 'a key is missing'],
+    ['[web]', 'a key must be text'],
+  ])('the key %s is not renamed', (key, complaint) => {
+    expect(complaintsOf(EXAMPLE.replace('  web:', `  ${key}:`))).toEqual([`f:7:3: ${complaint}`]);
+  });
+
+  it('keys that YAML reads as what stands there are names', () => {
+    for (const key of ['1', '"01"', "'~'", 'true', 'yes', '!!str 007', '1_000']) {
+      const wrong = key === "'~'" ? [expect.stringMatching(/^f:7:3: vms\.~: bad name/)] : [];
+      expect(complaintsOf(EXAMPLE.replace('  web:', `  ${key}:`))).toEqual(wrong);
+    }
+    const alias = EXAMPLE.replace('  web:', '  &name web:').replace('  controller:', '  *name :');
+    expect(complaintsOf(alias)).toEqual(['f:11:3: *name can’t be a key: write it out']);
+  });
+
+  it.each([
+    [
+      'adapters',
+      EXAMPLE.replace(/^adapters:[\s\S]*?^d/m, 'adapters:\n#\nd'),
+      'remove the key, or write {}',
+    ],
+    ['log', EXAMPLE.replace('log: {level: info}', 'log:'), 'remove the key, or write {}'],
+    ['state', `${EXAMPLE}state:\n`, 'remove the key, or give it a value'],
+    ['vms.x', EXAMPLE.replace('vms:', 'vms:\n  x:'), 'remove the key, or give it a value'],
+    ['networks', EXAMPLE.replace(/^networks:[\s\S]*?^v/m, 'networks:\nv'), 'give it a value'],
+    [
+      'vms.web.prefixes',
+      EXAMPLE.replace('    mac: 52', '    prefixes:\n    mac: 52'),
+      'remove the key, or write []',
+    ],
+  ])('%s with nothing behind it: what to do', (where, text, remedy) => {
+    const [complaint] = complaintsOf(text).filter((line) => line.includes(': must be a '));
+    expect(complaint).toMatch(new RegExp(`: ${where}: must be a [a-z ]+, not empty: `));
+    expect(complaint!.endsWith(`, not empty: ${remedy}`), complaint).toBe(true);
   });
 
   it('nesting without end is refused', () => {
-    expect(complaintsOf('['.repeat(20_000)).length).toBeGreaterThan(0);
-    expect(complaintsOf('{a: '.repeat(20_000)).length).toBeGreaterThan(0);
+    for (const levels of [150, 1000, 20_000]) {
+      for (const open of ['[', '{a: ', '- ', '? ']) {
+        const closed = { '[': ']', '{a: ': '}' }[open] ?? 'x';
+        for (const text of [open.repeat(levels), open.repeat(levels) + closed.repeat(levels)]) {
+          const complaints = complaintsOf(text);
+          expect(complaints.join()).not.toMatch(/stack/);
+          if (levels > 1000)
+            expect(complaints.join('\n')).toMatch(/^f:1:\d{3,}: is nested too deeply$/m);
+        }
+      }
+    }
   });
 
   it('all complaints come at once, in the order of the file', () => {

@@ -41,10 +41,20 @@ it('more than 16 MiB', () => {
   expect(refusal(file)).toMatch(/is larger than 16 MiB/);
 });
 
-it('no UTF-8', () => {
+it('no UTF-8, at the first byte that is none', () => {
   const file = join(folder, 'latin.yaml');
-  writeFileSync(file, Buffer.concat([Buffer.from(EXAMPLE), Buffer.from([0x23, 0xe9, 0x0a])]));
-  expect(refusal(file)).toMatch(/is not UTF-8 text/);
+  const where = (...parts: (string | number[])[]) => {
+    writeFileSync(file, Buffer.concat(parts.map((part) => Buffer.from(part as string))));
+    return refusal(file).slice(file.length + 1);
+  };
+  const next = EXAMPLE.split('\n').length;
+  const byte = (value: string) => `is not UTF-8 text (byte 0x${value})`;
+  expect(where(EXAMPLE, '# ', [0xe9], ' and so on\n')).toBe(`${next}:3: ${byte('e9')}`);
+  expect(where('\ufeff# é\n\ufeff', [0xff], EXAMPLE)).toBe(`2:2: ${byte('ff')}`);
+  // A sequence that is broken off by something else, by the end, or by nothing but the rules.
+  expect(where('a\r\n#', [0xe2, 0x82, 0x41], EXAMPLE)).toBe(`2:2: ${byte('e2')}`);
+  expect(where(EXAMPLE, [0xf0, 0x9f, 0x98])).toBe(`${next}:1: ${byte('f0')}`);
+  expect(where([0xc0, 0x80])).toBe(`1:1: ${byte('c0')}`);
 });
 
 it('through a symbolic link, with a byte order mark', () => {
