@@ -73,7 +73,7 @@ Without a command, --socket-path or --fd serves one port (vhost-user back-end pr
     .description('say what is wrong with a configuration, or what it would do')
     .requiredOption('-c, --config <file>', 'configuration file')
     .action(async (options: { config: string }) => {
-      finish((await import('./commands/check.ts')).check(options));
+      finish(await (await import('./commands/check.ts')).check(options));
     });
 
   program

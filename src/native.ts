@@ -63,6 +63,14 @@ export interface PacketOptions {
   socket?: number;
 }
 
+export interface InterfaceInfo {
+  index: number;
+  type: number;
+  mac: Uint8Array;
+  mtu: number;
+  flags: number;
+}
+
 export interface PeerCredentials {
   pid: number;
   uid: number;
@@ -220,8 +228,11 @@ export interface Native {
   packetSend(fd: number): number;
   /** PACKET_STATISTICS since the last call: [packets, drops]; the dropped ones are counted in both. */
   packetStatistics(fd: number): [number, number];
-  /** Index, hardware address, MTU and IFF_ flags by name; throws ENODEV. */
-  interfaceInfo(name: string): { index: number; mac: Uint8Array; mtu: number; flags: number };
+  /**
+   * Index, kind of hardware (ARPHRD_), its address, MTU and IFF_ flags, by name or alternative name, of this thread's network
+   * namespace; throws ENODEV.
+   */
+  interfaceInfo(name: string): InterfaceInfo;
   /** An rtnetlink socket joined to RTMGRP_LINK, non-blocking: read it with `receive`. */
   netlinkOpen(): number;
 

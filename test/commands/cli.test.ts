@@ -70,6 +70,30 @@ describe.skipIf(!BUILT)(
       ]);
     });
 
+    const root = process.getuid!() === 0;
+    it.skipIf(!root)(
+      'check: looks for interfaces in its own network namespace, by all their names (needs root)',
+      () => {
+        // /sys shows those of the namespace that it was mounted in.
+        const file = write(EXAMPLE.replace('interface: eth1', 'interface: bw-check-alt'));
+        const script = (names: string) => `set -e
+          ip link add bw-check type veth peer name bw-check-peer
+          ${names}
+          exec "$0" "$@"`;
+        const checked = (names: string) =>
+          spawnSync(
+            'unshare',
+            ['-n', 'sh', '-c', script(names), process.execPath, COMMAND, 'check', '-c', file],
+            { encoding: 'utf8', timeout: 60_000 },
+          );
+        const known = checked('ip link property add dev bw-check altname bw-check-alt');
+        expect(known).toMatchObject({ status: 0, stderr: '' });
+        const unknown = checked('');
+        expect(unknown.status).toBe(0);
+        expect(unknown.stderr).toMatch(/there is no interface bw-check-alt in this network/);
+      },
+    );
+
     it('run: 78, and nothing is created', () => {
       const folder = testFolder();
       const text = EXAMPLE.replaceAll('/run/basewire', join(folder, 'run')).replace(
