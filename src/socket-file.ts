@@ -8,6 +8,7 @@
 import { type BigIntStats, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { native } from './native.ts';
+import { obstacle } from './socket-path.ts';
 
 /** Which file we made, so that we never remove somebody else's. */
 export interface SocketFile {
@@ -34,12 +35,8 @@ function same(file: SocketFile, found: BigIntStats): boolean {
 export function prepareSocketPath(path: string): void {
   const found = look(path);
   if (found === null) return;
-  if (found.isSymbolicLink()) {
-    throw new Error(`${path} is a symbolic link, which is not followed: remove it`);
-  }
-  if (!found.isSocket()) {
-    throw new Error(`${path} exists and is not a socket: remove it, or choose another path`);
-  }
+  const inTheWay = obstacle(found);
+  if (inTheWay) throw new Error(`${path} ${inTheWay}`);
   const trouble = probe(path);
   if (trouble) throw new Error(`${path}: ${trouble}`);
   const again = look(path);

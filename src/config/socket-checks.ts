@@ -1,6 +1,7 @@
-/** Paths of a configuration: each used once; those of sockets short enough, in a folder that exists or can be made. */
-import { statSync } from 'node:fs';
+/** Paths of a configuration: each used once; those of sockets short enough, in a folder that exists or can be made, and where nothing else stands. */
+import { lstatSync, statSync } from 'node:fs';
 import { dirname, normalize } from 'node:path';
+import { obstacle } from '../socket-path.ts';
 import { DEFAULT_ADMIN_SOCKET, MAX_SOCKET_PATH_BYTES } from './schema.ts';
 import type { Path } from './source.ts';
 import { groupId, primaryGroupId, userId } from './users.ts';
@@ -116,7 +117,7 @@ export class SocketChecks {
     }
     this.#claim(path, at, owner);
     if (made && bytes <= MAX_SOCKET_PATH_BYTES) {
-      const reason = folderTrouble(dirname(normalize(path)));
+      const reason = folderTrouble(dirname(normalize(path))) || placeTrouble(path);
       if (reason) this.#complain(at, reason);
     }
   }
@@ -141,6 +142,18 @@ export function folderTrouble(folder: string): string {
   const parent = dirname(folder);
   if (kindOf(parent) === 'folder') return '';
   return `neither the folder ${folder} nor ${parent} exists: make it, or choose another path`;
+}
+
+/** Why a socket can't be made at this path, of what can be seen without touching it; ''. */
+function placeTrouble(path: string): string {
+  try {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    const reason = found === undefined ? '' : obstacle(found);
+    return reason && `${path} ${reason}`;
+  } catch {
+    // We may not look into the folder: the daemon may.
+    return '';
+  }
 }
 
 function kindOf(path: string): 'folder' | 'other' | 'missing' {

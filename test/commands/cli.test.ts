@@ -205,8 +205,8 @@ describe.skipIf(!BUILT)(
       expect(second.exit()!.code).toBe(0);
       mkdirSync(join(folder, 'web.sock'));
       const third = basewire('run', '--config', file);
-      expect(third.status).toBe(1);
-      expect(third.stderr).toMatch(/web\.sock .*is not a socket/);
+      expect(third.status).toBe(78);
+      expect(third.stderr).toMatch(/:2:21: vms\.web\.socket: .*web\.sock .*is not a socket/);
       expect(existsSync(join(folder, 'admin.sock'))).toBe(false);
     });
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ConfigError } from '../../src/config/complaints.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { native } from '../../src/native.ts';
 import { EXAMPLE } from './example.ts';
 
 let folder: string;
@@ -77,4 +78,31 @@ it('a complaint can’t write to the terminal', () => {
   const text = refusal(file);
   expect(text).toContain('\\u001b[2Jx');
   expect(text).not.toContain('\u001b');
+});
+
+it('what stands where a socket is to be made', () => {
+  const file = join(folder, 'places.yaml');
+  const socket = join(folder, 'place.sock');
+  const refusalOf = (text: string) => {
+    writeFileSync(file, text);
+    return refusal(file);
+  };
+  const text = EXAMPLE.replace('/run/basewire/web.sock', socket);
+  const client = text.replace(`socket: ${socket}`, `socket: {path: ${socket}, mode: client}`);
+  const admin = EXAMPLE.replace('/run/basewire/admin.sock', socket);
+  expect(refusalOf(text)).toBe('');
+  const notASocket = `${socket} exists and is not a socket: remove it, or choose another path`;
+  for (const make of [() => writeFileSync(socket, ''), () => mkdirSync(socket)]) {
+    make();
+    expect(refusalOf(text)).toBe(`${file}:8:13: vms.web.socket: ${notASocket}`);
+    expect(refusalOf(admin)).toBe(`${file}:25:17: admin.socket: ${notASocket}`);
+    expect(refusalOf(client)).toBe('');
+    rmSync(socket, { recursive: true });
+  }
+  symlinkSync('/nowhere', socket);
+  expect(refusalOf(text)).toMatch(/place\.sock is a symbolic link, which is not followed/);
+  rmSync(socket);
+  // What a daemon left is none: it is replaced.
+  native.closeDescriptor(native.unixListen(socket, 0o600, 1));
+  expect(refusalOf(text)).toBe('');
 });
