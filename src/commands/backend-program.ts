@@ -4,7 +4,7 @@
  */
 import { isAbsolute, resolve } from 'node:path';
 import { crossCheck } from '../config/cross-checks.ts';
-import { formatPath } from '../config/complaints.ts';
+import { formatPath } from '../config/config-error.ts';
 import { formatAddress, formatPrefix, parsePrefix } from '../config/addresses.ts';
 import { buildPlan } from '../config/plan.ts';
 import { configSchema, LOG_LEVELS } from '../config/schema.ts';
@@ -90,7 +90,7 @@ function onePortConfig(options: BackendOptions) {
   crossCheck(raw, (where, text) => {
     if (path !== undefined || where[2] !== 'socket') wrong.push(`${named([...where])}: ${text}`);
   });
-  if (wrong.length > 0 || !result.success) throw new CommandError(wrong.join('\n'), EXIT.usage);
+  if (wrong.length > 0 || !result.success) throw new CommandError(wrong, EXIT.usage);
   return result.data;
 }
 

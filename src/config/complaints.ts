@@ -1,50 +1,10 @@
-/**
- * Turns what the schema finds wrong into complaints that a person can act on:
- * `FILE:LINE:COLUMN: path.to.key: what is wrong, what to do`.
- */
+/** Turns what the schema finds wrong into complaints that a person can act on. */
 import type { z } from 'zod';
 import { descriptionAt, emptyForm, type JsonSchema, keysAt, mayBeMissing } from './json-schema.ts';
 import type { Complaint, ConfigSource, Path } from './source.ts';
 import { didYouMean } from './suggest.ts';
 
 type Issue = z.core.$ZodIssue;
-
-/** All complaints about a file, in the order in which they stand in it. */
-export class ConfigError extends Error {
-  readonly file: string;
-  readonly complaints: Complaint[];
-
-  constructor(file: string, complaints: Complaint[]) {
-    const sorted = complaints.toSorted((a, b) => a.line - b.line || a.column - b.column);
-    const lines = new Set(sorted.map((complaint) => formatComplaint(file, complaint)));
-    super([...lines].join('\n'));
-    this.name = 'ConfigError';
-    this.file = file;
-    this.complaints = sorted;
-  }
-}
-
-/** One line, without control characters. */
-export function formatComplaint(file: string, complaint: Complaint): string {
-  const path = formatPath(complaint.path);
-  const where = `${file}:${complaint.line}:${complaint.column}: `;
-  return printable(where + (path && `${path}: `) + complaint.text);
-}
-
-/** `vms.web.addresses[0]` */
-export function formatPath(path: Path): string {
-  let text = '';
-  for (const step of path) {
-    text += typeof step === 'number' ? `[${step}]` : `${text && '.'}${String(step)}`;
-  }
-  return text;
-}
-
-/** Text without control characters, so that a file can't write to the terminal of who checks it. */
-export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (char) => JSON.stringify(char).slice(1, -1));
-}
 
 /** The complaints behind one zod issue. */
 export function issueComplaints(

@@ -1,5 +1,6 @@
 /** From a configuration file to checked values, or to all complaints at once. Creates nothing. */
-import { ConfigError, issueComplaints } from './complaints.ts';
+import { ConfigError } from './config-error.ts';
+import { issueComplaints } from './complaints.ts';
 import { crossCheck } from './cross-checks.ts';
 import { configJsonSchema } from './json-schema.ts';
 import { type Config, configSchema } from './schema.ts';

@@ -1,6 +1,14 @@
 /** The built command line: exit codes, what goes to which stream, the back-end program form, signals. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, lstatSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -94,6 +102,63 @@ describe.skipIf(!BUILT)(
       },
     );
 
+    it('control characters of a configuration don’t reach the terminal', () => {
+      const folder = join(testFolder(), 'a\u001b[2J');
+      mkdirSync(folder);
+      const file = join(folder, 'c.yaml');
+      writeFileSync(
+        file,
+        `networks: {lan: {subnet: 10.77.0.0/24, address: 10.77.0.1}}
+vms: {web: {socket: "${folder.replace('\u001b', '\\e')}/\\u009bweb.sock", addresses: [10.77.0.11], management: true}}
+adapters: {uplink: {interface: "no\\ethere", controllers: [web]}}
+admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
+`,
+      );
+      chmodSync(file, 0o666);
+      for (const args of [
+        ['check', '-c', file],
+        ['status', '-c', file],
+        ['qemu-args', 'w\u001b', '-c', file],
+        ['qemu-args', 'web', '-c', file, '--qemu-version', '1\u001b'],
+      ]) {
+        const { stdout, stderr } = basewire(...args);
+        expect(stdout + stderr).toContain('\\u001b');
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: none of them
+        expect(stdout + stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+      }
+    });
+
+    it('output that can’t be written is a failure, unless nobody wants it', () => {
+      const file = write(EXAMPLE);
+      const sh = (line: string) =>
+        spawnSync('sh', ['-c', line, process.execPath, COMMAND, file], {
+          encoding: 'utf8',
+          timeout: 60_000,
+        });
+      for (const command of ['check -c "$2"', 'schema', '--help', '--print-capabilities'])
+        expect(sh(`exec "$0" "$1" ${command} >/dev/full`)).toMatchObject({
+          status: 1,
+          stderr: expect.stringMatching(
+            /^basewire: the output can’t be written: ENOSPC: no space left on device/m,
+          ),
+        });
+      const gone = sh('{ "$0" "$1" schema; echo "$?" >&2; } | :');
+      expect(gone.stderr).toBe('0\n');
+    });
+
+    it('what the system refuses is said in its words', () => {
+      const line = 'ulimit -n 40; exec "$0" "$1" check -c "$2"';
+      const { status, stderr } = spawnSync(
+        'sh',
+        ['-c', line, process.execPath, COMMAND, write(EXAMPLE)],
+        { encoding: 'utf8', timeout: 60_000 },
+      );
+      // Enough for a Node that loads one module after the other.
+      if (status === 0) return;
+      expect(status).toBe(1);
+      expect(stderr).toMatch(/^basewire: EMFILE: too many open files, .*\(ulimit -n\)\n$/);
+    });
+
     it('run: 78, and nothing is created', () => {
       const folder = testFolder();
       const text = EXAMPLE.replaceAll('/run/basewire', join(folder, 'run')).replace(
@@ -119,6 +184,19 @@ describe.skipIf(!BUILT)(
         ['--socket-path=/tmp/x.sock', '--address', '10.0.0.1/24'],
         /is already the base’s own address/,
       ],
+      [
+        ['--admin-socket', '/tmp/x', 'status'],
+        /--admin-socket stands before the command "status": put it behind the command/,
+      ],
+      [
+        ['--log-level', 'debug', 'run', '-c', 'x'],
+        /--log-level stands before the command "run": run has no such option/,
+      ],
+      [['status', 'web'], /too many arguments for 'status'/],
+      [['check', '-c', 'x', 'extra'], /too many arguments for 'check'/],
+      [['qemu-args', 'web', 'db', '-c', 'x'], /too many arguments for 'qemu-args'/],
+      [['--no\u001b[2Jne'], /^error: unknown option '--no\\u001b\[2Jne'\n/],
+      [['no\u009b2J\nne'], /^basewire: unknown command "no\\u009b2J\\nne"/],
       [['status', '--admin-socket', `/${'x'.repeat(107)}`], /is 108 bytes long, .* holds 107/],
       [['status', '--admin-socket='], /--admin-socket is empty/],
       [[], /Usage: basewire/],

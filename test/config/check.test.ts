@@ -1,7 +1,7 @@
 /** What a configuration is refused for: each mistake with the line that names it, all of them at once. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ConfigError } from '../../src/config/complaints.ts';
+import { ConfigError } from '../../src/config/config-error.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import { ConfigSource } from '../../src/config/source.ts';
 import { parse, stringify } from 'yaml';

@@ -10,6 +10,7 @@ const SRC = fileURLToPath(new URL('../../src', import.meta.url));
 const FLOORS = [
   [
     'version.ts',
+    'printable.ts',
     'errno.ts',
     'exit-codes.ts',
     'beat.ts',
