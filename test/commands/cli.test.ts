@@ -235,6 +235,21 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
       });
     });
 
+    it('qemu-args: says where $(...) would not do', () => {
+      for (const [path, said] of [
+        ['/run/a b', true],
+        ['/run/a*', true],
+        ['/run/a[1]', true],
+        ['/run/a$b', false],
+      ] as const) {
+        const file = write(EXAMPLE.replace('/run/basewire/web.sock ', `"${path}" `));
+        const { status, stdout, stderr } = basewire('qemu-args', 'web', '-c', file);
+        expect(status).toBe(0);
+        expect(stdout).toContain(`path=${path},`);
+        expect(/characters that \$\(\.\.\.\) splits or expands/.test(stderr)).toBe(said);
+      }
+    });
+
     it('status: 69 when nothing runs', () => {
       expect(basewire('status', '--admin-socket', '/nonexistent/a.sock')).toMatchObject({
         status: 69,
