@@ -339,6 +339,7 @@ Napi::Value interfaceInfo(const Napi::CallbackInfo& info) {
   memcpy(mac.Data(), address.ifr_hwaddr.sa_data, ETH_ALEN);
   Napi::Object result = Napi::Object::New(env);
   result.Set("index", Napi::Number::New(env, index.ifr_ifindex));
+  result.Set("type", Napi::Number::New(env, address.ifr_hwaddr.sa_family));
   result.Set("mac", mac);
   result.Set("mtu", Napi::Number::New(env, mtu.ifr_mtu));
   result.Set("flags", Napi::Number::New(env, static_cast<uint16_t>(flags.ifr_flags)));

@@ -150,6 +150,28 @@ Napi::Value socketError(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), -error);
 }
 
+/** getsockopt of an int option of the socket level. */
+int socketOption(const Napi::CallbackInfo& info, int fd, int option) {
+  int value = 0;
+  socklen_t size = sizeof value;
+  if (getsockopt(fd, SOL_SOCKET, option, &value, &size) != 0) throw systemError(info.Env(), errno, "getsockopt");
+  return value;
+}
+
+/** socketKind(fd) */
+Napi::Value socketKind(const Napi::CallbackInfo& info) {
+  const int fd = descriptor(info, 0);
+  Napi::Object kind = Napi::Object::New(info.Env());
+  kind.Set("family", Napi::Number::New(info.Env(), socketOption(info, fd, SO_DOMAIN)));
+  kind.Set("type", Napi::Number::New(info.Env(), socketOption(info, fd, SO_TYPE)));
+  kind.Set("listens", Napi::Boolean::New(info.Env(), socketOption(info, fd, SO_ACCEPTCONN) != 0));
+  sockaddr_storage peer;
+  socklen_t size = sizeof peer;
+  const bool connected = getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0;
+  kind.Set("connected", Napi::Boolean::New(info.Env(), connected));
+  return kind;
+}
+
 /** The part of a Uint8Array that arguments 1 (array), 2 (at) and 3 (length) name. */
 iovec part(const Napi::CallbackInfo& info) {
   Napi::Uint8Array array = bytes(info, 1, "bytes");
@@ -254,6 +276,7 @@ void addSockets(Napi::Env env, Napi::Object exports, Environment& environment) {
   define(env, exports, "unixPair", wrapped<unixPair>, &environment);
   define(env, exports, "peerCredentials", wrapped<peerCredentials>, &environment);
   define(env, exports, "socketError", wrapped<socketError>, &environment);
+  define(env, exports, "socketKind", wrapped<socketKind>, &environment);
   define(env, exports, "receive", wrapped<receive>, &environment);
   define(env, exports, "send", wrapped<send>, &environment);
   define(env, exports, "netlinkOpen", wrapped<netlinkOpen>, &environment);

@@ -4,9 +4,10 @@ import { Command, CommanderError } from 'commander';
 import type { BackendOptions } from './commands/backend-program.ts';
 import type { QemuArgsOptions } from './commands/qemu-args.ts';
 import type { StatusOptions } from './commands/status.ts';
-import { ConfigError } from './config/complaints.ts';
+import { ConfigError } from './config/config-error.ts';
 import { didYouMean } from './config/suggest.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
+import { printable } from './printable.ts';
 import { VERSION } from './version.ts';
 
 /** Modules are loaded by the command that needs them: `--print-capabilities` needs none. */
@@ -16,6 +17,8 @@ function commandLine(finish: (exitCode: number) => void): Command {
     .description('An IP switch for QEMU virtual machines: a vhost-user back-end for virtio-net.')
     .version(VERSION)
     .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(printableError(text)) })
+    .hook('preSubcommand', refuseOptionsBefore)
     .showHelpAfterError('(basewire --help shows what there is)')
     .enablePositionalOptions()
     .allowExcessArguments()
@@ -37,7 +40,7 @@ function commandLine(finish: (exitCode: number) => void): Command {
     .addHelpText(
       'after',
       `
-Exit status: ${EXIT.ok} done, ${EXIT.failure} failed, ${EXIT.usage} wrong command line, ${EXIT.unavailable} no daemon runs, ${EXIT.config} wrong configuration.
+Exit status: ${EXIT.ok} done, ${EXIT.failure} failed, ${EXIT.usage} wrong command line, ${EXIT.unavailable} no daemon answers, ${EXIT.config} wrong configuration.
 Without a command, --socket-path or --fd serves one port (vhost-user back-end program conventions).`,
     )
     .action(async (options: BackendOptions, command: Command) => {
@@ -60,24 +63,21 @@ Without a command, --socket-path or --fd serves one port (vhost-user back-end pr
       finish(await backendProgram(options));
     });
 
-  program
-    .command('run')
+  subcommand(program, 'run')
     .description('run the daemon in the foreground')
     .requiredOption('-c, --config <file>', 'configuration file')
     .action(async (options: { config: string }) => {
       finish(await (await import('./commands/run.ts')).run(options));
     });
 
-  program
-    .command('check')
+  subcommand(program, 'check')
     .description('say what is wrong with a configuration, or what it would do')
     .requiredOption('-c, --config <file>', 'configuration file')
     .action(async (options: { config: string }) => {
-      finish((await import('./commands/check.ts')).check(options));
+      finish(await (await import('./commands/check.ts')).check(options));
     });
 
-  program
-    .command('status')
+  subcommand(program, 'status')
     .description('show state, counters and drops of the running daemon')
     .option('--json', 'print the admin interface’s /v1/status')
     .option('-c, --config <file>', 'ask the daemon of this configuration')
@@ -86,8 +86,7 @@ Without a command, --socket-path or --fd serves one port (vhost-user back-end pr
       finish(await (await import('./commands/status.ts')).status(options));
     });
 
-  program
-    .command('qemu-args')
+  subcommand(program, 'qemu-args')
     .description('print the QEMU arguments for a VM')
     .argument('<vm>', 'name of the VM in the configuration')
     .requiredOption('-c, --config <file>', 'configuration file')
@@ -101,14 +100,38 @@ Without a command, --socket-path or --fd serves one port (vhost-user back-end pr
       finish((await import('./commands/qemu-args.ts')).qemuArgs(vm, options));
     });
 
-  program
-    .command('schema')
+  subcommand(program, 'schema')
     .description('print the JSON Schema of the configuration')
     .action(async () => {
       finish((await import('./commands/schema.ts')).schema());
     });
 
   return program;
+}
+
+/** A command with options of its own, and nothing that would be ignored behind it. */
+function subcommand(program: Command, name: string): Command {
+  return program.command(name).allowExcessArguments(false);
+}
+
+/** What stands before a command is an option of the back-end program form, and would be ignored. */
+function refuseOptionsBefore(program: Command, command: Command): void {
+  const before = program.options.find(
+    (option) => program.getOptionValueSource(option.attributeName()) === 'cli',
+  );
+  if (before === undefined) return;
+  const has = command.options.some(({ long }) => long === before.long);
+  const remedy = has ? 'put it behind the command' : `${command.name()} has no such option`;
+  throw new CommandError(
+    `${before.long} stands before the command "${command.name()}": ${remedy} (see basewire ${command.name()} --help)`,
+    EXIT.usage,
+  );
+}
+
+/** The library's own words about what somebody typed. */
+function printableError(text: string): string {
+  const [message, ...hints] = text.trimEnd().split(/\n(?=\(Did you mean)/);
+  return [message!, ...hints].map((line) => `${printable(line)}\n`).join('');
 }
 
 /** The conventions want this answered whatever else is given, and so before anything is parsed or loaded. */
@@ -128,27 +151,55 @@ async function main(): Promise<number> {
     }).parseAsync();
     return exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    if (error instanceof ConfigError) {
-      process.stderr.write(`${error.message}\n`);
-      return EXIT.config;
-    }
-    if (error instanceof CommandError) {
-      process.stderr.write(`basewire: ${error.message}\n`);
-      return error.exitCode;
-    }
-    process.stderr.write(`basewire: ${(error as Error)?.stack ?? error}\n`);
-    return EXIT.failure;
+    return failed(error);
   }
 }
 
-// A reader that went away is no reason for a stack trace.
-process.stdout.on('error', () => {});
+/** Says why, and gives the exit status. */
+function failed(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  if (error instanceof ConfigError) {
+    process.stderr.write(`${error.message}\n`);
+    return EXIT.config;
+  }
+  if (error instanceof CommandError) {
+    process.stderr.write(`basewire: ${error.message}\n`);
+    return error.exitCode;
+  }
+  process.stderr.write(`basewire: ${reason(error)}\n`);
+  return EXIT.failure;
+}
+
+/** What the system refused, in its words; of anything else, which is a fault of ours, where it happened. */
+function reason(error: unknown): string {
+  const { code, syscall, message, stack } = error as NodeJS.ErrnoException;
+  if (!code || !syscall) return (stack ?? String(error)).split('\n').map(printable).join('\n');
+  const remedy = code === 'EMFILE' ? ': allow more open files (ulimit -n)' : '';
+  return `${printable(message)}${remedy}`;
+}
+
+// Modules that can't be loaded, several at once, are more than one error. A daemon that runs has an ear of its own.
+process.on('uncaughtException', (error) => {
+  if (process.listenerCount('uncaughtException') === 1) process.exit(failed(error));
+});
+
+let unwritten: NodeJS.ErrnoException | null = null;
+process.stdout.on('error', (error) => {
+  unwritten ??= error;
+});
 process.stderr.on('error', () => {});
 
-const exitCode = await main();
+let exitCode = await main();
 // What was written to a pipe must get out; whatever else is still open (a worker's thread) must not keep us.
 await new Promise<void>((resolve) => {
   process.stdout.write('', () => resolve());
 });
+exitCode = afterOutput(exitCode);
 process.exit(exitCode);
+
+/** A reader that went away wants no more, and hears of nothing. */
+function afterOutput(exitCode: number): number {
+  if (unwritten === null || unwritten.code === 'EPIPE') return exitCode;
+  process.stderr.write(`basewire: the output can’t be written: ${printable(unwritten.message)}\n`);
+  return exitCode === EXIT.ok ? EXIT.failure : exitCode;
+}

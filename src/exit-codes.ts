@@ -1,3 +1,5 @@
+import { printable } from './printable.ts';
+
 /** What the command's exit status means (sysexits.h where it has a word for it). */
 export const EXIT = {
   ok: 0,
@@ -11,12 +13,12 @@ export const EXIT = {
   config: 78,
 } as const;
 
-/** An error that ends the command with a message and a status, without a stack trace. */
+/** An error that ends the command with a message, of one or several lines, and a status; without a stack trace. */
 export class CommandError extends Error {
   readonly exitCode: number;
 
-  constructor(message: string, exitCode: number = EXIT.failure) {
-    super(message);
+  constructor(message: string | string[], exitCode: number = EXIT.failure) {
+    super([message].flat().map(printable).join('\n'));
     this.name = 'CommandError';
     this.exitCode = exitCode;
   }

@@ -63,10 +63,28 @@ export interface PacketOptions {
   socket?: number;
 }
 
+export interface InterfaceInfo {
+  index: number;
+  type: number;
+  mac: Uint8Array;
+  mtu: number;
+  flags: number;
+}
+
 export interface PeerCredentials {
   pid: number;
   uid: number;
   gid: number;
+}
+
+/** Numbers as in socket(2): AF_UNIX is 1, SOCK_STREAM is 1. */
+export interface SocketKind {
+  family: number;
+  type: number;
+  /** Accepts connections: listen(2) was called. */
+  listens: boolean;
+  /** Has, or had, a peer. */
+  connected: boolean;
 }
 
 export interface Native {
@@ -150,6 +168,8 @@ export interface Native {
   peerCredentials(fd: number): PeerCredentials;
   /** Takes a socket's pending error (SO_ERROR), which a waiter reports until somebody does: 0 or -errno. Of any kind of socket. */
   socketError(fd: number): number;
+  /** What somebody's socket is; throws ENOTSOCK, EBADF. */
+  socketKind(fd: number): SocketKind;
   /**
    * recvmsg into bytes[at, at + length). Descriptors that came along are put into fds[1..], their number into fds[0] (fds
    * holds 1 + up to 253); all close-on-exec, all the caller's. Returns bytes > 0, 0 at end of stream, -errno (-11: nothing to
@@ -211,8 +231,11 @@ export interface Native {
   packetSend(fd: number): number;
   /** PACKET_STATISTICS since the last call: [packets, drops]; the dropped ones are counted in both. */
   packetStatistics(fd: number): [number, number];
-  /** Index, hardware address, MTU and IFF_ flags by name; throws ENODEV. */
-  interfaceInfo(name: string): { index: number; mac: Uint8Array; mtu: number; flags: number };
+  /**
+   * Index, kind of hardware (ARPHRD_), its address, MTU and IFF_ flags, by name or alternative name, of this thread's network
+   * namespace; throws ENODEV.
+   */
+  interfaceInfo(name: string): InterfaceInfo;
   /** An rtnetlink socket joined to RTMGRP_LINK, non-blocking: read it with `receive`. */
   netlinkOpen(): number;
 

@@ -5,9 +5,10 @@
  * only when it is a socket on which nobody accepts; a symbolic link is never followed, and nothing else is ever removed.
  * Everything here is synchronous and never blocks, so the turn worker may use it between turns.
  */
-import { type BigIntStats, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { type BigIntStats, chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { native } from './native.ts';
+import { obstacle } from './socket-path.ts';
 
 /** Which file we made, so that we never remove somebody else's. */
 export interface SocketFile {
@@ -34,12 +35,8 @@ function same(file: SocketFile, found: BigIntStats): boolean {
 export function prepareSocketPath(path: string): void {
   const found = look(path);
   if (found === null) return;
-  if (found.isSymbolicLink()) {
-    throw new Error(`${path} is a symbolic link, which is not followed: remove it`);
-  }
-  if (!found.isSocket()) {
-    throw new Error(`${path} exists and is not a socket: remove it, or choose another path`);
-  }
+  const inTheWay = obstacle(found);
+  if (inTheWay) throw new Error(`${path} ${inTheWay}`);
   const trouble = probe(path);
   if (trouble) throw new Error(`${path}: ${trouble}`);
   const again = look(path);
@@ -85,6 +82,7 @@ export function removeSocketFile(file: SocketFile): void {
 export function makeSocketFolder(path: string): boolean {
   try {
     mkdirSync(dirname(path), { mode: 0o750 });
+    chmodSync(dirname(path), 0o750); // whatever the umask is: the socket's group must get through
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;

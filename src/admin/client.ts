@@ -41,6 +41,9 @@ function explain(path: string, error: NodeJS.ErrnoException): string {
     case 'EACCES':
     case 'EPERM':
       return `not allowed to connect to ${path}: ask as root or as the user that runs basewire`;
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return `${path} closed the connection without an answer: is it basewire’s, or are too many asking at once?`;
     default:
       return `${path}: ${error.message}`;
   }

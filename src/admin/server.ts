@@ -1,8 +1,8 @@
 /**
  * The admin interface: HTTP on a Unix socket, mode 0600, read-only.
  *
- * Only root and the user we run as can connect, yet a stuck or broken client must cost nothing either: few connections,
- * short headers, deadlines for everything, no request body is ever read.
+ * Only root and the user we run as can connect, yet a stuck or broken client must cost nothing either: few connections, of which a
+ * new one takes the place of the oldest idle one; short headers, deadlines for everything, no request body is ever read.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -44,7 +44,8 @@ export class AdminServer {
   readonly #metrics: Metrics;
   readonly #traces: Traces;
   readonly #refresh: Refresh;
-  readonly #connections = new Set<Socket>();
+  /** How many answers each is waiting for; the oldest comes first. */
+  readonly #connections = new Map<Socket, number>();
   #file: SocketFile | null = null;
 
   constructor(state: BaseState, traces: Traces, refresh: Refresh, onError: (error: Error) => void) {
@@ -61,19 +62,16 @@ export class AdminServer {
         connectionsCheckingInterval: 2000,
       },
       (request, response) => {
+        this.#note(request.socket, response);
         this.#serve(request, response).catch((error: Error) => {
           onError(error);
           response.destroy();
         });
       },
     );
-    this.#server.maxConnections = MAX_CONNECTIONS;
     // Also for answers that are not read.
     this.#server.setTimeout(2 * REQUEST_DEADLINE_MS, (socket) => socket.destroy());
-    this.#server.on('connection', (socket) => {
-      this.#connections.add(socket);
-      socket.once('close', () => this.#connections.delete(socket));
-    });
+    this.#server.on('connection', (socket) => this.#admit(socket));
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       if (!socket.writable) return socket.destroy();
       const status = REFUSALS[error.code ?? ''] ?? '400 Bad Request';
@@ -104,7 +102,29 @@ export class AdminServer {
     if (this.#file) removeSocketFile(this.#file);
     this.#file = null;
     this.#server.close();
-    for (const socket of this.#connections) socket.destroy();
+    for (const socket of this.#connections.keys()) socket.destroy();
+  }
+
+  /** Whoever is idle or slow locks nobody out: it gives way. Only where all are being answered the new one has to. */
+  #admit(socket: Socket): void {
+    if (this.#connections.size >= MAX_CONNECTIONS) {
+      const idle = [...this.#connections].find(([, answers]) => answers === 0)?.[0];
+      (idle ?? socket).destroy();
+      if (idle === undefined) return;
+      this.#connections.delete(idle);
+    }
+    this.#connections.set(socket, 0);
+    socket.once('close', () => this.#connections.delete(socket));
+  }
+
+  /** Its connection is being answered until the response is out, or can't be. */
+  #note(socket: Socket, response: ServerResponse): void {
+    const add = (answers: number) => {
+      const before = this.#connections.get(socket);
+      if (before !== undefined) this.#connections.set(socket, before + answers);
+    };
+    add(1);
+    response.once('close', () => add(-1));
   }
 
   /** Connections that are open now. */

@@ -12,6 +12,7 @@ import type { Turn } from '../turn.ts';
 import { Listener, type ListenerHost } from '../vhost-user/listener.ts';
 import { Session, type SessionEvent, type SessionHost } from '../vhost-user/session.ts';
 import { featureNames, offeredFeatures } from '../virtio/features.ts';
+import { LogBudget } from './log-budget.ts';
 import type { FromWorker } from './plan.ts';
 import type { Watcher } from '../watcher.ts';
 
@@ -32,9 +33,12 @@ export interface PortControlContext {
   remind(wanted: boolean): void;
 }
 
-/** Log lines that one port's peers can cause, per interval. */
+/**
+ * Log lines that one port's peers can cause in a minute. Who is turned away has few of its own: it must not take those of the front-end
+ * that is there.
+ */
 const LOG_LINES = 20;
-const LOG_INTERVAL = 60_000; // milliseconds
+const REFUSAL_LINES = 5;
 const TICK = 500;
 /** Milliseconds between two looks at a ring whose driver has no way to notify us. */
 const POLL = 1;
@@ -53,9 +57,8 @@ export class PortControl implements SessionHost, ListenerHost {
   private readonly context: PortControlContext;
   private readonly listeners: Listener[];
   private readonly sessions = new Map<Session, Listener>();
-  private logged = 0;
-  private logFrom = 0;
-  private suppressed = 0;
+  private readonly lines = new LogBudget(LOG_LINES);
+  private readonly refusalLines = new LogBudget(REFUSAL_LINES);
   /** What the main thread was shown last, when it may be shown more, and whether there is more. */
   private told = '';
   private tellAfter = Number.NEGATIVE_INFINITY;
@@ -89,8 +92,7 @@ export class PortControl implements SessionHost, ListenerHost {
     // The turn learns MACs, and tells nobody.
     if (this.port.macKnown !== this.toldMac) this.tell();
     if (this.untold && now >= this.tellAfter) this.show();
-    if (now - this.logFrom >= LOG_INTERVAL && this.suppressed > 0)
-      this.log('debug', 'log lines resume');
+    this.renewLines(now);
     if (this.unnotified) {
       this.context.turn.activate(this.port);
       return POLL;
@@ -152,7 +154,8 @@ export class PortControl implements SessionHost, ListenerHost {
 
   refused(reason: string): void {
     this.context.counters.add(this.context.port.number, 'refusedConnections');
-    this.log('warn', `connection refused: ${reason}`);
+    this.renewLines(this.context.now());
+    if (this.refusalLines.take()) this.post('warn', `connection refused: ${reason}`);
   }
 
   // --- SessionHost ----------------------------------------------------------------------------------
@@ -248,18 +251,22 @@ export class PortControl implements SessionHost, ListenerHost {
 
   /** One line per thing that happens to the port, and no more than LOG_LINES a minute whatever its peers do. */
   log(level: 'debug' | 'info' | 'warn', message: string, fields?: Record<string, unknown>): void {
-    const now = this.context.now();
-    if (now - this.logFrom >= LOG_INTERVAL) {
-      const { suppressed } = this;
-      this.logFrom = now;
-      this.logged = 0;
-      this.suppressed = 0;
-      if (suppressed > 0) this.log('warn', `${suppressed} log lines of this VM were suppressed`);
-    }
-    if (this.logged++ >= LOG_LINES) {
-      this.suppressed++;
-      return;
-    }
+    this.renewLines(this.context.now());
+    if (this.lines.take()) this.post(level, message, fields);
+  }
+
+  private renewLines(now: number): void {
+    const lines = this.lines.renew(now);
+    if (lines > 0) this.post('warn', `${lines} log lines of this VM were suppressed`);
+    const refusals = this.refusalLines.renew(now);
+    if (refusals > 0) this.post('warn', `${refusals} more connections were refused`);
+  }
+
+  private post(
+    level: 'debug' | 'info' | 'warn',
+    message: string,
+    fields?: Record<string, unknown>,
+  ): void {
     const vm = this.context.port.vm.name;
     this.context.post({ kind: 'log', level, vm, message, ...(fields && { fields }) });
   }

@@ -2,15 +2,15 @@
  * The vhost-user back-end program conventions (QEMU's docs/interop/vhost-user.rst, "Backend program conventions"): one port,
  * one socket, no configuration file. `--print-capabilities` is answered by the command line itself.
  */
-import { fstatSync, readFileSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { crossCheck } from '../config/cross-checks.ts';
-import { formatPath } from '../config/complaints.ts';
+import { formatPath } from '../config/config-error.ts';
 import { formatAddress, formatPrefix, parsePrefix } from '../config/addresses.ts';
 import { buildPlan } from '../config/plan.ts';
 import { configSchema, LOG_LEVELS } from '../config/schema.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { Log, type LogLevel } from '../log.ts';
+import type { SocketKind } from '../native.ts';
 
 export interface BackendOptions {
   socketPath?: string;
@@ -32,11 +32,13 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
   if ((options.socketPath === undefined) === (options.fd === undefined)) {
     throw new CommandError('give either --socket-path=PATH or --fd=N, not both', EXIT.usage);
   }
-  const fd = options.fd === undefined ? -1 : checkDescriptor(options.fd);
+  const fd = options.fd === undefined ? -1 : descriptor(options.fd);
   const plan = buildPlan(onePortConfig(options));
   const socket = plan.vms[0]!.sockets[0]!;
   if (fd >= 0) Object.assign(socket, { path: '', fd });
-  const log = new Log({ level: logLevel(options.logLevel), format: 'json' });
+  const level = logLevel(options.logLevel);
+  const listens = fd >= 0 && (await inherited(fd)).listens;
+  const log = new Log({ level, format: 'json' });
   const { Daemon } = await import('../daemon.ts');
   const { lessen } = await import('../supervision/privileges.ts');
   const { packetSockets, warning } = lessen(plan.adapters.length, null, fd >= 0 ? [fd] : []);
@@ -51,7 +53,7 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
     stateFile: null,
     packetSockets,
     // A connection that we were handed can't come back; a path, or a socket that listens, can be connected to again.
-    exitWithFrontend: fd >= 0 && !isListening(fd),
+    exitWithFrontend: fd >= 0 && !listens,
   });
   return daemon.run();
 }
@@ -88,34 +90,55 @@ function onePortConfig(options: BackendOptions) {
   crossCheck(raw, (where, text) => {
     if (path !== undefined || where[2] !== 'socket') wrong.push(`${named([...where])}: ${text}`);
   });
-  if (wrong.length > 0 || !result.success) throw new CommandError(wrong.join('\n'), EXIT.usage);
+  if (wrong.length > 0 || !result.success) throw new CommandError(wrong, EXIT.usage);
   return result.data;
 }
 
-function checkDescriptor(text: string): number {
+function descriptor(text: string): number {
   const fd = Number(text);
-  if (!/^\d{1,6}$/.test(text) || fd < 3) {
-    throw new CommandError(
-      `--fd ${text}: must be the number of an inherited socket, 3 or more`,
-      EXIT.usage,
-    );
-  }
-  try {
-    if (fstatSync(fd).isSocket()) return fd;
-  } catch {
-    throw new CommandError(`--fd ${text}: no such descriptor was inherited`);
-  }
-  throw new CommandError(`--fd ${text}: is no socket`);
+  if (/^\d{1,6}$/.test(text) && fd >= 3) return fd;
+  throw new CommandError(
+    `--fd ${text}: must be the number of an inherited socket, 3 or more`,
+    EXIT.usage,
+  );
 }
 
-/** Whether an inherited Unix socket listens: __SO_ACCEPTCON in its line of /proc/net/unix (proc(5)). */
-function isListening(fd: number): boolean {
-  const inode = String(fstatSync(fd).ino);
-  for (const line of readFileSync('/proc/self/net/unix', 'latin1').split('\n')) {
-    const [, , , flags, , , found] = line.trim().split(/\s+/);
-    if (found === inode) return (Number.parseInt(flags!, 16) & 0x10000) !== 0;
+/** What was inherited, if it can be served. */
+async function inherited(fd: number): Promise<SocketKind> {
+  const { native } = await import('../native.ts');
+  let kind: SocketKind;
+  try {
+    kind = native.socketKind(fd);
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === 'EBADF';
+    throw new CommandError(
+      `--fd ${fd}: ${missing ? 'no such descriptor was inherited' : 'is no socket'}`,
+    );
   }
-  return false;
+  const trouble = unfit(kind);
+  if (trouble === '') return kind;
+  throw new CommandError(
+    `--fd ${fd}: is ${trouble}: it must be a Unix stream socket that listens or is connected`,
+  );
+}
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const FAMILIES: Record<number, string> = { [AF_UNIX]: 'Unix', 2: 'IPv4', 10: 'IPv6' };
+const TYPES: Record<number, string> = {
+  [SOCK_STREAM]: 'stream',
+  2: 'datagram',
+  3: 'raw',
+  5: 'SOCK_SEQPACKET',
+};
+
+/** What a socket is that no front-end can be served on, or ''. */
+function unfit({ family, type, listens, connected }: SocketKind): string {
+  if (family !== AF_UNIX || type !== SOCK_STREAM) {
+    const of = FAMILIES[family] ?? `address family ${family}`;
+    return `a socket of another kind (${of}, ${TYPES[type] ?? `type ${type}`})`;
+  }
+  return listens || connected ? '' : 'a socket that neither listens nor is connected';
 }
 
 function logLevel(text: string): LogLevel {

@@ -6,18 +6,31 @@ import { loadConfig } from '../config/load.ts';
 import { buildPlan } from '../config/plan.ts';
 import { type Config, DEFAULT_ADMIN_SOCKET } from '../config/schema.ts';
 import { EXIT } from '../exit-codes.ts';
+import type { Native } from '../native.ts';
+import { printable } from '../printable.ts';
 import { table } from './table.ts';
 
 /** Prints what the configuration would do; the exit code. Throws a ConfigError with all that is wrong. */
-export function check(options: { config: string }): number {
+export async function check(options: { config: string }): Promise<number> {
   const { file, config, warnings } = loadConfig(options.config);
   const plan = buildPlan(config);
-  process.stdout.write(`${file}: ok\n\n${describePlan(plan, config)}`);
+  process.stdout.write(`${printable(file)}: ok\n\n${describePlan(plan, config)}`);
   const forwarded = plan.adapters.map(forwardedByHost).filter((warning) => warning !== '');
-  for (const warning of [...warnings, ...environmentWarnings(plan), ...forwarded]) {
-    process.stderr.write(`${file}: warning: ${warning}\n`);
+  const { native, missing } = await addon();
+  const environment = environmentWarnings(plan, native);
+  for (const warning of [...warnings, ...missing, ...environment, ...forwarded]) {
+    process.stderr.write(`${printable(`${file}: warning: ${warning}`)}\n`);
   }
   return EXIT.ok;
+}
+
+/** A configuration can be checked without it; what the daemon would say is a warning here. */
+async function addon(): Promise<{ native: Native | null; missing: string[] }> {
+  try {
+    return { native: (await import('../native.ts')).native, missing: [] };
+  } catch (error) {
+    return { native: null, missing: [(error as Error).message] };
+  }
 }
 
 function describePlan(plan: BasePlan, config: Config): string {
@@ -74,7 +87,7 @@ function describePlan(plan: BasePlan, config: Config): string {
   parts.push(
     `Data path: ${poll} polling, spins ${spinMicroseconds} µs, rests ${restMicroseconds} µs, up to ${burst} datagrams per port and turn.\n` +
       `Turn workers: ${workers}${workers === 1 ? ', which serves all VMs' : `: ${describeWorkers(plan)}`}.${cores.length === 0 ? '' : ` On core${cores.length === 1 ? '' : 's'} ${cores.join(', ')}.`}\n` +
-      `Admin interface: ${config.admin?.socket ?? DEFAULT_ADMIN_SOCKET}. Log: ${config.log.level} and above, ${config.log.format}.\n`,
+      `Admin interface: ${printable(config.admin?.socket ?? DEFAULT_ADMIN_SOCKET)}. Log: ${config.log.level} and above, ${config.log.format}.\n`,
   );
   return parts.join('\n');
 }

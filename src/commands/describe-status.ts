@@ -1,7 +1,7 @@
 /** The status for people: tables first, then for each VM and adapter what is missing and what was dropped, and why. */
 import type { AdapterStatus, Status, VmStatus } from '../admin/status.ts';
-import { printable } from '../config/complaints.ts';
 import { DROP_REASONS } from '../counters.ts';
+import { printable } from '../printable.ts';
 import { table } from './table.ts';
 
 /** Text of several lines; what came from names and peers is made printable. */
@@ -23,7 +23,7 @@ function headline(status: Status): string {
   if (status.workerRestarts > 0)
     notes.push(`a turn worker started anew ${times(status.workerRestarts)}`);
   if (status.logDropped > 0) notes.push(`${status.logDropped} log lines lost`);
-  return `${notes.join('; ')}\n`;
+  return `${printable(notes.join('; '))}\n`;
 }
 
 function networks(status: Status): string {

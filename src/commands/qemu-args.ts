@@ -12,6 +12,7 @@ import { DEFAULT_MTU } from '../config/plan.ts';
 import type { Config } from '../config/schema.ts';
 import { didYouMean } from '../config/suggest.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
+import { printable } from '../printable.ts';
 
 export interface QemuArgsOptions {
   config: string;
@@ -54,12 +55,37 @@ export function qemuArgs(vm: string, options: QemuArgsOptions): number {
     queues: wholeNumber('--queues', options.queues, 1, 8),
   });
   remarks.push(...guestSettings(config, vm));
-  if (lines.some((line) => /\s/.test(line.slice(line.indexOf(' ') + 1)))) {
-    remarks.push('a path contains a space: quote it, $(...) would split it');
+  const terminal = process.stdout.isTTY;
+  if (!terminal && lines.some((line) => /[\s*?[\\]/.test(behindOption(line)))) {
+    remarks.push(
+      'a path holds characters that $(...) splits or expands: paste the arguments as they are printed on a terminal, where they are quoted',
+    );
   }
-  process.stderr.write(remarks.map((remark) => `# ${remark}\n`).join(''));
-  process.stdout.write(process.stdout.isTTY ? `${lines.join(' \\\n')}\n` : `${lines.join('\n')}\n`);
+  const text = terminal ? forTerminal(lines) : `${lines.join('\n')}\n`;
+  process.stderr.write(remarks.map((remark) => `# ${printable(remark)}\n`).join(''));
+  process.stdout.write(text);
   return EXIT.ok;
+}
+
+/** Lines to paste into a shell: each value quoted where it needs to be. */
+export function forTerminal(lines: string[]): string {
+  const quoted = lines.map((line) => {
+    const value = behindOption(line);
+    return line.slice(0, line.length - value.length) + shellWord(value);
+  });
+  return `${quoted.join(' \\\n')}\n`;
+}
+
+/** What stands behind the option. */
+function behindOption(line: string): string {
+  return line.slice(line.indexOf(' ') + 1);
+}
+
+function shellWord(value: string): string {
+  if (printable(value) !== value)
+    throw new CommandError(`${value}: has control characters: choose another path for the socket`);
+  if (/^[\w@%+=:,./-]+$/.test(value)) return value;
+  return `'${value.replaceAll("'", "'\\''")}'`;
 }
 
 /** One option with its value per line. */

@@ -16,15 +16,17 @@ export async function run(options: { config: string }): Promise<number> {
   const plan = buildPlan(config);
   // Only now the addon: a wrong configuration is named even where it isn't built.
   const { Daemon } = await import('../daemon.ts');
+  const { native } = await import('../native.ts');
   const { lessen } = await import('../supervision/privileges.ts');
   const { makeSocketFolder } = await import('../socket-file.ts');
   const adminSocket = config.admin?.socket ?? DEFAULT_ADMIN_SOCKET;
   const account = accountOf(config);
   if (account !== null) makeFoldersFor(account, plan, adminSocket, makeSocketFolder);
-  const { packetSockets, warning } = lessen(plan.adapters.length, account);
+  // Before: the terminal may be one that only who started us may open again.
   const log = new Log(config.log);
+  const { packetSockets, warning } = lessen(plan.adapters.length, account);
   for (const warning of warnings) log.logger.warn({ file }, warning);
-  for (const warning of environmentWarnings(plan)) log.logger.warn(warning);
+  for (const warning of environmentWarnings(plan, native)) log.logger.warn(warning);
   if (warning !== '') log.logger.warn(warning);
   const daemon = new Daemon({
     plan,

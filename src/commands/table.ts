@@ -1,7 +1,8 @@
-/** Plain tables for people: columns as wide as their widest cell, two spaces between. */
+/** Plain tables for people: columns as wide as their widest cell, two spaces between, no control characters. */
+import { printable } from '../printable.ts';
 
 export function table(head: string[], rows: string[][]): string {
-  const lines = [head, ...rows];
+  const lines = [head, ...rows].map((line) => line.map(printable));
   const widths = head.map((_, column) =>
     Math.max(...lines.map((line) => width(line[column] ?? ''))),
   );

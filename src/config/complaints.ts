@@ -1,50 +1,10 @@
-/**
- * Turns what the schema finds wrong into complaints that a person can act on:
- * `FILE:LINE:COLUMN: path.to.key: what is wrong, what to do`.
- */
+/** Turns what the schema finds wrong into complaints that a person can act on. */
 import type { z } from 'zod';
-import { descriptionAt, type JsonSchema, keysAt } from './json-schema.ts';
+import { descriptionAt, emptyForm, type JsonSchema, keysAt, mayBeMissing } from './json-schema.ts';
 import type { Complaint, ConfigSource, Path } from './source.ts';
 import { didYouMean } from './suggest.ts';
 
 type Issue = z.core.$ZodIssue;
-
-/** All complaints about a file, in the order in which they stand in it. */
-export class ConfigError extends Error {
-  readonly file: string;
-  readonly complaints: Complaint[];
-
-  constructor(file: string, complaints: Complaint[]) {
-    const sorted = complaints.toSorted((a, b) => a.line - b.line || a.column - b.column);
-    const lines = new Set(sorted.map((complaint) => formatComplaint(file, complaint)));
-    super([...lines].join('\n'));
-    this.name = 'ConfigError';
-    this.file = file;
-    this.complaints = sorted;
-  }
-}
-
-/** One line, without control characters. */
-export function formatComplaint(file: string, complaint: Complaint): string {
-  const path = formatPath(complaint.path);
-  const where = `${file}:${complaint.line}:${complaint.column}: `;
-  return printable(where + (path && `${path}: `) + complaint.text);
-}
-
-/** `vms.web.addresses[0]` */
-export function formatPath(path: Path): string {
-  let text = '';
-  for (const step of path) {
-    text += typeof step === 'number' ? `[${step}]` : `${text && '.'}${String(step)}`;
-  }
-  return text;
-}
-
-/** Text without control characters, so that a file can't write to the terminal of who checks it. */
-export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (char) => JSON.stringify(char).slice(1, -1));
-}
 
 /** The complaints behind one zod issue. */
 export function issueComplaints(
@@ -79,6 +39,7 @@ export function issueComplaints(
     case 'invalid_type':
       if (value === undefined)
         return [at(path, `is missing: ${descriptionAt(schema, path)}`, 'key')];
+      if (value === null) return [at(path, wrongType(issue, value) + whenEmpty(schema, path))];
       return [at(path, wrongType(issue, value))];
     case 'invalid_value': {
       const known = issue.values.map(String);
@@ -105,6 +66,17 @@ function wrongType(issue: Issue & { code: 'invalid_type' }, value: unknown): str
   if (expected === 'boolean' && typeof value === 'string') return `${rule}: write true or false`;
   if (expected === 'string' && typeof value === 'number') return `${rule}: put it in quotes`;
   return rule;
+}
+
+/** What to do about a key with nothing behind it, as it is left when all that stood there is commented out. */
+function whenEmpty(schema: JsonSchema, path: Path): string {
+  if (path.length === 0) return '';
+  const form = emptyForm(schema, path);
+  const remedies = [
+    ...(mayBeMissing(schema, path) ? ['remove the key'] : []),
+    form === '' ? 'give it a value' : `write ${form}`,
+  ];
+  return `: ${remedies.join(', or ')}`;
 }
 
 const TYPES: Record<string, string> = {

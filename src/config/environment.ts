@@ -1,28 +1,42 @@
 /** What a correct configuration lacks on this host, and may appear later. */
-import { existsSync, readFileSync } from 'node:fs';
-import type { BasePlan } from '../base/plan.ts';
+import type { AdapterPlan, BasePlan } from '../base/plan.ts';
+import type { Native } from '../native.ts';
 import { onlineCores } from '../supervision/idle-cores.ts';
 
-/** One sentence for each adapter that could not be opened now, and for each core that does not run. */
-export function environmentWarnings(plan: BasePlan): string[] {
+/** if_arp.h */
+const ARPHRD_ETHER = 1;
+
+/**
+ * One sentence for each adapter that could not be opened now, and for each core that does not run. The kernel is asked for interfaces: /sys
+ * may show those of another network namespace, and no alternative names. Where the addon is missing nothing is known of them.
+ */
+export function environmentWarnings(
+  plan: BasePlan,
+  native: Pick<Native, 'interfaceInfo'> | null,
+): string[] {
   const warnings: string[] = [];
-  for (const adapter of plan.adapters) {
-    const folder = `/sys/class/net/${adapter.interface}`;
-    if (!existsSync('/sys/class/net')) break;
-    if (!existsSync(folder)) {
-      warnings.push(
-        `adapter ${adapter.name}: there is no interface ${adapter.interface} on this host now; it can be opened once it exists`,
-      );
-    } else if (readFileSync(`${folder}/type`, 'latin1').trim() !== '1') {
-      warnings.push(
-        `adapter ${adapter.name}: ${adapter.interface} is no Ethernet interface: it can’t be opened`,
-      );
+  if (native !== null)
+    for (const adapter of plan.adapters) {
+      const trouble = interfaceTrouble(adapter, native);
+      if (trouble !== '') warnings.push(`adapter ${adapter.name}: ${trouble}`);
     }
-  }
   const online = onlineCores();
   for (const core of plan.datapath.cores) {
     if (online !== null && !online.has(core))
       warnings.push(`datapath.cores: core ${core} does not run on this host now`);
   }
   return warnings;
+}
+
+function interfaceTrouble(
+  { interface: name }: AdapterPlan,
+  native: Pick<Native, 'interfaceInfo'>,
+): string {
+  try {
+    if (native.interfaceInfo(name).type === ARPHRD_ETHER) return '';
+    return `${name} is no Ethernet interface: it can’t be opened`;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENODEV') return '';
+    return `there is no interface ${name} in this network namespace now; it can be opened once it exists`;
+  }
 }

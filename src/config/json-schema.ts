@@ -48,6 +48,20 @@ export function descriptionAt(schema: JsonSchema, path: readonly PropertyKey[]):
   return String(schemaAt(schema, path)?.description ?? '');
 }
 
+/** What `{}` or `[]` is called where a value may be empty; '' where it may not. */
+export function emptyForm(schema: JsonSchema, path: readonly PropertyKey[]): '' | '{}' | '[]' {
+  const at = schemaAt(schema, path);
+  if (at?.type === 'array') return at.minItems === undefined ? '[]' : '';
+  const needs = [at?.required ?? [], at?.oneOf ?? []].flat().length > 0;
+  return at?.type === 'object' && !needs && at.minProperties === undefined ? '{}' : '';
+}
+
+/** Whether the value at a path may be left out. */
+export function mayBeMissing(schema: JsonSchema, path: readonly PropertyKey[]): boolean {
+  const required = schemaAt(schema, path.slice(0, -1))?.required;
+  return !(Array.isArray(required) && required.includes(path.at(-1)));
+}
+
 function schemaAt(schema: JsonSchema, path: readonly PropertyKey[]): JsonSchema | undefined {
   let at: JsonSchema | undefined = schema;
   for (const step of path) {

@@ -1,5 +1,6 @@
 /** From a configuration file to checked values, or to all complaints at once. Creates nothing. */
-import { ConfigError, issueComplaints } from './complaints.ts';
+import { ConfigError } from './config-error.ts';
+import { issueComplaints } from './complaints.ts';
 import { crossCheck } from './cross-checks.ts';
 import { configJsonSchema } from './json-schema.ts';
 import { type Config, configSchema } from './schema.ts';
@@ -21,13 +22,7 @@ export function loadConfig(file: string): LoadedConfig {
 export function checkConfig(source: ConfigSource): LoadedConfig {
   const complaints: Complaint[] = [...source.complaints];
   // With broken syntax the values are guesses: complaints about them would only confuse.
-  if (
-    complaints.some(
-      (complaint) => complaint.path.length === 0 && !/given twice/.test(complaint.text),
-    )
-  ) {
-    throw new ConfigError(source.file, complaints);
-  }
+  if (!source.usable) throw new ConfigError(source.file, complaints);
   if (source.raw === null || source.raw === undefined) {
     complaints.push({
       line: 1,
@@ -45,6 +40,17 @@ export function checkConfig(source: ConfigSource): LoadedConfig {
   crossCheck(source.raw, (path, text, which = 'value') => {
     complaints.push({ ...source.position(path, which), path, text });
   });
-  if (complaints.length > 0 || !result.success) throw new ConfigError(source.file, complaints);
+  // A key that is wrong has not to be the right one, too.
+  const wrongKeys = new Set(source.complaints.map(placeOf));
+  const others = complaints.slice(source.complaints.length);
+  const all = [
+    ...source.complaints,
+    ...others.filter((complaint) => !wrongKeys.has(placeOf(complaint))),
+  ];
+  if (complaints.length > 0 || !result.success) throw new ConfigError(source.file, all);
   return { file: source.file, config: result.data, warnings: source.warnings };
+}
+
+function placeOf({ line, column }: Complaint): string {
+  return `${line}:${column}`;
 }

@@ -1,6 +1,7 @@
-/** Socket paths of a configuration: each used once, short enough, in a folder that exists or can be made. */
-import { statSync } from 'node:fs';
+/** Paths of a configuration: each used once; those of sockets short enough, in a folder that exists or can be made, and where nothing else stands. */
+import { lstatSync, statSync } from 'node:fs';
 import { dirname, normalize } from 'node:path';
+import { obstacle } from '../socket-path.ts';
 import { DEFAULT_ADMIN_SOCKET, MAX_SOCKET_PATH_BYTES } from './schema.ts';
 import type { Path } from './source.ts';
 import { groupId, primaryGroupId, userId } from './users.ts';
@@ -29,6 +30,7 @@ export class SocketChecks {
     if (typeof admin === 'string') this.#path(admin, ['admin', 'socket'], 'the admin socket', true);
     else
       this.#used.set(DEFAULT_ADMIN_SOCKET, 'the admin socket (where admin.socket names no other)');
+    this.#stateFile();
     for (const [name, value] of this.#vms) {
       const at: Path = ['vms', name];
       if (value.socket !== undefined && value.sockets !== undefined) {
@@ -45,6 +47,14 @@ export class SocketChecks {
         this.#socket(socket, [...at, 'sockets', index], name);
       });
     }
+  }
+
+  /** It is written beside its place and then put there: both must be nobody else's. */
+  #stateFile(): void {
+    const file = mapping(this.#raw.state)?.file;
+    if (typeof file !== 'string' || !file.startsWith('/')) return; // the schema said so
+    this.#claim(file, ['state', 'file'], 'the state file');
+    this.#claim(`${file}.new`, ['state', 'file'], 'where the state file is written (state.file)');
   }
 
   /** Whom the daemon becomes. */
@@ -105,14 +115,18 @@ export class SocketChecks {
         `is ${bytes} bytes long, a socket’s path holds ${MAX_SOCKET_PATH_BYTES}: choose a shorter one`,
       );
     }
+    this.#claim(path, at, owner);
+    if (made && bytes <= MAX_SOCKET_PATH_BYTES) {
+      const reason = folderTrouble(dirname(normalize(path))) || placeTrouble(path);
+      if (reason) this.#complain(at, reason);
+    }
+  }
+
+  #claim(path: string, at: Path, owner: string): void {
     const plain = normalize(path);
     const other = this.#used.get(plain);
     if (other) this.#complain(at, `${path} is already ${other}: choose another`);
     else this.#used.set(plain, owner);
-    if (made && bytes <= MAX_SOCKET_PATH_BYTES) {
-      const reason = folderTrouble(dirname(plain));
-      if (reason) this.#complain(at, reason);
-    }
   }
 }
 
@@ -128,6 +142,18 @@ export function folderTrouble(folder: string): string {
   const parent = dirname(folder);
   if (kindOf(parent) === 'folder') return '';
   return `neither the folder ${folder} nor ${parent} exists: make it, or choose another path`;
+}
+
+/** Why a socket can't be made at this path, of what can be seen without touching it; ''. */
+function placeTrouble(path: string): string {
+  try {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    const reason = found === undefined ? '' : obstacle(found);
+    return reason && `${path} ${reason}`;
+  } catch {
+    // We may not look into the folder: the daemon may.
+    return '';
+  }
 }
 
 function kindOf(path: string): 'folder' | 'other' | 'missing' {

@@ -4,22 +4,19 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import {
-  isAlias,
+  type Document,
   isMap,
-  isScalar,
   isSeq,
   LineCounter,
   type Node,
   parseDocument,
-  type Document,
-  visit,
+  type YAMLParseError,
+  type YAMLWarning,
 } from 'yaml';
+import { keyText, TextChecks, TOO_DEEP } from './text-checks.ts';
 
 /** Larger files are refused unread. A hundred thousand addresses take two. */
 export const MAX_CONFIG_BYTES = 16 * 1024 * 1024;
-
-/** How often aliases may expand into collections; stops "billion laughs". */
-const MAX_ALIASES = 100;
 
 export type Path = readonly PropertyKey[];
 
@@ -36,43 +33,70 @@ export interface Complaint extends Position {
 
 export class ConfigSource {
   readonly file: string;
-  /** The file's values as plain data; undefined when the text could not be parsed at all. */
+  /** The file's values as plain data; undefined where they can't be had. */
   readonly raw: unknown;
-  /** What the text itself has wrong: syntax, duplicate keys, too many aliases. */
+  /** What the text itself has wrong: syntax, keys, aliases. */
   readonly complaints: Complaint[] = [];
   /** Worth saying, but not wrong. */
   readonly warnings: string[];
+  /** False: the values are not to be had, or guesses. */
+  usable = true;
   readonly #lines = new LineCounter();
-  readonly #document: Document | null = null;
+  #document: Document | null = null;
+  #targets: ReadonlyMap<Node, Node> = new Map();
 
   /** Takes the text as if it stood in `file`. */
   constructor(file: string, text: string, warnings: string[] = []) {
     this.file = file;
     this.warnings = warnings;
     try {
-      const document = parseDocument(text, {
-        lineCounter: this.#lines,
-        prettyErrors: false,
-        logLevel: 'error',
-        // Checked by findDuplicates: the library's own check takes quadratic time.
-        uniqueKeys: false,
-        version: '1.2',
-      });
-      for (const problem of [...document.errors, ...document.warnings]) {
-        const text = problem.message.replace(/\s+/g, ' ');
-        this.complaints.push({ ...this.#place(problem.pos[0]), path: [], text });
-      }
-      this.#document = document;
-      this.#findDuplicates(document);
-      this.raw = document.toJS({ maxAliasCount: MAX_ALIASES });
+      this.#parse(text);
+      // The aliases have been counted.
+      if (this.usable) this.raw = this.#document!.toJS({ maxAliasCount: -1 });
     } catch (error) {
-      // A RangeError is the parser's stack, exhausted by nesting; a ReferenceError comes from aliases.
+      // A RangeError is a stack exhausted by nesting.
       const why =
-        error instanceof RangeError
-          ? 'nested too deeply'
-          : (error as Error).message.split('\n', 1)[0];
-      this.complaints.push({ line: 1, column: 1, path: [], text: `is not usable as YAML: ${why}` });
-      this.raw = undefined;
+        error instanceof RangeError ? TOO_DEEP : `is no YAML: ${(error as Error).message}`;
+      this.refuse(why.split('\n', 1)[0]!);
+    }
+  }
+
+  /** Complains of the text as a whole, or of one place: no values can be had. */
+  refuse(text: string, at: Position = { line: 1, column: 1 }): void {
+    this.complaints.push({ ...at, path: [], text });
+    this.usable = false;
+  }
+
+  #parse(text: string): void {
+    const document = parseDocument(text, {
+      lineCounter: this.#lines,
+      prettyErrors: false,
+      logLevel: 'error',
+      // Checked by TextChecks: the library's own check takes quadratic time.
+      uniqueKeys: false,
+      version: '1.2',
+    });
+    this.#document = document;
+    this.#takeFaults([...document.errors, ...document.warnings]);
+    const { problems, targets } = new TextChecks(document, (offset) => this.#place(offset).line);
+    this.#targets = targets;
+    for (const { offset, text, fatal } of problems) {
+      this.complaints.push({ ...this.#place(offset), path: [], text });
+      if (fatal) this.usable = false;
+    }
+  }
+
+  /** Syntax. */
+  #takeFaults(faults: (YAMLParseError | YAMLWarning)[]): void {
+    const deep = faults.find(({ message }) => message.includes('call stack'));
+    if (deep) {
+      // What else the parser says then is what it expected instead of an end.
+      this.refuse(TOO_DEEP, this.#place(deep.pos[0]));
+      return;
+    }
+    for (const { code, message, pos } of faults) {
+      const text = code === 'MULTIPLE_DOCS' ? SECOND_DOCUMENT : message.replace(/\s+/g, ' ');
+      this.refuse(text, this.#place(pos[0]));
     }
   }
 
@@ -104,7 +128,7 @@ export class ConfigSource {
   }
 
   #resolve(node: unknown): Node | undefined {
-    const target = isAlias(node) && this.#document ? node.resolve(this.#document) : node;
+    const target = this.#targets.get(node as Node) ?? node;
     return (target ?? undefined) as Node | undefined;
   }
 
@@ -112,36 +136,16 @@ export class ConfigSource {
     const { line, col } = this.#lines.linePos(offset);
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
   }
-
-  #findDuplicates(document: Document): void {
-    visit(document, {
-      Map: (_key, map) => {
-        const seen = new Map<string, number>();
-        for (const pair of map.items) {
-          const name = keyText(pair.key);
-          const offset = (pair.key as Node | null)?.range?.[0] ?? 0;
-          const first = seen.get(name);
-          if (first === undefined) seen.set(name, offset);
-          else {
-            const text = `key "${name}" is given twice (first in line ${this.#place(first).line}): remove one`;
-            this.complaints.push({ ...this.#place(offset), path: [], text });
-          }
-        }
-      },
-    });
-  }
 }
 
-function keyText(key: unknown): string {
-  const value = isScalar(key) ? key.value : key;
-  return value === null ? '' : String(value);
-}
+const SECOND_DOCUMENT =
+  'a second document begins here: a file holds one configuration, remove the others';
 
 /** Reads a configuration file. Whatever is wrong with it is a complaint of the result; nothing is thrown. */
 export function readConfig(file: string): ConfigSource {
-  const refused = (text: string) => {
+  const refused = (text: string, at?: Position) => {
     const source = new ConfigSource(file, '');
-    source.complaints.push({ line: 1, column: 1, path: [], text });
+    source.refuse(text, at);
     return source;
   };
   let fd: number;
@@ -163,15 +167,49 @@ export function readConfig(file: string): ConfigSource {
     if (length > MAX_CONFIG_BYTES) return refused('is larger than 16 MiB');
     const warnings: string[] = [];
     if (status.mode & 0o002) warnings.push('anyone on this host can write this file (chmod o-w)');
-    // The decoder takes a byte order mark away.
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, length));
+    const { text, rest } = decode(bytes.subarray(0, length));
+    if (rest.length > 0) {
+      const byte = rest[0]!.toString(16).padStart(2, '0');
+      return refused(`is not UTF-8 text (byte 0x${byte})`, endOf(text));
+    }
     return new ConfigSource(file, text, warnings);
   } catch (error) {
-    if (error instanceof TypeError) return refused('is not UTF-8 text');
     return refused(`can’t be read: ${systemReason(error)}`);
   } finally {
     closeSync(fd);
   }
+}
+
+/** What of it is UTF-8, and what is left from the first byte on that is not. A byte order mark is taken away. */
+function decode(bytes: Uint8Array): { text: string; rest: Uint8Array } {
+  const decoded = (length: number, whole: boolean) => {
+    const decoder = new TextDecoder('utf-8', { fatal: true });
+    return decoder.decode(bytes.subarray(0, length), { stream: !whole });
+  };
+  try {
+    return { text: decoded(bytes.length, true), rest: new Uint8Array(0) };
+  } catch {
+    // So many bytes can be the beginning of a text, and so many can't.
+    let [good, bad] = [0, bytes.length + 1];
+    while (bad - good > 1) {
+      const middle = (good + bad) >> 1;
+      try {
+        decoded(middle, false);
+        good = middle;
+      } catch {
+        bad = middle;
+      }
+    }
+    const text = decoded(good, false);
+    const mark = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+    return { text, rest: bytes.subarray(mark + Buffer.byteLength(text)) };
+  }
+}
+
+/** Where something would stand behind a text. */
+function endOf(text: string): Position {
+  const lineStart = text.lastIndexOf('\n') + 1;
+  return { line: text.split('\n').length, column: text.length - lineStart + 1 };
 }
 
 /** The system's reason in words: "no such file or directory". */

@@ -2,15 +2,12 @@
  * Opens an adapter's packet sockets for the turn worker. The interface comes from the configuration, never from a guest,
  * and whatever goes wrong becomes a sentence for the management guest and the status.
  */
-import { readFileSync } from 'node:fs';
 import type { AdapterPlan, ToWorker } from '../base/plan.ts';
 import { closeSockets, NO_SOCKETS, type PacketSockets } from '../adapter/packet-sockets.ts';
 import { isUp } from '../adapter/rtnetlink.ts';
 import { native } from '../native.ts';
 import { macText, parseMac } from '../wire/mac.ts';
 
-/** if.h */
-const IFF_LOOPBACK = 0x8;
 /** if_arp.h */
 const ARPHRD_ETHER = 1;
 
@@ -36,9 +33,7 @@ export function openAdapter(adapter: number, plan: AdapterPlan, kept = NO_SOCKET
   const refused = (reason: string): AdapterAnswer => ({ kind: 'adapterRefused', adapter, reason });
   try {
     const info = native.interfaceInfo(plan.interface);
-    if (info.flags & IFF_LOOPBACK || linkType(plan.interface) !== ARPHRD_ETHER) {
-      return refused(`${plan.interface} is no Ethernet interface`);
-    }
+    if (info.type !== ARPHRD_ETHER) return refused(`${plan.interface} is no Ethernet interface`);
     const { doorbell, opened } = openSockets(info.index, plan, kept);
     return {
       kind: 'adapterOpened',
@@ -78,15 +73,6 @@ function openSockets(interfaceIndex: number, plan: AdapterPlan, kept: PacketSock
   } catch (error) {
     closeSockets(native, { ...NO_SOCKETS, doorbell: doorbell.fd }, interfaceIndex, plan.mac);
     throw error;
-  }
-}
-
-/** ARPHRD_… of an interface; Ethernet where sysfs is not mounted. */
-function linkType(name: string): number {
-  try {
-    return Number(readFileSync(`/sys/class/net/${name}/type`, 'latin1'));
-  } catch {
-    return ARPHRD_ETHER;
   }
 }
 

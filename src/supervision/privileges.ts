@@ -9,7 +9,7 @@
  * - started as another user with the capability (systemd: AmbientCapabilities=): the process executes itself once more without it.
  *   The sockets stay open over that, their numbers in an environment variable.
  */
-import { readlinkSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import type { PacketSockets } from '../adapter/packet-sockets.ts';
 import { native } from '../native.ts';
 
@@ -53,7 +53,7 @@ export function lessen(
   if (account !== null) become(account);
   if (process.getuid!() === 0) return { packetSockets, warning: '' };
   let warning = '';
-  if (account === null && packetSockets.some(({ rings }) => rings >= 0))
+  if (isCapable())
     warning = executeAgain(
       packetSockets.flatMap(({ rings, doorbell }) => [rings, doorbell]),
       inherited,
@@ -69,6 +69,15 @@ function packetSocket(): number {
   } catch {
     // EPERM: opening the adapter will say so to the management guest.
     return -1;
+  }
+}
+
+/** Whether there is a capability to give up; whoever can't know says yes. */
+function isCapable(): boolean {
+  try {
+    return !/^CapPrm:\s*0+$/m.test(readFileSync('/proc/self/status', 'latin1'));
+  } catch {
+    return true;
   }
 }
 
@@ -125,6 +134,6 @@ function executeAgain(descriptors: readonly number[], inherited: readonly number
       Int32Array.from([...descriptors, ...inherited]),
     );
   } catch (error) {
-    return `CAP_NET_RAW is kept: ${(error as Error).message}`;
+    return `capabilities are kept: ${(error as Error).message}`;
   }
 }

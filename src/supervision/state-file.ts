@@ -1,11 +1,14 @@
 /**
  * The warm state on disk: one small JSON file, replaced as a whole (write beside, rename), so that there is never half of it. A
- * missing, broken or foreign file is no reason not to start.
+ * missing or empty file (a power failure) is no reason not to start. One that is not ours is neither used nor ever replaced: a
+ * slip in the configuration must not cost anybody a file, or a socket.
  */
 import {
+  type BigIntStats,
   closeSync,
   constants,
   fstatSync,
+  lstatSync,
   openSync,
   readSync,
   renameSync,
@@ -13,51 +16,119 @@ import {
   writeFileSync,
 } from 'node:fs';
 
-const MAX_BYTES = 8 << 20;
+const MAX_BYTES = 64 << 20;
+
+/** Something else stands at the path. */
+class Foreign extends Error {}
 
 export class StateFile {
   readonly #path: string;
   readonly #warn: (message: string) => void;
   #complained = '';
+  /** The file that was read or written last. */
+  #own = '';
 
   constructor(path: string, warn: (message: string) => void) {
     this.#path = path;
     this.#warn = warn;
   }
 
-  /** What was written last, as it stands there: nothing about its shape is known. Null when there is nothing to be had. */
+  /** What was written last, as it stands there: no more is known of its shape than that it has a version. Null when there is nothing to be had. */
   read(): unknown {
-    let fd = -1;
     try {
-      fd = openSync(this.#path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-      const { size } = fstatSync(fd);
-      if (!fstatSync(fd).isFile() || size > MAX_BYTES)
-        throw new Error('not a file of a sensible size');
-      const bytes = Buffer.alloc(size);
-      const length = readSync(fd, bytes, 0, size, 0);
-      return JSON.parse(bytes.toString('utf8', 0, length));
+      return this.#read();
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
-        this.#warn(`the state file ${this.#path} is not used: ${(error as Error).message}`);
-      }
+      this.#say((error as Error).message);
       return null;
-    } finally {
-      if (fd >= 0) closeSync(fd);
     }
   }
 
-  /** Replaces it. A failure is said once and costs nothing else. */
+  /** Replaces it, if it is ours. A failure is said once and costs nothing else. */
   write(state: unknown): void {
-    const fresh = `${this.#path}.new`;
     try {
-      rmSync(fresh, { force: true });
-      writeFileSync(fresh, `${JSON.stringify(state)}\n`, { mode: 0o600, flag: 'wx' });
-      renameSync(fresh, this.#path);
+      const found = look(this.#path);
+      if (found !== null && identity(found) !== this.#own) this.#read();
+      this.#replace(`${JSON.stringify(state)}\n`);
       this.#complained = '';
     } catch (error) {
       const { message } = error as Error;
-      if (message !== this.#complained) this.#warn(`the state file can't be written: ${message}`);
-      this.#complained = message;
+      this.#say(error instanceof Foreign ? message : `the state file can't be written: ${message}`);
     }
   }
+
+  #replace(text: string): void {
+    const fresh = `${this.#path}.new`;
+    const left = look(fresh);
+    if (left !== null && !left.isFile() && !left.isSymbolicLink())
+      throw new Error(`${fresh} is in the way, and no file: remove it`);
+    rmSync(fresh, { force: true });
+    writeFileSync(fresh, text, { mode: 0o600, flag: 'wx' });
+    this.#own = identity(lstatSync(fresh, { bigint: true }));
+    renameSync(fresh, this.#path);
+  }
+
+  /** Throws Foreign where it is not ours. */
+  #read(): unknown {
+    const found = look(this.#path);
+    if (found === null) return null;
+    let state: unknown = null;
+    try {
+      const text = textOf(this.#path, found);
+      // A power failure may leave an empty file, or one of zeros.
+      if (/[^\0]/.test(text)) state = parse(text);
+    } catch (error) {
+      throw new Foreign(
+        `the state file ${this.#path} ${(error as Error).message}. It is neither used nor replaced: remove it, or name another one (state.file)`,
+      );
+    }
+    this.#own = identity(found);
+    return state;
+  }
+
+  #say(message: string): void {
+    if (message !== this.#complained) this.#warn(message);
+    this.#complained = message;
+  }
+}
+
+/** What stands at a path, itself; null when nothing does. */
+function look(path: string): BigIntStats | null {
+  return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
+}
+
+/** The inode's number alone goes to another file as soon as the first one is gone. */
+function identity({ dev, ino, mode, birthtimeNs }: BigIntStats): string {
+  return [dev, ino, mode, birthtimeNs].join();
+}
+
+/** Its text; throws with what is wrong, for people. */
+function textOf(path: string, found: BigIntStats): string {
+  if (found.isSymbolicLink()) throw new Error('is a symbolic link');
+  if (!found.isFile()) throw new Error('is no regular file');
+  if (found.size > MAX_BYTES) throw new Error(`is larger than ${MAX_BYTES >> 20} MiB`);
+  let fd = -1;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    if (identity(fstatSync(fd, { bigint: true })) !== identity(found))
+      throw new Error('it was just replaced');
+    const bytes = Buffer.alloc(Number(found.size));
+    return bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, 0));
+  } catch (error) {
+    throw new Error(`can’t be read (${(error as Error).message})`);
+  } finally {
+    if (fd >= 0) closeSync(fd);
+  }
+}
+
+/** A state that some basewire wrote; throws with what is wrong, for people. */
+function parse(text: string): unknown {
+  let state: unknown;
+  try {
+    state = JSON.parse(text);
+  } catch {
+    throw new Error('is not basewire’s (no JSON)');
+  }
+  if (typeof (state as { version?: unknown } | null)?.version !== 'number')
+    throw new Error('is not basewire’s (no version in it)');
+  return state;
 }

@@ -152,7 +152,15 @@ export class TurnWorker {
       wakeFd: this.#wakeFd,
       state: options.state(),
     };
-    const worker = new Worker(options.url, { workerData, name: `turn-${options.worker}` });
+    let worker: Worker;
+    try {
+      worker = new Worker(options.url, { workerData, name: `turn-${options.worker}` });
+    } catch (error) {
+      // No thread is to be had now.
+      if (!this.#everReady) throw error;
+      this.#gone(`no thread could be started: ${(error as Error).message}`);
+      return;
+    }
     this.#worker = worker;
     worker.on('message', (message: FromWorker) => {
       if (this.#worker === worker) this.#take(message);
@@ -165,7 +173,7 @@ export class TurnWorker {
       this.#end();
     });
     worker.on('exit', (code) => {
-      if (this.#worker === worker) this.#gone(code);
+      if (this.#worker === worker) this.#gone(`it ended with code ${code}`);
     });
   }
 
@@ -179,15 +187,14 @@ export class TurnWorker {
     }
     if (this.#phase === 'lost') return;
     if (message.kind === 'ready') {
+      // It was being started when all was told to end: too late.
+      if (this.#phase !== 'starting') return;
       this.#phase = 'serving';
       this.#everReady = true;
       this.#stills = 0;
     } else if (message.kind === 'failed') {
       this.#reason ||= message.message;
-      if (!this.#everReady) {
-        this.#phase = 'lost';
-        this.#options.onFatal(message.message);
-      } else this.#end();
+      if (this.#phase === 'starting') this.#end();
       return;
     }
     this.#options.onMessage(message);
@@ -196,7 +203,8 @@ export class TurnWorker {
   /** The pulse. Counts looks, not time: after a suspend of the whole machine only one look has passed. */
   #look(): void {
     if (this.#phase === 'starting') {
-      if (performance.now() - this.#startedAt > START_DEADLINE_MS) {
+      this.#stills += 1;
+      if (this.#stills * LOOK_MS > START_DEADLINE_MS) {
         this.#reason ||= `it was not ready within ${START_DEADLINE_MS / 1000} seconds`;
         this.#end();
       }
@@ -232,16 +240,17 @@ export class TurnWorker {
     }, END_DEADLINE_MS).unref();
   }
 
-  #gone(code: number): void {
+  /** It has ended; `how`: unless more is known. */
+  #gone(how: string): void {
     this.#worker = null;
     if (this.#phase === 'stopping' || this.#phase === 'stopped') {
       this.#stopped?.();
       return;
     }
-    const reason = this.#reason || `it ended with code ${code}`;
+    const reason = this.#reason || how;
     if (!this.#everReady) {
-      if (this.#phase !== 'lost' || !this.#reason) this.#options.onFatal(reason);
       this.#phase = 'lost';
+      this.#options.onFatal(reason);
       return;
     }
     const served = performance.now() - this.#startedAt;

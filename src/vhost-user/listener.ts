@@ -143,12 +143,12 @@ export class Listener {
   }
 
   private take(fd: number): void {
+    const { uid, pid } = this.native.peerCredentials(fd);
     if (this.busy) {
       this.native.closeConnection(fd, this.host.owner);
-      this.host.refused('a second front-end tried to connect while one is there');
+      this.host.refused(`process ${pid} of user ${uid} is a second front-end while one is there`);
       return;
     }
-    const { uid, pid } = this.native.peerCredentials(fd);
     const { allowUids } = this.plan;
     if (
       allowUids.length > 0 &&

@@ -13,11 +13,11 @@ import { CELLS, DROP_REASONS, RECORD_CELLS } from '../../src/counters.ts';
 import { testFolder, testPlan } from '../supervision/folder.ts';
 import { until } from '../support/until.ts';
 
-async function startAdmin() {
+async function startAdmin(refresh = new Refresh(() => 0)) {
   const folder = testFolder();
   const state = new BaseState(testPlan(folder));
   const errors: Error[] = [];
-  const server = new AdminServer(state, new Traces(() => false), new Refresh(() => 0), (error) =>
+  const server = new AdminServer(state, new Traces(() => false), refresh, (error) =>
     errors.push(error),
   );
   const path = join(folder, 'admin.sock');
@@ -207,7 +207,7 @@ it('hostile clients: garbage, endless headers, endless bodies, too many, silent 
     );
   await closed(body);
 
-  // More connections than are served: the others are closed, none is answered twice, and those served still are.
+  // More connections than are served: the oldest are closed.
   const silent = Array.from({ length: 60 }, client);
   for (const socket of silent) socket.resume();
   await until(
@@ -218,6 +218,45 @@ it('hostile clients: garbage, endless headers, endless bodies, too many, silent 
   await until('room again', () => server.connections === 0);
   expect((await ask(path, 'HEAD', '/metrics')).status).toBe(200);
   expect(errors).toEqual([]);
+});
+
+/** Connects, says `request`, and remembers that it was closed. */
+async function connection(path: string, request = ''): Promise<Socket> {
+  const socket = connect(path);
+  onTestFinished(() => void socket.destroy());
+  socket.on('error', () => {}).resume();
+  await new Promise((resolve) => socket.once('connect', resolve));
+  socket.write(request);
+  return socket;
+}
+
+it('idle and slow connections lock nobody out: the oldest gives way', async () => {
+  const { path, server } = await startAdmin();
+  const idle: Socket[] = [];
+  for (let count = 0; count < 32; count++)
+    idle.push(await connection(path, count % 2 ? 'GET /metrics HTTP/1.1\r\nX' : ''));
+  await until('all of them to be there', () => server.connections === 32);
+  for (let count = 0; count < 3; count++)
+    expect((await ask(path, 'HEAD', '/metrics')).status).toBe(200);
+  await until('one to be closed', () => idle[0]!.destroyed);
+  expect(idle.filter((socket) => socket.destroyed)).toEqual([idle[0]]);
+});
+
+it('who is being answered is not closed; where all are, the new one is', async () => {
+  const refresh = new Refresh(() => 0);
+  let asking = 0;
+  refresh.request = () => {
+    asking++;
+    return new Promise(() => {});
+  };
+  const { path, server } = await startAdmin(refresh);
+  const asked: Socket[] = [];
+  for (let count = 0; count < 32; count++)
+    asked.push(await connection(path, 'GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n'));
+  await until('all of them to be asking', () => asking === 32);
+  await expect(askAdmin(path, '/v1/status')).rejects.toThrow(/without an answer: .* too many/);
+  expect(server.connections).toBe(32);
+  expect(asked.some((socket) => socket.destroyed)).toBe(false);
 });
 
 it('the client explains why it gets no answer', async () => {

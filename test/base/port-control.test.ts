@@ -39,7 +39,11 @@ function pass(milliseconds: number): void {
 /** Answers to `show`. */
 let shown: number[] = [];
 
+/** Log lines. */
+let logged: string[] = [];
+
 function post(message: FromWorker): void {
+  if (message.kind === 'log') logged.push(message.message);
   if (message.kind === 'vm') told.push(message.detail);
   if (message.kind === 'shown') shown.push(message.id);
 }
@@ -131,4 +135,40 @@ test('who asks is shown it as it is now', async () => {
   base.receive({ kind: 'show', id: 7 });
   expect(enabled(told.at(-1))).toBe(!last);
   expect(shown).toEqual([7]);
+});
+
+test('connections that are refused have few lines, and leave the others to the front-end that is there', async () => {
+  frontEnd.close();
+  round();
+  pass(60_000);
+  frontEnd = await FrontEnd.connect(path);
+  round();
+  logged = [];
+  for (let count = 0; count < 100; count++) {
+    native.closeDescriptor(native.unixConnect(path));
+    round();
+  }
+  const refusal = `connection refused: process ${process.pid} of user ${process.getuid!()} is a second front-end while one is there`;
+  expect(logged).toEqual(new Array(5).fill(refusal));
+  frontEnd.close();
+  round();
+  expect(logged.at(-1)).toMatch(/^front-end disconnected: /);
+  logged = [];
+  pass(60_000);
+  expect(logged).toEqual(['95 more connections were refused']);
+});
+
+test('a front-end that does the same again and again has a line for the first times, and how often it was besides', async () => {
+  frontEnd.close();
+  round();
+  pass(60_000);
+  logged = [];
+  for (let count = 0; count < 15; count++) {
+    native.closeDescriptor(native.unixConnect(path));
+    for (let rounds = 0; rounds < 2; rounds++) round();
+  }
+  expect(logged).toHaveLength(20);
+  logged = [];
+  pass(60_000);
+  expect(logged).toEqual(['10 log lines of this VM were suppressed']);
 });

@@ -1,6 +1,14 @@
 /** The built command line: exit codes, what goes to which stream, the back-end program form, signals. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, lstatSync, mkdirSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -70,6 +78,87 @@ describe.skipIf(!BUILT)(
       ]);
     });
 
+    const root = process.getuid!() === 0;
+    it.skipIf(!root)(
+      'check: looks for interfaces in its own network namespace, by all their names (needs root)',
+      () => {
+        // /sys shows those of the namespace that it was mounted in.
+        const file = write(EXAMPLE.replace('interface: eth1', 'interface: bw-check-alt'));
+        const script = (names: string) => `set -e
+          ip link add bw-check type veth peer name bw-check-peer
+          ${names}
+          exec "$0" "$@"`;
+        const checked = (names: string) =>
+          spawnSync(
+            'unshare',
+            ['-n', 'sh', '-c', script(names), process.execPath, COMMAND, 'check', '-c', file],
+            { encoding: 'utf8', timeout: 60_000 },
+          );
+        const known = checked('ip link property add dev bw-check altname bw-check-alt');
+        expect(known).toMatchObject({ status: 0, stderr: '' });
+        const unknown = checked('');
+        expect(unknown.status).toBe(0);
+        expect(unknown.stderr).toMatch(/there is no interface bw-check-alt in this network/);
+      },
+    );
+
+    it('control characters of a configuration don’t reach the terminal', () => {
+      const folder = join(testFolder(), 'a\u001b[2J');
+      mkdirSync(folder);
+      const file = join(folder, 'c.yaml');
+      writeFileSync(
+        file,
+        `networks: {lan: {subnet: 10.77.0.0/24, address: 10.77.0.1}}
+vms: {web: {socket: "${folder.replace('\u001b', '\\e')}/\\u009bweb.sock", addresses: [10.77.0.11], management: true}}
+adapters: {uplink: {interface: "no\\ethere", controllers: [web]}}
+admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
+`,
+      );
+      chmodSync(file, 0o666);
+      for (const args of [
+        ['check', '-c', file],
+        ['status', '-c', file],
+        ['qemu-args', 'w\u001b', '-c', file],
+        ['qemu-args', 'web', '-c', file, '--qemu-version', '1\u001b'],
+      ]) {
+        const { stdout, stderr } = basewire(...args);
+        expect(stdout + stderr).toContain('\\u001b');
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: none of them
+        expect(stdout + stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+      }
+    });
+
+    it('output that can’t be written is a failure, unless nobody wants it', () => {
+      const file = write(EXAMPLE);
+      const sh = (line: string) =>
+        spawnSync('sh', ['-c', line, process.execPath, COMMAND, file], {
+          encoding: 'utf8',
+          timeout: 60_000,
+        });
+      for (const command of ['check -c "$2"', 'schema', '--help', '--print-capabilities'])
+        expect(sh(`exec "$0" "$1" ${command} >/dev/full`)).toMatchObject({
+          status: 1,
+          stderr: expect.stringMatching(
+            /^basewire: the output can’t be written: ENOSPC: no space left on device/m,
+          ),
+        });
+      const gone = sh('{ "$0" "$1" schema; echo "$?" >&2; } | :');
+      expect(gone.stderr).toBe('0\n');
+    });
+
+    it('what the system refuses is said in its words', () => {
+      const line = 'ulimit -n 40; exec "$0" "$1" check -c "$2"';
+      const { status, stderr } = spawnSync(
+        'sh',
+        ['-c', line, process.execPath, COMMAND, write(EXAMPLE)],
+        { encoding: 'utf8', timeout: 60_000 },
+      );
+      // Enough for a Node that loads one module after the other.
+      if (status === 0) return;
+      expect(status).toBe(1);
+      expect(stderr).toMatch(/^basewire: EMFILE: too many open files, .*\(ulimit -n\)\n$/);
+    });
+
     it('run: 78, and nothing is created', () => {
       const folder = testFolder();
       const text = EXAMPLE.replaceAll('/run/basewire', join(folder, 'run')).replace(
@@ -95,6 +184,21 @@ describe.skipIf(!BUILT)(
         ['--socket-path=/tmp/x.sock', '--address', '10.0.0.1/24'],
         /is already the base’s own address/,
       ],
+      [
+        ['--admin-socket', '/tmp/x', 'status'],
+        /--admin-socket stands before the command "status": put it behind the command/,
+      ],
+      [
+        ['--log-level', 'debug', 'run', '-c', 'x'],
+        /--log-level stands before the command "run": run has no such option/,
+      ],
+      [['status', 'web'], /too many arguments for 'status'/],
+      [['check', '-c', 'x', 'extra'], /too many arguments for 'check'/],
+      [['qemu-args', 'web', 'db', '-c', 'x'], /too many arguments for 'qemu-args'/],
+      [['--no\u001b[2Jne'], /^error: unknown option '--no\\u001b\[2Jne'\n/],
+      [['no\u009b2J\nne'], /^basewire: unknown command "no\\u009b2J\\nne"/],
+      [['status', '--admin-socket', `/${'x'.repeat(107)}`], /is 108 bytes long, .* holds 107/],
+      [['status', '--admin-socket='], /--admin-socket is empty/],
       [[], /Usage: basewire/],
     ])('%j is a usage error', (args, message) => {
       const result = basewire(...args);
@@ -129,6 +233,21 @@ describe.skipIf(!BUILT)(
         status: 2,
         stderr: expect.stringContaining('did you mean "web"?'),
       });
+    });
+
+    it('qemu-args: says where $(...) would not do', () => {
+      for (const [path, said] of [
+        ['/run/a b', true],
+        ['/run/a*', true],
+        ['/run/a[1]', true],
+        ['/run/a$b', false],
+      ] as const) {
+        const file = write(EXAMPLE.replace('/run/basewire/web.sock ', `"${path}" `));
+        const { status, stdout, stderr } = basewire('qemu-args', 'web', '-c', file);
+        expect(status).toBe(0);
+        expect(stdout).toContain(`path=${path},`);
+        expect(/characters that \$\(\.\.\.\) splits or expands/.test(stderr)).toBe(said);
+      }
     });
 
     it('status: 69 when nothing runs', () => {
@@ -179,8 +298,8 @@ describe.skipIf(!BUILT)(
       expect(second.exit()!.code).toBe(0);
       mkdirSync(join(folder, 'web.sock'));
       const third = basewire('run', '--config', file);
-      expect(third.status).toBe(1);
-      expect(third.stderr).toMatch(/web\.sock .*is not a socket/);
+      expect(third.status).toBe(78);
+      expect(third.stderr).toMatch(/:2:21: vms\.web\.socket: .*web\.sock .*is not a socket/);
       expect(existsSync(join(folder, 'admin.sock'))).toBe(false);
     });
 
@@ -236,6 +355,36 @@ describe.skipIf(!BUILT)(
         status: 1,
         stderr: expect.stringContaining('no such descriptor'),
       });
+    });
+
+    it.each([
+      ['AF_INET, SOCK_STREAM', 'IPv4, stream'],
+      ['AF_INET6, SOCK_DGRAM', 'IPv6, datagram'],
+      ['AF_UNIX, SOCK_DGRAM', 'Unix, datagram'],
+      ['AF_UNIX, SOCK_SEQPACKET', 'Unix, SOCK_SEQPACKET'],
+      ['AF_UNIX, SOCK_STREAM', 'neither listens nor is connected'],
+    ])('--fd: not a socket of %s', (made, named) => {
+      // Perl's descriptors up to $^F are inherited; the first is 3.
+      const program = `$^F = 9; socket(S, ${made}, 0) or die; fileno(S) == 3 or die; exec @ARGV`;
+      const { status, stdout, stderr } = spawnSync(
+        'perl',
+        ['-MSocket', '-e', program, process.execPath, COMMAND, '--fd=3'],
+        { encoding: 'utf8', timeout: 60_000 },
+      );
+      expect([status, stdout]).toEqual([1, '']);
+      expect(stderr).toContain('basewire: --fd 3: is a socket ');
+      expect(stderr).toContain(named);
+      expect(stderr).toContain(': it must be a Unix stream socket that listens or is connected');
+    });
+
+    it('--fd: no socket', () => {
+      const stdio = ['ignore', 'pipe', 'pipe', openSync('/dev/null', 'r')] as const;
+      const { status, stderr } = spawnSync(process.execPath, [COMMAND, '--fd=3'], {
+        stdio: [...stdio],
+        encoding: 'utf8',
+      });
+      closeSync(stdio[3]);
+      expect([status, stderr]).toEqual([1, 'basewire: --fd 3: is no socket\n']);
     });
   },
 );

@@ -64,3 +64,7 @@ it('tables are aligned', () => {
     ),
   ).toBe('A     B\nlong  x\né     y\n');
 });
+
+it('tables have no control characters', () => {
+  expect(table(['A', 'B'], [['\u001b[2J', 'y']])).toBe('A          B\n\\u001b[2J  y\n');
+});

@@ -1,6 +1,7 @@
 /** The QEMU arguments, by version, direction and settings. */
+import { execFileSync } from 'node:child_process';
 import { expect, it } from 'vitest';
-import { qemuArguments } from '../../src/commands/qemu-args.ts';
+import { forTerminal, qemuArguments } from '../../src/commands/qemu-args.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import { ConfigSource } from '../../src/config/source.ts';
 import { EXAMPLE } from '../config/example.ts';
@@ -68,5 +69,30 @@ it('MTU, packed rings, queues, one of several sockets', () => {
   );
   expect(() => argumentsFor('10.0', { text, vm: 'controller', socket: 2 })).toThrow(
     /has 2 socket\(s\) only/,
+  );
+});
+
+it.each([
+  ['plain', '/run/basewire/web.sock'],
+  ['a blank', '/run/my sockets/web.sock'],
+  ['quotes', `/run/it's "web".sock`],
+  ['what a shell expands', '/run/$HOME`id`$(id)*?[a-z]~{a,b}!.sock'],
+  ['what ends a command', '/run/a;b&c|d>e<f#g\\h'],
+  ['letters that are not ASCII', '/run/wéb ü.sock'],
+])('on a terminal a shell takes them as they are meant: %s', (name, path) => {
+  const text = EXAMPLE.replace('/run/basewire/web.sock ', `${JSON.stringify(path)} `);
+  const lines = argumentsFor('10.0', { text });
+  const printed = forTerminal(lines);
+  expect(printed.includes("'")).toBe(name !== 'plain');
+  const words = execFileSync('/bin/sh', ['-c', `printf '%s\\0' ${printed}`], { encoding: 'utf8' });
+  expect(words.split('\0').slice(0, -1)).toEqual(
+    lines.flatMap((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]),
+  );
+  expect(lines[3]).toContain(`path=${path.replaceAll(',', ',,')},`);
+});
+
+it('on a terminal control characters are not printed', () => {
+  expect(() => forTerminal(['-chardev socket,path=/run/\u001b[2J'])).toThrow(
+    /u001b\[2J: has control characters: choose another path/,
   );
 });

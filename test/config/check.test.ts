@@ -1,7 +1,7 @@
 /** What a configuration is refused for: each mistake with the line that names it, all of them at once. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ConfigError } from '../../src/config/complaints.ts';
+import { ConfigError } from '../../src/config/config-error.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import { ConfigSource } from '../../src/config/source.ts';
 import { parse, stringify } from 'yaml';
@@ -183,6 +183,18 @@ describe('one mistake gets one complaint, at its place', () => {
       ['vms', 'web', 'socket'],
       '/run/basewire/admin.sock',
       /is already the admin socket/,
+    ],
+    [
+      'state file of a socket',
+      ['state'],
+      { file: '/run/basewire//web.sock' },
+      /vms\.web\.socket: .* is already the state file: choose another/,
+    ],
+    [
+      'state file of the admin interface',
+      ['state'],
+      { file: '/run/basewire/admin.sock' },
+      /state\.file: .* is already the admin socket: choose another/,
     ],
     ['relative socket', ['vms', 'web', 'socket'], 'web.sock', /must be an absolute path/],
     ['long socket', ['vms', 'web', 'socket'], `/run/${'x'.repeat(103)}`, /is 108 bytes long/],
@@ -397,6 +409,17 @@ describe('one mistake gets one complaint, at its place', () => {
     for (const line of complaints) expect(line).toMatch(/^f:\d+:\d+: /);
   });
 
+  it('a socket where the state file is written before it is put in its place', () => {
+    const text = EXAMPLE.replace('/run/basewire/web.sock', '/run/basewire/state.new');
+    expect(complaintsOf(`${text}state: {file: /run/basewire/state}\n`).join()).toMatch(
+      /vms\.web\.socket: .* is already where the state file is written \(state\.file\): choose/,
+    );
+    const unsaid = EXAMPLE.replace(/^admin: .*$/m, 'state: {file: /run/basewire/admin.sock}');
+    expect(complaintsOf(unsaid).join()).toMatch(
+      /state\.file: .* is already the admin socket \(where admin\.socket names no other\)/,
+    );
+  });
+
   it('a subnet that overlaps', () => {
     const config = parse(EXAMPLE);
     config.networks.two = { subnet: '10.77.0.128/25', address: '10.77.0.129' };
@@ -420,7 +443,11 @@ describe('the text itself', () => {
     ['a scalar', 'hello', /^f:1:1: must be a mapping of keys to values, not "hello"/],
     ['broken flow', 'networks: {lan: [', /^f:1:\d+: /],
     ['a tab', 'networks:\n\tlan: 1', /^f:2:\d+: /],
-    ['two documents', `${EXAMPLE}---\n${EXAMPLE}`, /^f:\d+:\d+: .*multiple documents/i],
+    [
+      'two documents',
+      `${EXAMPLE}---\n${EXAMPLE}`,
+      /^f:26:1: a second document begins here: a file holds one configuration, remove the others$/,
+    ],
     ['an unknown tag', 'networks: !!js/function x', /^f:1:\d+: .*tag/i],
     [
       'a duplicate key',
@@ -434,12 +461,85 @@ describe('the text itself', () => {
   it('aliases that multiply are refused quickly', () => {
     let text = 'a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n';
     for (let i = 1; i < 12; i++) text += `a${i}: &a${i} [${`*a${i - 1}, `.repeat(9)}*a${i - 1}]\n`;
-    expect(complaintsOf(text).join()).toMatch(/alias/i);
+    expect(complaintsOf(text)).toEqual([
+      'f:4:45: with *a2 the aliases stand for more than 10000 values: write less of them',
+    ]);
+  });
+
+  it('aliases are fine, thousands of them too', () => {
+    const same = EXAMPLE.replace('subnet: ', 'subnet: &subnet ').replace(
+      'addresses: [10.77.0.2]',
+      `addresses: [10.77.0.2]\n    prefixes: [${'*subnet, '.repeat(9000)}]`,
+    );
+    expect(complaintsOf(same).join('\n')).toMatch(
+      /prefixes\[8999\]: 10\.77\.0\.0\/24 overlaps with the subnet of network lan/,
+    );
+  });
+
+  it('aliases that lead nowhere, or to themselves, are named where they stand, all at once', () => {
+    const text = 'vms: {web: *v, db: &db {x: *db}}\nnetworks:\n  lan: *lan\nlater: &lan 1\n';
+    expect(complaintsOf(text)).toEqual([
+      'f:1:12: there is no anchor &v before *v',
+      'f:1:28: *db stands inside of what it stands for: write it out',
+      'f:3:8: there is no anchor &lan before *lan',
+    ]);
+  });
+
+  it.each([
+    ['01', 'key 01 is read as the number 1: put it in quotes'],
+    ['0x10', 'key 0x10 is read as the number 16: put it in quotes'],
+    ['1.0', 'key 1.0 is read as the number 1: put it in quotes'],
+    ['True', 'key True is read as true: put it in quotes'],
+    ['~', 'key ~ is read as nothing: put it in quotes'],
+    ['null', 'key null is read as nothing: put it in quotes'],
+    ['', 'a key is missing'],
+    ['[web]', 'a key must be text'],
+  ])('the key %s is not renamed', (key, complaint) => {
+    expect(complaintsOf(EXAMPLE.replace('  web:', `  ${key}:`))).toEqual([`f:7:3: ${complaint}`]);
+  });
+
+  it('keys that YAML reads as what stands there are names', () => {
+    for (const key of ['1', '"01"', "'~'", 'true', 'yes', '!!str 007', '1_000']) {
+      const wrong = key === "'~'" ? [expect.stringMatching(/^f:7:3: vms\.~: bad name/)] : [];
+      expect(complaintsOf(EXAMPLE.replace('  web:', `  ${key}:`))).toEqual(wrong);
+    }
+    const alias = EXAMPLE.replace('  web:', '  &name web:').replace('  controller:', '  *name :');
+    expect(complaintsOf(alias)).toEqual(['f:11:3: *name can’t be a key: write it out']);
+  });
+
+  it.each([
+    [
+      'adapters',
+      EXAMPLE.replace(/^adapters:[\s\S]*?^d/m, 'adapters:\n#\nd'),
+      'remove the key, or write {}',
+    ],
+    ['log', EXAMPLE.replace('log: {level: info}', 'log:'), 'remove the key, or write {}'],
+    ['state', `${EXAMPLE}state:\n`, 'remove the key, or give it a value'],
+    ['vms.x', EXAMPLE.replace('vms:', 'vms:\n  x:'), 'remove the key, or give it a value'],
+    ['networks', EXAMPLE.replace(/^networks:[\s\S]*?^v/m, 'networks:\nv'), 'give it a value'],
+    [
+      'vms.web.prefixes',
+      EXAMPLE.replace('    mac: 52', '    prefixes:\n    mac: 52'),
+      'remove the key, or write []',
+    ],
+  ])('%s with nothing behind it: what to do', (where, text, remedy) => {
+    const [complaint] = complaintsOf(text).filter((line) => line.includes(': must be a '));
+    expect(complaint).toMatch(new RegExp(`: ${where}: must be a [a-z ]+, not empty: `));
+    expect(complaint!.endsWith(`, not empty: ${remedy}`), complaint).toBe(true);
   });
 
   it('nesting without end is refused', () => {
-    expect(complaintsOf('['.repeat(20_000)).length).toBeGreaterThan(0);
-    expect(complaintsOf('{a: '.repeat(20_000)).length).toBeGreaterThan(0);
+    for (const levels of [150, 1000, 20_000]) {
+      for (const open of ['[', '{a: ', '- ', '? ']) {
+        const closed = { '[': ']', '{a: ': '}' }[open] ?? 'x';
+        for (const text of [open.repeat(levels), open.repeat(levels) + closed.repeat(levels)]) {
+          const complaints = complaintsOf(text);
+          expect(complaints.join()).not.toMatch(/stack/);
+          if (levels > 1000)
+            expect(complaints.join('\n')).toMatch(/^f:1:\d{3,}: is nested too deeply$/m);
+        }
+      }
+    }
   });
 
   it('all complaints come at once, in the order of the file', () => {

@@ -4,8 +4,9 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { ConfigError } from '../../src/config/complaints.ts';
+import { ConfigError } from '../../src/config/config-error.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { native } from '../../src/native.ts';
 import { EXAMPLE } from './example.ts';
 
 let folder: string;
@@ -41,10 +42,20 @@ it('more than 16 MiB', () => {
   expect(refusal(file)).toMatch(/is larger than 16 MiB/);
 });
 
-it('no UTF-8', () => {
+it('no UTF-8, at the first byte that is none', () => {
   const file = join(folder, 'latin.yaml');
-  writeFileSync(file, Buffer.concat([Buffer.from(EXAMPLE), Buffer.from([0x23, 0xe9, 0x0a])]));
-  expect(refusal(file)).toMatch(/is not UTF-8 text/);
+  const where = (...parts: (string | number[])[]) => {
+    writeFileSync(file, Buffer.concat(parts.map((part) => Buffer.from(part as string))));
+    return refusal(file).slice(file.length + 1);
+  };
+  const next = EXAMPLE.split('\n').length;
+  const byte = (value: string) => `is not UTF-8 text (byte 0x${value})`;
+  expect(where(EXAMPLE, '# ', [0xe9], ' and so on\n')).toBe(`${next}:3: ${byte('e9')}`);
+  expect(where('\ufeff# é\n\ufeff', [0xff], EXAMPLE)).toBe(`2:2: ${byte('ff')}`);
+  // A sequence that is broken off by something else, by the end, or by nothing but the rules.
+  expect(where('a\r\n#', [0xe2, 0x82, 0x41], EXAMPLE)).toBe(`2:2: ${byte('e2')}`);
+  expect(where(EXAMPLE, [0xf0, 0x9f, 0x98])).toBe(`${next}:1: ${byte('f0')}`);
+  expect(where([0xc0, 0x80])).toBe(`1:1: ${byte('c0')}`);
 });
 
 it('through a symbolic link, with a byte order mark', () => {
@@ -67,4 +78,31 @@ it('a complaint can’t write to the terminal', () => {
   const text = refusal(file);
   expect(text).toContain('\\u001b[2Jx');
   expect(text).not.toContain('\u001b');
+});
+
+it('what stands where a socket is to be made', () => {
+  const file = join(folder, 'places.yaml');
+  const socket = join(folder, 'place.sock');
+  const refusalOf = (text: string) => {
+    writeFileSync(file, text);
+    return refusal(file);
+  };
+  const text = EXAMPLE.replace('/run/basewire/web.sock', socket);
+  const client = text.replace(`socket: ${socket}`, `socket: {path: ${socket}, mode: client}`);
+  const admin = EXAMPLE.replace('/run/basewire/admin.sock', socket);
+  expect(refusalOf(text)).toBe('');
+  const notASocket = `${socket} exists and is not a socket: remove it, or choose another path`;
+  for (const make of [() => writeFileSync(socket, ''), () => mkdirSync(socket)]) {
+    make();
+    expect(refusalOf(text)).toBe(`${file}:8:13: vms.web.socket: ${notASocket}`);
+    expect(refusalOf(admin)).toBe(`${file}:25:17: admin.socket: ${notASocket}`);
+    expect(refusalOf(client)).toBe('');
+    rmSync(socket, { recursive: true });
+  }
+  symlinkSync('/nowhere', socket);
+  expect(refusalOf(text)).toMatch(/place\.sock is a symbolic link, which is not followed/);
+  rmSync(socket);
+  // What a daemon left is none: it is replaced.
+  native.closeDescriptor(native.unixListen(socket, 0o600, 1));
+  expect(refusalOf(text)).toBe('');
 });

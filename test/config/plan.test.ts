@@ -9,6 +9,7 @@ import {
   unusableMac,
 } from '../../src/config/addresses.ts';
 import { baseMac, proposedVmMac } from '../../src/config/derived-mac.ts';
+import { native } from '../../src/native.ts';
 import { environmentWarnings } from '../../src/config/environment.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import { buildPlan } from '../../src/config/plan.ts';
@@ -154,10 +155,13 @@ it('warns of what is not there yet', () => {
       .replaceAll('    addresses', '    network: lan\n    addresses')
       .replace('eth1', 'bw-none'),
   );
-  expect(environmentWarnings(plan)).toEqual([
+  expect(environmentWarnings(plan, native)).toEqual([
     'adapter second: lo is no Ethernet interface: it can’t be opened',
-    expect.stringMatching(/adapter uplink: there is no interface bw-none on this host now/),
+    expect.stringMatching(
+      /adapter uplink: there is no interface bw-none in this network namespace now/,
+    ),
   ]);
+  expect(environmentWarnings(plan, null)).toEqual([]);
 });
 
 describe('derived MACs', () => {

@@ -8,7 +8,17 @@ const SRC = fileURLToPath(new URL('../../src', import.meta.url));
 
 /** Each may import from those before it. What lies in src/ itself and is not named here is above all. */
 const FLOORS = [
-  ['version.ts', 'errno.ts', 'exit-codes.ts', 'beat.ts', 'native.ts', 'wire', 'log.ts'],
+  [
+    'version.ts',
+    'printable.ts',
+    'errno.ts',
+    'exit-codes.ts',
+    'beat.ts',
+    'native.ts',
+    'wire',
+    'log.ts',
+    'socket-path.ts',
+  ],
   ['counters.ts', 'socket-file.ts', 'watcher.ts', 'storage'],
   ['virtio'],
   ['port'],

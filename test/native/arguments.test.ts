@@ -36,7 +36,8 @@ test('the addon has every function of its contract', () => {
     [
       'mapRegion mapPacketRings viewRegion unmapRegion takeFaultedRegions createArena gatherCopies',
       'deliverCopies eventfd signal signalAll drain createWaiter unixListen unixConnect unixAccept',
-      'unixPair peerCredentials socketError receive send closeDescriptor closePassed closeConnection closing',
+      'unixPair peerCredentials socketError socketKind receive send closeDescriptor closePassed',
+      'closeConnection closing',
       'isSharedMemory duplicate setNonBlocking packetOpen',
       'packetDoorbell packetSocket packetSend packetStatistics packetClose interfaceInfo netlinkOpen',
       'memfd truncate executeWithout setCores setDumpable readClock',

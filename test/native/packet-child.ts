@@ -141,7 +141,13 @@ say({
   headerBytes: a.socket.headerBytes,
   transmit: [a.socket.transmit, b.socket.transmit],
   mapped: [a.bytes.length === a.socket.mapBytes, b.bytes.length === b.socket.mapBytes],
-  info: { mtu: info.mtu, up: info.flags & 1, mac: info.mac.length, index: info.index > 0 },
+  info: {
+    type: info.type,
+    mtu: info.mtu,
+    up: info.flags & 1,
+    mac: info.mac.length,
+    index: info.index > 0,
+  },
 });
 
 // Both ways, more frames than the transmit ring has, so that it wraps.

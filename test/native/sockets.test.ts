@@ -10,6 +10,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -108,6 +109,23 @@ describe('listening', () => {
     const bytes = new Uint8Array(10);
     expect(native.receive(server, bytes, 2, 8, new Int32Array(1))).toBe(5);
     expect(Buffer.from(bytes.subarray(2, 7)).toString()).toBe('hello');
+  });
+
+  test('what a socket is', async () => {
+    const kind = { family: 1, type: 1, listens: false, connected: true };
+    const [left, right] = native.unixPair();
+    expect(native.socketKind(left)).toEqual(kind);
+    native.closeDescriptor(right);
+    expect(native.socketKind(keep(left)), 'its peer is gone').toEqual(kind);
+    const listener = keep(native.unixListen(join(folder, 'kind'), 0o600, 1));
+    expect(native.socketKind(listener)).toEqual({ ...kind, listens: true, connected: false });
+    const tcp = createServer().listen(0, '127.0.0.1');
+    await new Promise((resolve) => tcp.once('listening', resolve));
+    const { fd } = (tcp as unknown as { _handle: { fd: number } })._handle;
+    expect(native.socketKind(fd)).toEqual({ family: 2, type: 1, listens: true, connected: false });
+    tcp.close();
+    expect(codeOf(() => native.socketKind(keep(native.eventfd())))).toBe('ENOTSOCK');
+    expect(codeOf(() => native.socketKind(999_999))).toBe('EBADF');
   });
 
   test('what is no listener gives -errno', () => {

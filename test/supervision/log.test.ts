@@ -93,6 +93,19 @@ it('a full disk costs lines only', async () => {
   closeSync(fd);
 });
 
+it('what is logged after the end is counted as lost, and no error', async () => {
+  const path = join(testFolder(), 'log');
+  const log = new Log({ level: 'info', format: 'json', fd: openSync(path, 'w') });
+  log.logger.info('in time');
+  const closed = log.close(1000);
+  log.logger.info('too late');
+  await closed;
+  log.logger.info('later still');
+  log.ready({});
+  expect(log.dropped).toBe(3);
+  expect(readFileSync(path, 'utf8').trim().split('\n')).toHaveLength(1);
+});
+
 it('text for people has no control characters', () => {
   const line = JSON.stringify({
     level: 'info',

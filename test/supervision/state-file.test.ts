@@ -1,4 +1,7 @@
+/** The file that outlives the daemon: replaced as a whole, and only if it is ours. */
 import {
+  lstatSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -10,6 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { native } from '../../src/native.ts';
 import { StateFile } from '../../src/supervision/state-file.ts';
 
 let folder: string;
@@ -21,7 +25,13 @@ beforeEach(() => {
   file = join(folder, 'state.json');
   warnings = [];
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => {
+  for (const fd of opened.splice(0)) native.closeDescriptor(fd);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const opened: number[] = [];
+const keep = (fd: number) => opened.push(fd);
 
 const open = (path = file) => new StateFile(path, (message) => warnings.push(message));
 
@@ -40,19 +50,68 @@ test('none is nothing to warn of', () => {
 });
 
 test.each([
-  ['half a file', () => writeFileSync(file, '{"version":1,"ma')],
-  ['a folder', () => rmSync(file, { force: true }), '/'],
+  ['an empty one', ''],
+  ['one of zeros, as a power failure may leave it', '\0'.repeat(100)],
+])('%s is replaced', (_, text) => {
+  writeFileSync(file, text);
+  const state = open();
+  expect(state.read()).toBeNull();
+  state.write({ version: 1 });
+  expect(open().read()).toEqual({ version: 1 });
+  expect(warnings).toEqual([]);
+});
+
+const other = () => join(folder, 'other');
+test.each<[name: string, make: () => unknown, complaint: RegExp]>([
+  // A rename leaves no half of one.
+  ['half a file', () => writeFileSync(file, '{"version":1,"ma'), /is not basewire’s/],
+  ['a configuration', () => writeFileSync(file, 'networks: {}\n'), /is not basewire’s/],
+  ['other JSON', () => writeFileSync(file, '{"version":"1"}'), /is not basewire’s/],
+  ['JSON that is no object', () => writeFileSync(file, 'null'), /is not basewire’s/],
+  ['a folder', () => mkdirSync(file), /is no regular file/],
   [
     'a link',
     () => {
-      writeFileSync(join(folder, 'other'), '{}');
-      symlinkSync(join(folder, 'other'), file);
+      writeFileSync(other(), '{"version":1}');
+      symlinkSync(other(), file);
     },
+    /is a symbolic link/,
   ],
-])('%s is not used, with one warning', (_, make, suffix = '') => {
+  ['a socket', () => keep(native.unixListen(file, 0o600, 1)), /is no regular file/],
+])('%s is neither used nor replaced, with one warning', (_, make, complaint) => {
   make();
-  expect(open(suffix ? folder : file).read()).toBeNull();
+  const before = lstatSync(file);
+  const state = open();
+  expect(state.read()).toBeNull();
+  for (let round = 0; round < 2; round++) state.write({ version: 1 });
+  const { ino, mode, size } = lstatSync(file);
+  expect({ ino, mode, size }).toEqual({ ino: before.ino, mode: before.mode, size: before.size });
+  expect(readdirSync(folder)).not.toContain('state.json.new');
   expect(warnings).toHaveLength(1);
+  expect(warnings[0]).toMatch(complaint);
+  expect(warnings[0]).toMatch(/neither used nor replaced: remove it, or name another one/);
+  // Once it is out of the way there is a state again.
+  rmSync(file, { recursive: true });
+  state.write({ version: 1, macs: [] });
+  expect(open().read()).toEqual({ version: 1, macs: [] });
+});
+
+test('what takes its place meanwhile stays, too', () => {
+  const state = open();
+  expect(state.read()).toBeNull();
+  state.write({ version: 1 });
+  rmSync(file);
+  keep(native.unixListen(file, 0o600, 1));
+  state.write({ version: 1, macs: [] });
+  expect(lstatSync(file).isSocket()).toBe(true);
+  expect(warnings.join()).toMatch(/is no regular file/);
+});
+
+test('a socket in the way of the fresh file stays', () => {
+  keep(native.unixListen(`${file}.new`, 0o600, 1));
+  open().write({ version: 1 });
+  expect(lstatSync(`${file}.new`).isSocket()).toBe(true);
+  expect(warnings.join()).toMatch(/state\.json\.new is in the way, and no file: remove it/);
 });
 
 test('a folder that is gone is said once, however often it is written', () => {
