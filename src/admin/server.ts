@@ -21,6 +21,8 @@ import { MAX_COUNT, MAX_SECONDS, type Traces } from './traces.ts';
 
 const SOCKET_MODE = 0o600;
 const MAX_CONNECTIONS = 32;
+/** Requests that one connection may have under way: each answer is kept until it is read. */
+const MAX_ANSWERS = 8;
 const BACKLOG = 64;
 const MAX_HEADER_BYTES = 8192;
 const REQUEST_DEADLINE_MS = 5000;
@@ -62,6 +64,10 @@ export class AdminServer {
         connectionsCheckingInterval: 2000,
       },
       (request, response) => {
+        if ((this.#connections.get(request.socket) ?? 0) >= MAX_ANSWERS) {
+          request.socket.destroy();
+          return;
+        }
         this.#note(request.socket, response);
         this.#serve(request, response).catch((error: Error) => {
           onError(error);

@@ -26,8 +26,11 @@ function entry(database: 'passwd' | 'group', key: string): string[] | null {
   return result.status === 0 ? find(result.stdout) : null;
 }
 
+/** The largest number; the next one means "none" to the kernel. */
+const MAX_ID = 4294967294;
+
 function lookUp(database: 'passwd' | 'group', name: string): number | null {
-  if (/^\d+$/.test(name)) return Number(name);
+  if (/^\d+$/.test(name)) return Number(name) <= MAX_ID ? Number(name) : null;
   const found = entry(database, name);
   return found === null ? null : Number(found[2]);
 }

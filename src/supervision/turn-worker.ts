@@ -40,6 +40,8 @@ export interface TurnWorkerOptions {
   onLost(reason: string, pauseMs: number): void;
   /** It can't be kept running: it failed before its first 'ready', or a thread is stuck. */
   onFatal(reason: string): void;
+  /** Milliseconds from the thread's start to its first round, for tests. */
+  startDeadlineMs?: number;
   /** It ended of its own accord, after 'stopped'. */
   onEnd(): void;
 }
@@ -204,8 +206,9 @@ export class TurnWorker {
   #look(): void {
     if (this.#phase === 'starting') {
       this.#stills += 1;
-      if (this.#stills * LOOK_MS > START_DEADLINE_MS) {
-        this.#reason ||= `it was not ready within ${START_DEADLINE_MS / 1000} seconds`;
+      const deadline = this.#options.startDeadlineMs ?? START_DEADLINE_MS;
+      if (this.#stills * LOOK_MS > deadline) {
+        this.#reason ||= `it was not ready within ${deadline / 1000} seconds`;
         this.#end();
       }
       return;

@@ -207,6 +207,15 @@ it('hostile clients: garbage, endless headers, endless bodies, too many, silent 
     );
   await closed(body);
 
+  // So many requests at once, and no answer read: each would be kept.
+  const greedy = client();
+  greedy.write('GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(500));
+  await until(
+    'it to be closed',
+    () => greedy.destroyed || greedy.readableEnded || server.connections === 0,
+  );
+  greedy.destroy();
+
   // More connections than are served: the oldest are closed.
   const silent = Array.from({ length: 60 }, client);
   for (const socket of silent) socket.resume();

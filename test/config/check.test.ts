@@ -256,6 +256,7 @@ describe('one mistake gets one complaint, at its place', () => {
     ['unknown daemon user', ['user'], 'nobody-of-this-name', /there is no user/],
     ['root as the daemon user', ['user'], 'root', /is root: leave it out/],
     ['a user without a group', ['user'], 3_999_999_999, /has no group of its own: add group/],
+    ['a user beyond the kernel’s', ['user'], '4294967297', /there is no user/],
     ['a group alone', ['group'], 'root', /has no effect without user/],
     [
       'unknown network',

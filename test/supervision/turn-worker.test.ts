@@ -7,7 +7,7 @@ import { TurnWorker } from '../../src/supervision/turn-worker.ts';
 import { until } from '../support/until.ts';
 import { descriptorCount, testFolder, testPlan } from './folder.ts';
 
-function startWorker(mode: string) {
+function startWorker(mode: string, startDeadlineMs?: number) {
   process.env.FAKE_WORKER_MODE = mode;
   const plan = testPlan(testFolder());
   const state = new BaseState(plan);
@@ -25,6 +25,7 @@ function startWorker(mode: string) {
     counters: state.counters.blocks[0]!.buffer,
     state: () => null,
     onMessage: (message) => seen.messages.push(message),
+    ...(startDeadlineMs !== undefined && { startDeadlineMs }),
     onLost: (reason, pauseMs) => {
       seen.lost.push({ reason, pauseMs });
       // As a real worker does before it listens.
@@ -78,6 +79,21 @@ it('one that fails before it ever was ready is not tried again', async () => {
   const thrown = startWorker('throwsAtOnce');
   await until('the failure', () => thrown.seen.fatal.length === 1);
   expect(thrown.seen.fatal[0]).toMatch(/broken from the start/);
+});
+
+it('one that never gets ready is ended, and not tried again', async () => {
+  const { seen } = startWorker('neverReady', 1000);
+  await until('the failure', () => seen.fatal.length === 1);
+  expect(seen.fatal).toEqual(['it was not ready within 1 seconds']);
+  expect(seen.lost).toEqual([]);
+});
+
+it('one that gets ready when it was told to stop is not taken for one that serves', async () => {
+  const { worker, seen, ready } = startWorker('readyLate');
+  expect(await worker.stop(5000)).toBe(true);
+  expect(worker.phase).toBe('stopped');
+  expect(ready()).toBe(0);
+  expect(seen.lost).toEqual([]);
 });
 
 it('one that does not stop when asked is ended', async () => {

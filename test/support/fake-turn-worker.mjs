@@ -28,6 +28,11 @@ parentPort.on('message', (message) => {
 
 if (mode === 'failed') {
   say({ kind: 'failed', message: 'socket /x: address in use' });
+} else if (mode === 'neverReady') {
+  for (;;);
+} else if (mode === 'readyLate') {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+  say({ kind: 'ready' });
 } else if (mode === 'throwsAtOnce') {
   throw new Error('broken from the start');
 } else {
