@@ -192,7 +192,9 @@ process.stderr.on('error', () => {});
 let exitCode = await main();
 // What was written to a pipe must get out; whatever else is still open (a worker's thread) must not keep us.
 await new Promise<void>((resolve) => {
-  process.stdout.write('', () => resolve());
+  // A daemon's log goes another way: where that has no room nothing is written here, not even nothing.
+  if (process.stdout.writableLength === 0) setImmediate(resolve);
+  else process.stdout.write('', () => resolve());
 });
 exitCode = afterOutput(exitCode);
 process.exit(exitCode);

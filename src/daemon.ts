@@ -112,7 +112,8 @@ export class Daemon {
           state: () => this.#warmState,
           onMessage: (message) => this.#take(message, worker),
           onLost: (reason, pauseMs) => this.#lost(worker, reason, pauseMs),
-          onFatal: (reason) => this.#finish(new CommandError(reason)),
+          // A fault of ours brings its stack along.
+          onFatal: (reason) => this.#finish(new CommandError(reason.split('\n'))),
           onEnd: () => this.#finish(EXIT.ok),
         }),
     );
@@ -350,7 +351,7 @@ export class Daemon {
 
   #lost(worker: number, reason: string, pauseMs: number): void {
     if (this.#options.exitWithFrontend) {
-      this.#finish(new CommandError(`a turn worker failed: ${reason}`));
+      this.#finish(new CommandError(`a turn worker failed: ${reason}`.split('\n')));
       return;
     }
     this.state.workerLost(worker);

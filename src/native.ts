@@ -12,6 +12,7 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { CommandError } from './exit-codes.ts';
 
 /** What `mapRegion` refuses before it maps anything; `error.code` of the thrown error. */
 export type RegionRefusal =
@@ -286,9 +287,9 @@ function load(): Native {
     // A copy: an object that an addon has filled is a hash table for V8, and each use of it a look-up.
     return { ...(createRequire(import.meta.url)(addonPath) as Native) };
   } catch (error) {
-    throw new Error(
-      `basewire's native addon can't be loaded from ${addonPath}: run "npm run build" (needs a C++ compiler, make and python3)`,
-      { cause: error },
+    const [reason] = (error as Error).message.split('\n');
+    throw new CommandError(
+      `the native addon can't be loaded (${reason}): run "npm run build", which needs a C++ compiler, make and python3`,
     );
   }
 }

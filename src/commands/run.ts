@@ -7,6 +7,7 @@ import { loadConfig } from '../config/load.ts';
 import { buildPlan } from '../config/plan.ts';
 import { type Config, DEFAULT_ADMIN_SOCKET } from '../config/schema.ts';
 import { groupId, primaryGroupId, userId } from '../config/users.ts';
+import { CommandError } from '../exit-codes.ts';
 import { Log } from '../log.ts';
 import type { Account } from '../supervision/privileges.ts';
 
@@ -21,10 +22,11 @@ export async function run(options: { config: string }): Promise<number> {
   const { makeSocketFolder } = await import('../socket-file.ts');
   const adminSocket = config.admin?.socket ?? DEFAULT_ADMIN_SOCKET;
   const account = accountOf(config);
-  if (account !== null) makeFoldersFor(account, plan, adminSocket, makeSocketFolder);
-  // Before: the terminal may be one that only who started us may open again.
+  if (account !== null)
+    orFailure(() => makeFoldersFor(account, plan, adminSocket, makeSocketFolder));
+  // Before the account: the terminal may be one that only who started us may open again.
   const log = new Log(config.log);
-  const { packetSockets, warning } = lessen(plan.adapters.length, account);
+  const { packetSockets, warning } = orFailure(() => lessen(plan.adapters.length, account));
   for (const warning of warnings) log.logger.warn({ file }, warning);
   for (const warning of environmentWarnings(plan, native)) log.logger.warn(warning);
   if (warning !== '') log.logger.warn(warning);
@@ -40,6 +42,15 @@ export async function run(options: { config: string }): Promise<number> {
     exitWithFrontend: false,
   });
   return daemon.run();
+}
+
+/** What is refused here is the host's doing or a slip of the operator's: the sentence is enough. */
+function orFailure<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw new CommandError((error as Error).message);
+  }
 }
 
 /** Whom the configuration wants the daemon to be; the check has seen that they exist. */

@@ -91,6 +91,8 @@ export class Attachment {
   features: Bits = { low: 0, high: 0 };
   headerBytes = 12;
   mergeable = false;
+  /** Longest IP datagram that the driver takes (NET_SET_MTU); its network's may be shorter. */
+  mtu = 65_535;
   /** The driver may ask us to complete checksums and to segment (it acknowledged CSUM, HOST_TSO). */
   csum = false;
   hostTso4 = false;

@@ -240,13 +240,14 @@ export class Elsewhere {
     storage.clear();
   }
 
-  /** To a VM, in pieces where it is too large for the network and may be cut; `hop`: with a lower time to live. */
-  private toVm(slot: number, target: Port, network: Network, hop: boolean): number {
+  /** To a VM, in pieces where it is too large for it or the network and may be cut; `hop`: with a lower time to live. */
+  toVm(slot: number, target: Port, network: Network, hop: boolean): number {
     const { bytes, at } = this.storage;
-    if (this.router.longest(slot) > network.mtu) {
-      const pieces = this.pieces.cut(slot, network.mtu);
+    const mtu = this.router.mtuTo(target, network);
+    if (this.router.longest(slot) > mtu) {
+      const pieces = this.pieces.cut(slot, mtu);
       if (pieces !== WHOLE) return this.pieces.toVm(pieces, target, network, hop);
-      return this.errors.tooBig(slot, network.address, network.mac, network.mtu, network.mtu);
+      return this.errors.tooBig(slot, network.address, network.mac, network.mtu, mtu);
     }
     if (hop) ipv4.decrementTimeToLive(bytes, at[slot] + IP);
     return this.router.toVm(slot, target, network);

@@ -94,7 +94,7 @@ export class FromAdapter {
     return this.toVm(slot, adapter, this.context.ports[behind], network, true);
   }
 
-  /** To a VM, in pieces where it is too large for the network and may be cut; `hop`: with a lower time to live. */
+  /** To a VM, in pieces where it is too large for it or the network and may be cut; `hop`: with a lower time to live. */
   private toVm(
     slot: number,
     adapter: Adapter,
@@ -103,10 +103,11 @@ export class FromAdapter {
     hop: boolean,
   ): number {
     const { bytes, at } = this.context.storage;
-    if (this.router.longest(slot) > network.mtu) {
-      const pieces = this.pieces.cut(slot, network.mtu);
+    const mtu = this.router.mtuTo(target, network);
+    if (this.router.longest(slot) > mtu) {
+      const pieces = this.pieces.cut(slot, mtu);
       if (pieces !== WHOLE) return this.pieces.toVm(pieces, target, network, hop);
-      return this.errors.tooBig(slot, network.address, adapter.mac, adapter.mtu, network.mtu);
+      return this.errors.tooBig(slot, network.address, adapter.mac, adapter.mtu, mtu);
     }
     if (hop) ipv4.decrementTimeToLive(bytes, at[slot] + IP);
     return this.router.toVm(slot, target, network);

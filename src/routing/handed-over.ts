@@ -6,7 +6,6 @@ import { BASE } from '../storage/outbox.ts';
 import type { Columns } from '../handoff/columns.ts';
 import type { Elsewhere, ElsewhereContext } from './elsewhere.ts';
 import { NOBODY } from './address-list.ts';
-import type { Router } from './router.ts';
 import { isCanonical } from './offload-received.ts';
 import { AT_OWNER, BROADCAST_HERE, drop, HELD } from './verdict.ts';
 
@@ -15,13 +14,11 @@ const BAD_OFFLOAD = drop('badChecksumOffload');
 export class HandedOver {
   private readonly context: ElsewhereContext;
   private readonly columns: Columns;
-  private readonly router: Router;
   private readonly elsewhere: Elsewhere;
 
-  constructor(context: ElsewhereContext, columns: Columns, router: Router, elsewhere: Elsewhere) {
+  constructor(context: ElsewhereContext, columns: Columns, elsewhere: Elsewhere) {
     this.context = context;
     this.columns = columns;
-    this.router = router;
     this.elsewhere = elsewhere;
   }
 
@@ -41,7 +38,8 @@ export class HandedOver {
       return this.elsewhere.fromVm(slot, port, networks[port.network], NOBODY);
     }
     const target = ports[to];
-    if (from !== BASE) return this.router.toVm(slot, target, networks[target.network]);
+    // Its worker has held it to the network's MTU, and can't know the VM's own.
+    if (from !== BASE) return this.elsewhere.toVm(slot, target, networks[target.network], false);
     // What the base says is finished but for the MAC, which another worker does not know.
     const { halves, words, at } = storage;
     halves[at[slot] >> 1] = target.macFirstHalf;

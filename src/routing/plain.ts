@@ -107,7 +107,8 @@ export function plainRoute(storage: BaseStorage, ports: readonly Port[]): RouteP
         const found = table[place | 1];
         if (found < 0 || found === number) continue;
         const target = ports[found];
-        if (target.current === null || target.macKnown === false) continue;
+        const { current } = target;
+        if (current === null || target.macKnown === false || current.mtu < mtu) continue;
         known = destination;
         owner = found;
         targetHalf = target.macFirstHalf << 16;

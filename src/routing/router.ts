@@ -74,7 +74,7 @@ export class Router {
 
   /** There are other workers: what they hand over has origins above all ports', and stands in `columns`. */
   expect(columns: Columns): void {
-    this.handedOver = new HandedOver(this.context, columns, this, this.elsewhere);
+    this.handedOver = new HandedOver(this.context, columns, this.elsewhere);
   }
 
   /** Decides for slots [0, end): what the gather stage took. Answers of the base are appended, decided already. */
@@ -170,10 +170,20 @@ export class Router {
       if (fault !== 0) return dropCell(fault);
     }
     const owner = network.addresses.find(words[ip + 4]);
-    if (owner < 0 || owner === port.number || this.storage.length[slot] - IP > network.mtu) {
+    if (
+      owner < 0 ||
+      owner === port.number ||
+      this.storage.length[slot] - IP > this.mtuTo(this.ports[owner], network)
+    ) {
       return this.elsewhere.fromVm(slot, port, network, owner);
     }
     return this.toVm(slot, this.ports[owner], network);
+  }
+
+  /** Bytes of the longest IP datagram that this VM of the network takes. A VM of another worker is asked there. */
+  mtuTo(target: Port, network: Network): number {
+    const { current } = target;
+    return current !== null && current.mtu < network.mtu ? current.mtu : network.mtu;
   }
 
   /** Makes the frame one for that VM: its MAC and the base's, and no offload that it did not negotiate. */

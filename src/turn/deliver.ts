@@ -30,8 +30,9 @@ import type { Books } from './books.ts';
 import type { TurnContext } from './context.ts';
 import type { Publish } from './publish.ts';
 
+const ETHERNET = 14;
 /** Of a frame, where its IP destination is. */
-const IP_DESTINATION = 14 + 16;
+const IP_DESTINATION = ETHERNET + 16;
 /** Milliseconds that others wait behind a datagram that needs more buffers than are there. */
 const MOST_SHORT = 100;
 
@@ -358,6 +359,10 @@ export class Deliver {
     }
     for (const port of network.ports) {
       if (port.number === from || port.current === null || !port.current.receives) continue;
+      if (length - ETHERNET > port.current.mtu) {
+        this.cells[port.record + MISSED]++;
+        continue;
+      }
       const copy = storage.take(BASE, length);
       if (copy < 0) {
         this.cells[port.record + MISSED]++;

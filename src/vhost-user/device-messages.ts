@@ -61,10 +61,11 @@ export function sendRarp(session: Session, payload: DataView): undefined {
   session.host.announce(session, new Uint8Array(payload.buffer, payload.byteOffset, 6));
 }
 
-/** NET_SET_MTU: nothing depends on it, as every datagram is held to its network's own MTU. */
-export function setMtu(_session: Session, payload: DataView): undefined {
+/** NET_SET_MTU: no longer datagram goes into this VM's input buffer (virtio 1.3 §5.1.4.1), and none longer than its network's MTU. */
+export function setMtu(session: Session, payload: DataView): undefined {
   const mtu = u64(payload, 0, 'MTU');
   if (mtu < 68 || mtu > 65535) throw new Refused(`MTU ${mtu} is not within 68..65535`);
+  session.attachment.mtu = mtu;
 }
 
 /**

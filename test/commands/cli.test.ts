@@ -3,10 +3,12 @@ import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
+  cpSync,
   existsSync,
   lstatSync,
   mkdirSync,
   openSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { connect } from 'node:net';
@@ -157,6 +159,25 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
       if (status === 0) return;
       expect(status).toBe(1);
       expect(stderr).toMatch(/^basewire: EMFILE: too many open files, .*\(ulimit -n\)\n$/);
+    });
+
+    it('without the addon: run says what to do, check goes on', () => {
+      const folder = testFolder();
+      const project = fileURLToPath(new URL('../..', import.meta.url));
+      cpSync(join(project, 'dist'), join(folder, 'dist'), { recursive: true });
+      for (const name of ['package.json', 'node_modules'])
+        symlinkSync(join(project, name), join(folder, name));
+      const file = configIn(folder);
+      const copy = (command: string) =>
+        spawnSync(process.execPath, [join(folder, 'dist/cli.js'), command, '-c', file], {
+          encoding: 'utf8',
+        });
+      const sentence = /the native addon can't be loaded \(.*\): run "npm run build", .*\n$/;
+      const run = copy('run');
+      expect(run).toMatchObject({ status: 1, stdout: '', stderr: expect.stringMatching(sentence) });
+      expect(run.stderr.split('\n')).toHaveLength(2);
+      const check = copy('check');
+      expect(check).toMatchObject({ status: 0, stderr: expect.stringMatching(sentence) });
     });
 
     it('run: 78, and nothing is created', () => {

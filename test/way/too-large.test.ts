@@ -8,7 +8,7 @@ import { LAN_IP, LAN_SINK_PORT, Lan, NO_LAN } from '../support/lan.ts';
 import { GSO, HDR_FLAG } from '../support/net-header.ts';
 import { pattern } from '../support/offload-frames.ts';
 import { type Parsed, parse } from '../support/packets.ts';
-import { A, B, THREE_VMS, tcpFrame, udpFrame } from '../support/traffic.ts';
+import { A, B, C, THREE_VMS, tcpFrame, udpFrame } from '../support/traffic.ts';
 import { until } from '../support/until.ts';
 import type { Vm, VmOptions } from '../support/vm.ts';
 import { World } from '../support/world.ts';
@@ -105,6 +105,57 @@ describe('too large for a VM’s network', () => {
     }
   });
 });
+
+describe.each([1, 2])(
+  'too large for a driver that was told a smaller MTU: %i workers',
+  (workers) => {
+    const SMALL = 1280;
+    let world: World;
+    let a: Vm;
+    let b: Vm;
+    let c: Vm;
+    beforeAll(async () => {
+      world = await World.start({ vms: THREE_VMS, datapath: { workers } });
+      a = await world.vm('a', LARGE);
+      b = await world.vm('b');
+      c = await world.vm('c');
+      expect(await b.setMtu(SMALL)).toBe(0n);
+    });
+    afterEach(() => world.balance());
+    afterAll(() => world?.close());
+
+    test('must not be cut: refused with the size that fits', async () => {
+      const before = (await world.daemon.vm('a')).drops.tooBig;
+      await a.send(udpFrame(A, B.ip, pattern(1400)));
+      expect(parse((await a.receive()).frame).icmp).toMatchObject({
+        type: 3,
+        code: 4,
+        rest: SMALL,
+      });
+      await world.daemon.untilCount('a', 'tooBig', before + 1);
+      // What fits goes on, and others take the network's.
+      await a.send(udpFrame(A, B.ip, pattern(SMALL - 28)));
+      expect(parse((await b.receive()).frame).ip!.totalLength).toBe(SMALL);
+      await a.send(udpFrame(A, C.ip, pattern(1400)));
+      expect(parse((await c.receive()).frame).ip!.totalLength).toBe(1428);
+    });
+
+    test('may be cut: arrives in fragments', async () => {
+      await a.send(udpFrame(A, B.ip, pattern(1400), { ip: MAY_CUT }));
+      const { fragments } = await receiveWhole(b);
+      expect(fragments.map(({ ip }) => ip!.totalLength)).toEqual([1276, 172]);
+    });
+
+    test('a broadcast goes to those who take it', async () => {
+      const before = await world.daemon.count('b', 'missed');
+      for (const bytes of [1400, 100]) await a.send(udpFrame(A, '10.77.0.255', pattern(bytes)));
+      for (const bytes of [1400, 100])
+        expect(parse((await c.receive()).frame).udp!.payload.length).toBe(bytes);
+      expect(parse((await b.receive()).frame).udp!.payload.length).toBe(100);
+      expect(await world.daemon.count('b', 'missed')).toBe(before + 1);
+    });
+  },
+);
 
 describe('the smallest MTU', () => {
   test('bounds into how many pieces one datagram is cut', async () => {
