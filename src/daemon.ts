@@ -155,8 +155,8 @@ export class Daemon {
     if (this.#stopping) return;
     this.#stopping = true;
     this.#log.logger.info({ reason }, 'stopping');
-    notifySystemd('STOPPING=1', () => {});
     this.#finish(EXIT.ok);
+    notifySystemd('STOPPING=1', () => {});
   }
 
   async #shutDown(): Promise<void> {
