@@ -86,6 +86,10 @@ Napi::Value countClosing(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), closing(integer(info, 0, "owner", 0)));
 }
 
+Napi::Value countUnmapping(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(unmapping(integer(info, 0, "owner", 0))));
+}
+
 Napi::Value sharedMemory(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), isSharedMemory(descriptor(info, 0)));
 }
@@ -136,6 +140,7 @@ void addDescriptors(Napi::Env env, Napi::Object exports, Environment& environmen
   define(env, exports, "closePassed", wrapped<closeFor<closePassed>>, &environment);
   define(env, exports, "closeConnection", wrapped<closeFor<closeConnection>>, &environment);
   define(env, exports, "closing", wrapped<countClosing>, &environment);
+  define(env, exports, "unmapping", wrapped<countUnmapping>, &environment);
   define(env, exports, "isSharedMemory", wrapped<sharedMemory>, &environment);
   define(env, exports, "duplicate", wrapped<duplicate>, &environment);
   define(env, exports, "setNonBlocking", wrapped<setNonBlocking>, &environment);

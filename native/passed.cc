@@ -1,6 +1,7 @@
 // One thread for each owner that has something to close, as long as it has: nobody's waits behind another's.
 #include "passed.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -39,12 +40,16 @@ struct Item {
 
 /** With so many items before it there is no seal. */
 constexpr size_t mostBeforeSeal = 32;
+/** So many mappings wait where a VM with all its regions ends, or has them replaced: they don't count. */
+constexpr int32_t usualUnmaps = 1024;
 /** Usually it is there at once; whoever makes us wait longer gets it later. */
 constexpr std::chrono::milliseconds mostForSeal{5};
 
 struct Waiting {
   std::deque<Item> items;
-  int32_t count = 0;  // with the one that is being closed
+  int32_t count = 0;   // descriptors, with the one that is being closed
+  int32_t unmaps = 0;  // mappings, likewise
+  uint64_t bytes = 0;  // of those
   int32_t seals = 0;   // that are to be added
   bool slow = false;   // one took too long
   bool works = false;
@@ -71,7 +76,9 @@ void work(int32_t owner) {
       const std::lock_guard<std::mutex> guard(lock());
       Waiting& mine = waiting()[owner];
       if (mine.items.empty()) {
-        waiting().erase(owner);
+        // That it is slow stays known: else it could make us wait for each seal.
+        if (mine.slow) mine.works = false;
+        else waiting().erase(owner);
         return;
       }
       item = mine.items.front();
@@ -82,7 +89,10 @@ void work(int32_t owner) {
     else close(item.fd);
     const std::lock_guard<std::mutex> guard(lock());
     Waiting& mine = waiting()[owner];
-    if (!item.seal) mine.count--;
+    if (item.bytes != 0) {
+      mine.unmaps--;
+      mine.bytes -= item.bytes;
+    } else if (!item.seal) mine.count--;
     else if (--mine.seals == 0) sealed().notify_all();
   }
 }
@@ -102,7 +112,8 @@ void closeElsewhere(const Item& item, int32_t owner) {
   const std::lock_guard<std::mutex> guard(lock());
   Waiting& mine = waiting()[owner];
   mine.items.push_back(item);
-  mine.count++;
+  (item.bytes != 0 ? mine.unmaps : mine.count)++;
+  mine.bytes += item.bytes;
   begin(mine, owner);
 }
 
@@ -161,7 +172,13 @@ int32_t closing(int32_t owner) {
   const auto found = waiting().find(owner);
   if (found == waiting().end()) return 0;
   begin(found->second, owner);
-  return found->second.count;
+  return found->second.count + std::max(0, found->second.unmaps - usualUnmaps);
+}
+
+uint64_t unmapping(int32_t owner) {
+  const std::lock_guard<std::mutex> guard(lock());
+  const auto found = waiting().find(owner);
+  return found == waiting().end() ? 0 : found->second.bytes;
 }
 
 }  // namespace basewire

@@ -16,7 +16,7 @@ namespace basewire {
  */
 constexpr uint64_t smallBytes = 16u << 20;
 
-/** Unmaps what `owner` shared with us. */
+/** Unmaps what `owner` shared with us: however small the mapping, it may be the last that holds a large file. */
 void unmapElsewhere(void* start, size_t bytes, int32_t owner);
 
 /**
@@ -32,7 +32,10 @@ void closePassed(int fd, int32_t owner);
 /** Ends a connection, which its peer sees at once, and closes it. What lies in its queue unread may be anything. */
 void closeConnection(int fd, int32_t owner);
 
-/** How many descriptors of `owner` are being closed. */
+/** How many descriptors of `owner` are being closed, and mappings unmapped beyond what a VM may have. */
 int32_t closing(int32_t owner);
+
+/** Bytes of address space that wait to be unmapped. */
+uint64_t unmapping(int32_t owner);
 
 }  // namespace basewire

@@ -258,7 +258,7 @@ void unmap(int32_t handle, const Mapping& mapping, int32_t owner) {
   const std::lock_guard<std::mutex> guard(tableLock());
   const uint32_t index = static_cast<uint32_t>(handle);
   cells[index].end.store(0, std::memory_order_release);
-  if (owner >= 0 && mapping.length > smallBytes) unmapElsewhere(mapping.reserved, mapping.reservedBytes, owner);
+  if (owner >= 0) unmapElsewhere(mapping.reserved, mapping.reservedBytes, owner);
   else munmap(mapping.reserved, mapping.reservedBytes);
   taken[index] = false;
   if (index < lowestFree) lowestFree = index;

@@ -42,7 +42,7 @@ int32_t mapFile(int fd, uint64_t offset, uint64_t length, Mapping& mapping, MapF
 /** Maps a packet socket's rings, from offset 0, and takes a handle. */
 int32_t mapRings(int fd, uint64_t length, Mapping& mapping, MapFailure& failure);
 
-/** Gives the handle back and unmaps; what `owner` (-1: nobody) shared is unmapped by another thread where that takes long. */
+/** Gives the handle back and unmaps; what `owner` (-1: nobody) shared is unmapped by another thread. */
 void unmap(int32_t handle, const Mapping& mapping, int32_t owner);
 
 /** Whether the handle's region has been hit by SIGBUS. */

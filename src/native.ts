@@ -197,6 +197,8 @@ export interface Native {
   closeConnection(fd: number, owner: number): void;
   /** How many descriptors of `owner` are still being closed. */
   closing(owner: number): number;
+  /** Bytes of address space that `owner` shared and that wait to be unmapped. */
+  unmapping(owner: number): number;
   /** On tmpfs or hugetlbfs. Never waits: no file system is asked. */
   isSharedMemory(fd: number): boolean;
   /** dup with close-on-exec. */

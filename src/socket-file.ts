@@ -81,8 +81,10 @@ export function removeSocketFile(file: SocketFile): void {
 /** Makes the folder of a socket where only that last part is missing (mode 0750); true when it was made. */
 export function makeSocketFolder(path: string): boolean {
   try {
-    mkdirSync(dirname(path), { mode: 0o750 });
-    chmodSync(dirname(path), 0o750); // whatever the umask is: the socket's group must get through
+    const folder = dirname(path);
+    mkdirSync(folder, { mode: 0o750 });
+    // Whatever the umask is: the socket's group must get through. A group that is handed down (setgid) stays so.
+    chmodSync(folder, (lstatSync(folder).mode & 0o2000) | 0o750);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;

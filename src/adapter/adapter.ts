@@ -238,6 +238,8 @@ export class Adapter {
   private hasOurName(link: LinkMessage): boolean {
     const { interface: name } = this.plan;
     if (link.name === name) return true;
+    // The kernel looks for a module of that name where there is no such interface, and we wait for it: not for everybody's messages.
+    if (!link.otherNames) return false;
     try {
       return this.context.native.interfaceInfo(name).index === link.index;
     } catch {

@@ -17,6 +17,7 @@ const RTM_DELLINK = 17;
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_PROP_LIST = 52;
 /** Flags in the attribute's type: nested, network byte order. */
 const NLA_TYPE_MASK = 0x3fff;
 
@@ -30,6 +31,8 @@ export interface LinkMessage {
   index: number;
   /** '' when the message has none. */
   name: string;
+  /** It has alternative names. */
+  otherNames: boolean;
   mtu: number | null;
   /** Six bytes, or null. */
   mac: Uint8Array | null;
@@ -81,6 +84,7 @@ function parseLink(
     deleted,
     index: view.getInt32(info + 4, true),
     name: '',
+    otherNames: false,
     mtu: null,
     mac: null,
     up: isUp(view.getUint32(info + 8, true)),
@@ -93,6 +97,9 @@ function parseLink(
     switch (view.getUint16(attribute + 2, true) & NLA_TYPE_MASK) {
       case IFLA_IFNAME:
         message.name = text(bytes, value, valueEnd);
+        break;
+      case IFLA_PROP_LIST:
+        message.otherNames = true;
         break;
       case IFLA_MTU:
         if (valueEnd - value === 4) message.mtu = view.getUint32(value, true);

@@ -42,6 +42,8 @@ const REFUSAL_LINES = 5;
 const TICK = 500;
 /** Milliseconds between two looks at a ring whose driver has no way to notify us. */
 const POLL = 1;
+/** Between two looks at what waits behind a datagram that its ring may never hold (`Deliver.neverFits`). */
+const LOOK_AGAIN = 100;
 /** Between two attempts to connect, in client mode, at least. */
 const CONNECT = 100;
 /**
@@ -88,7 +90,8 @@ export class PortControl implements SessionHost, ListenerHost {
   /** Deadlines and attempts to connect; milliseconds until the next call. */
   tick(now: number): number {
     for (const listener of this.listeners) listener.tick(now);
-    for (const session of this.sessions.keys()) session.tick(now);
+    let next = Number.POSITIVE_INFINITY;
+    for (const session of this.sessions.keys()) next = Math.min(next, session.tick(now));
     // The turn learns MACs, and tells nobody.
     if (this.port.macKnown !== this.toldMac) this.tell();
     if (this.untold && now >= this.tellAfter) this.show();
@@ -97,8 +100,14 @@ export class PortControl implements SessionHost, ListenerHost {
       this.context.turn.activate(this.port);
       return POLL;
     }
+    // Nobody notifies us of time.
+    const { backlog } = this.port;
+    if (backlog !== null && backlog.count > 1) {
+      this.context.turn.activate(this.port);
+      next = Math.min(next, LOOK_AGAIN);
+    }
     const untilTold = this.untold ? this.tellAfter - now : Number.POSITIVE_INFINITY;
-    return Math.min(untilTold, this.sessions.size > 0 ? TICK : this.connectsAgain);
+    return Math.min(next, untilTold, this.sessions.size > 0 ? TICK : this.connectsAgain);
   }
 
   private get connectsAgain(): number {
@@ -168,7 +177,8 @@ export class PortControl implements SessionHost, ListenerHost {
     const { port, turn } = this.context;
     if (session.attachment === port.current) {
       // Its rings stopped: what waits was made for what had been negotiated, which may be something else next.
-      if (!session.attachment.receives) turn.forget(port);
+      const { receives, awaitsLog } = session.attachment;
+      if (!receives && !awaitsLog) turn.forget(port);
       turn.activate(port);
       port.lastWork = this.context.now();
     }

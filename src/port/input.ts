@@ -152,6 +152,7 @@ function putChains(
     if (queue.ready === 0 || chains === queue.size) {
       queue.fullAt = queue.nextAvail;
       rewind(queue, firstAvail, firstUsed);
+      queue.spent += steps + chain.steps;
       if (chains < queue.size) return FULL;
       queue.headRoom.remember(firstAvail, chain.total);
       return INPUT_TOO_SMALL;

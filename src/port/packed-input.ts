@@ -60,6 +60,7 @@ export function putPacked(
     if (fault === NONE) {
       queue.fullAt = queue.nextAvail;
       queue.rewind(position, wrap);
+      queue.spent += steps + chain.steps;
       if (descriptors < queue.size && chains < MAX_CHAINS) return FULL;
       queue.headRoom.remember(position, chain.total);
       return INPUT_TOO_SMALL;

@@ -28,6 +28,8 @@ export class Port {
   /** Where that ring ended when its buffers were too few for the oldest datagram, and since when it ends there; -1: it has none. */
   shortAt = -1;
   shortSince = 0;
+  /** Which ring that was. */
+  shortRing: Ring | null = null;
 
   /** In the turn's list of ports that are looked at without being asked. */
   active = false;

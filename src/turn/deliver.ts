@@ -7,7 +7,7 @@ import { BASE } from '../storage/outbox.ts';
 import { CELL } from '../counters.ts';
 import type { Attachment, Ring } from '../port/attachment.ts';
 import { Backlog } from '../port/backlog.ts';
-import { FULL, putInput } from '../port/input.ts';
+import { FULL, MAX_STEPS_PER_TURN, putInput } from '../port/input.ts';
 import { putPacked } from '../port/packed-input.ts';
 import { plainPut, type PutPlain } from '../port/plain.ts';
 import { plainPutPacked, type PutPlainPacked } from '../port/plain-packed.ts';
@@ -196,7 +196,7 @@ export class Deliver {
   private deliverTo(port: Port, slot: number): void {
     const { storage } = this;
     const attachment = port.current;
-    if (attachment === null || !attachment.receives) {
+    if (attachment === null || !(attachment.receives || attachment.awaitsLog)) {
       this.books.settle(storage.from[slot], port.number, RECEIVER_NOT_RUNNING);
       return;
     }
@@ -204,7 +204,7 @@ export class Deliver {
     const length = storage.length[slot];
     let outcome = FULL;
     // What waits already comes first.
-    if (port.backlog === null || port.backlog.count === 0) {
+    if (attachment.receives && (port.backlog === null || port.backlog.count === 0)) {
       outcome = this.put(port, attachment, this.inputFor(attachment, at), at, length);
       if (outcome !== FULL) {
         this.books.settle(storage.from[slot], port.number, outcome);
@@ -296,7 +296,7 @@ export class Deliver {
     for (let index = 0; index < active.length; index++) {
       const port = active[index];
       const { backlog, current } = port;
-      if (backlog === null || backlog.count === 0) continue;
+      if (backlog === null || backlog.count === 0 || current?.awaitsLog) continue;
       const before = released;
       while (backlog.count > 0) {
         const { from } = backlog;
@@ -332,9 +332,12 @@ export class Deliver {
    */
   private neverFits(port: Port): boolean {
     const { queue } = port.fullRing!;
+    // It was not looked at any more: in the next turn it is.
+    if (queue.spent >= MAX_STEPS_PER_TURN) return false;
     const at = queue.fullAt === queue.nextAvail ? -1 : queue.fullAt;
-    if (at !== port.shortAt) {
+    if (at !== port.shortAt || port.fullRing !== port.shortRing) {
       port.shortAt = at;
+      port.shortRing = port.fullRing;
       port.shortSince = this.time[0];
       return false;
     }
@@ -358,8 +361,10 @@ export class Deliver {
       this.bytes += length;
     }
     for (const port of network.ports) {
-      if (port.number === from || port.current === null || !port.current.receives) continue;
-      if (length - ETHERNET > port.current.mtu) {
+      const { current } = port;
+      if (port.number === from || current === null || !(current.receives || current.awaitsLog))
+        continue;
+      if (length - ETHERNET > current.mtu) {
         this.cells[port.record + MISSED]++;
         continue;
       }

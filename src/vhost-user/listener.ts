@@ -80,7 +80,11 @@ export class Listener {
     prepareSocketPath(plan.path);
     this.fd = native.unixListen(plan.path, plan.fileMode, BACKLOG);
     this.file = rememberSocketFile(plan.path);
-    if (plan.uid >= 0 || plan.gid >= 0) lchownSync(plan.path, plan.uid, plan.gid);
+    if (plan.uid >= 0 || plan.gid >= 0) {
+      lchownSync(plan.path, plan.uid, plan.gid);
+      // Where a file system knows no time of birth, Node gives the last change's.
+      this.file = rememberSocketFile(plan.path);
+    }
     this.watcher.watch(this.fd, EPOLLIN, false, () => this.accept());
   }
 

@@ -53,8 +53,10 @@ function overlaps(a: Description, b: Description): boolean {
   );
 }
 
-function checkTotal(bytes: number): void {
+function checkTotal(session: Session, bytes: number): void {
   if (bytes > MAX_PORT_BYTES) throw new Refused('more memory than one front-end may share');
+  if (bytes + session.native.unmapping(session.host.owner) > 2 * MAX_PORT_BYTES)
+    throw new Refused('what was shared before is still being unmapped');
 }
 
 function map(session: Session, description: Description, fd: number): Region {
@@ -103,7 +105,10 @@ export function setMemoryTable(
         throw new Refused('SET_MEM_TABLE with overlapping regions');
     }
   }
-  checkTotal(descriptions.reduce((sum, { bytes }) => sum + bytes, 0));
+  checkTotal(
+    session,
+    descriptions.reduce((sum, { bytes }) => sum + bytes, 0),
+  );
   const regions: Region[] = [];
   try {
     for (let index = 0; index < count; index++) {
@@ -138,7 +143,7 @@ export function addRegion(session: Session, payload: DataView, descriptors: numb
   if (memory.overlap(description.guest, description.user, description.bytes)) {
     throw new Refused('ADD_MEM_REG overlaps a region that is there');
   }
-  checkTotal(memory.bytes + description.bytes);
+  checkTotal(session, memory.bytes + description.bytes);
   memory.add(map(session, description, descriptors[0]));
   session.regions.add(description, offset, descriptors[0]);
   closeMapped(session, descriptors);

@@ -22,11 +22,11 @@ const MESSAGES_PER_ROUND = 64;
 const ROUND = 0.5;
 /** Replies that the peer has not read: beyond it the connection is closed. */
 const MAX_UNSENT = 64 * 1024;
-/** Descriptors of one VM's front-ends that wait to be closed. Beyond it nobody is served there until they are. */
+/** Descriptors of one VM's front-ends that wait to be closed (and mappings, beyond what is usual: native/passed.cc). Beyond it nobody is served there until they are. */
 export const MAX_CLOSING = 64;
 const MESSAGE_DEADLINE = 2000; // milliseconds for the rest of a message
 const OWNER_DEADLINE = 10_000; // milliseconds until the first message
-const LOG_DEADLINE = 200; // milliseconds until SET_LOG_BASE, behind the first SET_VRING_KICK
+const LOG_DEADLINE = 300; // milliseconds until SET_LOG_BASE, behind the first SET_VRING_KICK
 
 export type SessionEvent =
   | 'messages'
@@ -107,16 +107,17 @@ export class Session {
     this.host.due(this.logDeadline);
   }
 
-  /** Closes when the peer left a message unfinished or never spoke. */
-  tick(now: number): void {
+  /** Closes when the peer left a message unfinished or never spoke. Milliseconds until it is to be called again, at the latest. */
+  tick(now: number): number {
     if (now >= this.logDeadline) this.giveUpLog();
-    if (this.closed || now < this.deadline) return;
+    if (this.closed || now < this.deadline) return this.logDeadline - now;
     this.host.count('messageTimeouts');
     this.close(
       this.heard
         ? 'a message stayed incomplete for two seconds'
         : 'the front-end did not speak for ten seconds',
     );
+    return Number.POSITIVE_INFINITY;
   }
 
   private giveUpLog(): void {

@@ -91,8 +91,8 @@ export class SplitQueue {
   private usedAddress = 0;
 
   /**
-   * Maps the parts of a ring of `size` entries. Returns '' or what is wrong. The queue starts at `nextAvail`; the used
-   * index is taken over from the driver's memory.
+   * Maps the parts of a ring of `size` entries. Returns '' or what is wrong. The used index is taken over from the
+   * driver's memory, and a queue that starts begins there; one that is mapped anew goes on at `nextAvail`.
    */
   map(
     native: Native,

@@ -51,7 +51,9 @@ describe('rtnetlink', () => {
     const mac = Buffer.from('525400123456', 'hex');
     expect(parse(bytes)).toEqual({
       whole: true,
-      messages: [{ deleted: false, index: 7, name: 'eth1', mtu: 1400, mac, up: true }],
+      messages: [
+        { deleted: false, index: 7, name: 'eth1', otherNames: false, mtu: 1400, mac, up: true },
+      ],
     });
   });
 

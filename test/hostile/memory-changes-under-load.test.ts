@@ -51,4 +51,15 @@ describe.each(FORMATS)('memory and rings change under load: $format', ({ packed 
     }
     await fixture().goodPasses(a);
   });
+
+  test('many large regions go at once, and the connection goes on', async () => {
+    const a = await fixture().attacker({ packed });
+    const regions = Array.from({ length: 150 }, (_, index) =>
+      a.memory.add({ guestAddress: (1 << 30) + index * (32 << 20), bytes: 17 << 20 }),
+    );
+    for (const region of regions) expect(await a.frontEnd.addRegion(region)).toBe(0n);
+    for (const region of regions) expect(await a.frontEnd.removeRegion(region)).toBe(0n);
+    expect(await a.frontEnd.addRegion(regions[0])).toBe(0n);
+    await fixture().goodPasses(a);
+  });
 });

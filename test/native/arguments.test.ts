@@ -37,7 +37,7 @@ test('the addon has every function of its contract', () => {
       'mapRegion mapPacketRings viewRegion unmapRegion takeFaultedRegions createArena gatherCopies',
       'deliverCopies eventfd signal signalAll drain createWaiter unixListen unixConnect unixAccept',
       'unixPair peerCredentials socketError socketKind receive send closeDescriptor closePassed',
-      'closeConnection closing',
+      'closeConnection closing unmapping',
       'isSharedMemory duplicate setNonBlocking packetOpen',
       'packetDoorbell packetSocket packetSend packetStatistics packetClose interfaceInfo netlinkOpen',
       'memfd truncate executeWithout setCores setDumpable readClock',

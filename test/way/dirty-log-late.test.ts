@@ -7,7 +7,7 @@ import { DirtyLogArea } from '../support/dirty-log.ts';
 import { parse } from '../support/packets.ts';
 import { FEATURE } from '../support/protocol.ts';
 import { A, B, THREE_VMS, udpFrame } from '../support/traffic.ts';
-import { LINUX_FEATURES } from '../support/vm.ts';
+import { LINUX_FEATURES, Vm } from '../support/vm.ts';
 import { World } from '../support/world.ts';
 import { changed, snapshot } from '../support/written-pages.ts';
 
@@ -55,7 +55,12 @@ test.each(['before the rings run', 'between them and the log'])(
 
 test('who acknowledges LOG_ALL and shares no log gets datagrams all the same', async () => {
   const b = await world.vm('b');
-  const a = await world.vm('a', { features: LINUX_FEATURES | FEATURE.LOG_ALL });
+  await world.daemon.untilState('a', 'waiting');
+  // Not until it is running: what comes before waits.
+  const a = world.adopt(
+    await Vm.start(world.daemon.socket('a'), { features: LINUX_FEATURES | FEATURE.LOG_ALL }),
+  );
   await b.send(udpFrame(B, A.ip, Buffer.from('unlogged')));
   expect(parse((await a.receive()).frame).udp?.payload.toString()).toBe('unlogged');
+  await world.balance();
 });
