@@ -123,7 +123,13 @@ function eventOf(session: Session, payload: DataView, descriptors: number[]): [R
   const value = u64(payload, 0, 'ring index');
   if (value > 0x1ff) throw new Refused('ring index with unknown bits');
   const ring = ringOf(session, value & 0xff);
-  if ((value & NO_DESCRIPTOR) !== 0) return [ring, -1];
+  if ((value & NO_DESCRIPTOR) !== 0) {
+    if (descriptors.length > 0)
+      throw new Refused(
+        `ring ${ring.index}: a descriptor came along with the bit that says none does`,
+      );
+    return [ring, -1];
+  }
   if (descriptors.length !== 1)
     throw new Refused(`ring ${ring.index}: a descriptor must come along`);
   if (!isEventfd(descriptors[0]))

@@ -121,6 +121,19 @@ describe('surplus descriptors', () => {
     });
   });
 
+  test('an event with a descriptor and the bit that says there is none', async () => {
+    await withDescriptors(1, async (front, [descriptor]) => {
+      for (const request of [
+        REQUEST.SET_VRING_KICK,
+        REQUEST.SET_VRING_CALL,
+        REQUEST.SET_VRING_ERR,
+      ]) {
+        const options = { needReply: true, descriptors: [descriptor] };
+        expect(await front.askNumber(request, u64(0x100n), options)).toBe(1n);
+      }
+    });
+  });
+
   test.each([5, 12, 15])('with byte %i of the message: closed', async (at) => {
     const { daemon } = fixture();
     const before = await daemon.count('a', 'malformedMessages');
