@@ -5,10 +5,10 @@
  * nobody else. Each waiting datagram is counted in `waiting` of the port it came from.
  */
 import { CELL, type Counters } from '../counters.ts';
-import { MAX_SEGMENTS } from '../routing/offload.ts';
+import { MAX_PIECES } from '../routing/offload.ts';
 
 /** All pieces of one datagram (routing/pieces.ts), so that the first one to a neighbour arrives, too. */
-export const PER_NEIGHBOUR = MAX_SEGMENTS;
+export const PER_NEIGHBOUR = MAX_PIECES;
 /** Some more may wait for one whose senders have fewer there than are still free. */
 const PER_NEIGHBOUR_WITH_FEW = PER_NEIGHBOUR + PER_NEIGHBOUR / 4;
 /** At least one datagram of full size may always wait. */

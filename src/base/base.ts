@@ -304,6 +304,9 @@ export class Base {
         break;
       case 'show':
         for (const control of this.portControls) control.showNow();
+        this.adapters.forEach((_, adapter) => {
+          this.tellAdapter(adapter);
+        });
         this.post({ kind: 'shown', id: message.id });
         break;
       case 'stop':

@@ -173,6 +173,14 @@ export class PortControl implements SessionHost, ListenerHost {
     this.context.counters.add(this.context.port.number, event);
   }
 
+  refusedRequest(reason: string): void {
+    this.log('warn', `vhost-user request refused: ${reason}`);
+    // Of a VM that runs all the same it is no trouble.
+    if (this.running !== null) return;
+    this.port.lastError = reason;
+    this.tell();
+  }
+
   changed(session: Session): void {
     const { port, turn } = this.context;
     if (session.attachment === port.current) {
@@ -247,6 +255,8 @@ export class PortControl implements SessionHost, ListenerHost {
     const running = port.state === 'running' ? port.current : null;
     if (running === this.running) return;
     this.running = running;
+    // What went wrong before has been put right.
+    if (running !== null) port.lastError = '';
     if (running !== null) context.announce(null);
     context.remind(running?.wentOn ?? false);
   }

@@ -10,7 +10,7 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
 import { fragment, fragmentsOf } from './fragment.ts';
 import type { Network } from './network.ts';
-import { completeChecksum, longestDatagram, MAX_SEGMENTS, needsSegmentation } from './offload.ts';
+import { completeChecksum, longestDatagram, MAX_PIECES, needsSegmentation } from './offload.ts';
 import type { Router } from './router.ts';
 import { segment } from './segment.ts';
 import { drop, dropCell, IN_PIECES, UNDECIDED } from './verdict.ts';
@@ -18,8 +18,6 @@ import { drop, dropCell, IN_PIECES, UNDECIDED } from './verdict.ts';
 const STORAGE_FULL = drop('storageFull');
 
 const IP = ethernet.HEADER_BYTES;
-/** Most pieces of one datagram: bounds what one descriptor chain can cost, as the segments are bounded. */
-export const MAX_PIECES = MAX_SEGMENTS;
 
 /** `cut`: it must not be cut. */
 export const WHOLE = 0;

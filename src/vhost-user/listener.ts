@@ -8,6 +8,7 @@ import { EPOLLIN, type Watcher } from '../watcher.ts';
 import type { SocketPlan } from '../base/plan.ts';
 import { EINVAL } from '../errno.ts';
 import type { Native } from '../native.ts';
+import { TokenBuckets } from '../routing/answers/rate-limit.ts';
 import { MAX_CLOSING } from './session.ts';
 import {
   makeSocketFolder,
@@ -25,8 +26,15 @@ export interface ListenerHost {
   refused(reason: string): void;
   log(level: 'debug' | 'info' | 'warn', message: string): void;
   now(): number;
+  /** A timer was set to that time: `Listener.tick` is to be called by then. */
+  due(time: number): void;
 }
 
+/**
+ * Connections that are refused at once, and so many a second. QEMU tries again without a pause: beyond them whoever comes waits to be
+ * accepted.
+ */
+const REFUSALS = { perSecond: 16, burst: 64 };
 const BACKLOG = 16;
 const ACCEPTS_PER_ROUND = 32;
 const FIRST_RETRY = 100; // milliseconds between attempts to connect (client), doubling up to:
@@ -48,6 +56,7 @@ export class Listener {
   private listenAgainAt = Number.POSITIVE_INFINITY;
   private retry = FIRST_RETRY;
   private complained = '';
+  private readonly refusals = new TokenBuckets(1, REFUSALS.perSecond, REFUSALS.burst);
 
   constructor(native: Native, watcher: Watcher, host: ListenerHost, plan: SocketPlan) {
     this.native = native;
@@ -93,6 +102,10 @@ export class Listener {
     this.busy = false;
     this.retryAt = this.host.now() + FIRST_RETRY;
     this.retry = FIRST_RETRY;
+    // Whoever waits to be accepted may come now.
+    if (this.listenAgainAt === Number.POSITIVE_INFINITY) return;
+    this.listenAgainAt = this.host.now();
+    this.host.due(this.listenAgainAt);
   }
 
   /** Client mode: tries to connect when it is time. Server mode: listens again after a failure. */
@@ -131,7 +144,10 @@ export class Listener {
         this.pauseListening();
         return;
       }
-      this.take(fd);
+      if (this.take(fd)) continue;
+      if (this.refusals.take(0, this.host.now())) continue;
+      this.pauseListening();
+      return;
     }
   }
 
@@ -146,12 +162,13 @@ export class Listener {
     this.listenAgainAt = this.host.now() + LAST_RETRY;
   }
 
-  private take(fd: number): void {
+  /** Takes a connection, or refuses it: false. */
+  private take(fd: number): boolean {
     const { uid, pid } = this.native.peerCredentials(fd);
     if (this.busy) {
       this.native.closeConnection(fd, this.host.owner);
       this.host.refused(`process ${pid} of user ${uid} is a second front-end while one is there`);
-      return;
+      return false;
     }
     const { allowUids } = this.plan;
     if (
@@ -162,13 +179,15 @@ export class Listener {
     ) {
       this.native.closeConnection(fd, this.host.owner);
       this.host.refused(`process ${pid} of user ${uid} is not allowed to connect`);
-      return;
+      return false;
     }
     try {
       this.busy = this.host.connected(this, fd);
+      return true;
     } catch (error) {
       this.native.closeConnection(fd, this.host.owner);
       this.host.refused(`a connection could not be served: ${(error as Error).message}`);
+      return false;
     }
   }
 

@@ -42,6 +42,8 @@ export interface SessionHost {
   /** Number of the VM. */
   readonly owner: number;
   count(event: SessionEvent): void;
+  /** A request was refused, for a reason in words. */
+  refusedRequest(reason: string): void;
   /** Rings, features or memory changed: look at the port again. */
   changed(session: Session): void;
   /** A ring of this session started: datagrams go through it from now on. */
@@ -217,7 +219,7 @@ export class Session {
     }
     if (refusal !== '') {
       this.host.count('nacks');
-      this.host.log('warn', `vhost-user request refused: ${refusal}`);
+      this.host.refusedRequest(refusal);
       if (message?.replies) {
         // It waits for an answer of its own shape that does not exist.
         this.close(`a request can't be answered: ${refusal}`);

@@ -36,6 +36,8 @@ function pass(milliseconds: number): void {
   round();
 }
 
+const counters = new Counters(1);
+
 /** Answers to `show`. */
 let shown: number[] = [];
 
@@ -63,7 +65,7 @@ beforeAll(() => {
   now = 1000;
   told = [];
   // One for all tests: a thread has one arena.
-  base = new Base(native, plan, new Counters(1).buffer, post, () => now);
+  base = new Base(native, plan, counters.buffer, post, () => now);
   base.open();
 });
 afterAll(() => {
@@ -144,7 +146,7 @@ test('connections that are refused have few lines, and leave the others to the f
   frontEnd = await FrontEnd.connect(path);
   round();
   logged = [];
-  for (let count = 0; count < 100; count++) {
+  for (let count = 0; count < 50; count++) {
     native.closeDescriptor(native.unixConnect(path));
     round();
   }
@@ -155,7 +157,23 @@ test('connections that are refused have few lines, and leave the others to the f
   expect(logged.at(-1)).toMatch(/^front-end disconnected: /);
   logged = [];
   pass(60_000);
-  expect(logged).toEqual(['95 more connections were refused']);
+  expect(logged).toEqual(['45 more connections were refused']);
+});
+
+test('whoever tries to connect without a pause waits, and is taken when the front-end that is there goes', async () => {
+  const refusedBefore = () => counters.get(0, 'refusedConnections');
+  const before = refusedBefore();
+  const waiting: number[] = [];
+  for (let count = 0; count < 80; count++) {
+    waiting.push(native.unixConnect(path));
+    round();
+  }
+  expect(refusedBefore() - before).toBe(65); // the burst, and the one that exceeds it
+  frontEnd.close();
+  for (let rounds = 0; rounds < 3; rounds++) round();
+  expect(logged.at(-1)).toBe('front-end connected');
+  for (const fd of waiting) native.closeDescriptor(fd);
+  for (let seconds = 0; seconds < 4; seconds++) pass(1000);
 });
 
 test('a front-end that does the same again and again has a line for the first times, and how often it was besides', async () => {

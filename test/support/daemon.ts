@@ -286,6 +286,11 @@ export class Daemon {
       .filter((line) => line.includes('/memfd:guest-memory') || line.includes('/dev/shm/'));
   }
 
+  /** Waits until there are no more of them than `count`: another thread takes them away. */
+  async untilMappings(count: number): Promise<void> {
+    await until(`no more than ${count} mappings`, () => this.guestMappings().length <= count);
+  }
+
   /** Resident bytes. */
   residentBytes(): number {
     const text = readFileSync(`/proc/${this.pid}/status`, 'utf8');

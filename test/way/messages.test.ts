@@ -231,7 +231,7 @@ describe('vhost-user messages', () => {
       a.close();
       await world.daemon.untilState('a', 'waiting');
     }
-    expect(world.daemon.guestMappings().length).toBe(mappings);
+    await world.daemon.untilMappings(mappings);
     // a connection of the status call may still be on its way out
     await until(
       `no more than ${descriptors} descriptors`,
