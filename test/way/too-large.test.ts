@@ -299,6 +299,7 @@ describe.skipIf(NO_LAN !== '')(`beside a LAN${NO_LAN && ` (${NO_LAN})`}`, () => 
       await until(`datagram ${count}`, () => lan.sunk.length === count);
     }
     expect(lan.sunk.every((one) => one.from === A.ip && text.startsWith(one.text))).toBe(true);
+    expect((await uplink()).neighbours, 'known neighbours').toBe(1);
     await a.send(udpFrame(A, LAN_IP, Buffer.from(text), { ports }));
     const { icmp } = parse((await a.receive()).frame);
     expect(icmp).toMatchObject({ type: 3, code: 4, rest: 600 });
