@@ -142,9 +142,7 @@ describe.each(FORMATS)('ring limits: $format', ({ packed }) => {
       };
       await a.frontEnd.setVringBase(1, base);
       expect(await a.frontEnd.setVringAddress({ ...good, ...lie(a, good) })).toBe(1n);
-      expect((await fixture().daemon.vm('a')).lastError).toMatch(
-        /^SET_VRING_ADDR: ring 1: its parts /,
-      );
+      expect((await fixture().daemon.vm('a')).lastError).toMatch(/^SET_VRING_ADDR: /);
       // One that never had addresses does not start; this one has those of before.
       const before = a.memory.digest();
       const bell = queue.kickDescriptor;
