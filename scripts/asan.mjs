@@ -49,7 +49,7 @@ const result = spawnSync(
       // kept back for a while, which the tests would take for a leak.
       LD_PRELOAD: `${library('libasan.so')} ${library('libubsan.so')}`,
       ASAN_OPTIONS:
-        'detect_leaks=0:handle_sigbus=0:detect_odr_violation=0:replace_str=0:quarantine_size_mb=2',
+        'detect_leaks=0:handle_sigbus=0:detect_odr_violation=0:replace_str=0:intercept_strlen=0:intercept_strchr=0:intercept_strndup=0:quarantine_size_mb=2',
       UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
     },
   },
