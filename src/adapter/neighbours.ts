@@ -8,6 +8,7 @@
 import { CELL } from '../counters.ts';
 import { HELD } from '../routing/verdict.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
+import { SharedRoom } from '../storage/shared-room.ts';
 import { BROADCAST_KEY, isMulticast, keyOf } from '../wire/ipv4-address.ts';
 import { macText, putGroup } from '../wire/mac.ts';
 import type { AdapterContext, Milliseconds } from './context.ts';
@@ -29,7 +30,7 @@ const REACHABLE_MIN: Milliseconds = 30_000;
 const REACHABLE_SPREAD: Milliseconds = 30_000;
 /**
  * Unanswered addresses that one port may have us ask for, and all together: the other half is for neighbours that exist. Some more may be
- * asked for by ports that have fewer than are still free, as in `storage/shared-room.ts`: those that scan keep nobody else from asking.
+ * asked for by ports that have fewer than are still free: those that scan keep nobody else from asking.
  */
 const UNANSWERED_A_PORT = 256;
 const UNANSWERED = NEIGHBOURS / 2;
@@ -49,9 +50,8 @@ export class Neighbours {
   private readonly subnetBroadcast: number;
   /** The next hop's address, 0: none. All depends on it, so no limit keeps us from asking for it. */
   private readonly gateway: number;
-  /** Entries INCOMPLETE or FAILED, in all and by the port that asked. */
-  private unansweredTotal = 0;
-  private readonly unanswered = new Map<number, number>();
+  /** Entries INCOMPLETE or FAILED, by the port that asked. */
+  private readonly unanswered: SharedRoom;
   private sweepAt: Milliseconds = Number.POSITIVE_INFINITY;
 
   /** `own` is the adapter's MAC as three halves; kept, and changed in place by the adapter. */
@@ -70,7 +70,8 @@ export class Neighbours {
     this.ask = ask;
     this.table = table;
     this.macBytes = new Uint8Array(table.macs.buffer);
-    this.waiting = new WaitingRoom(context.counters);
+    this.waiting = new WaitingRoom(context.counters, context.senders);
+    this.unanswered = new SharedRoom(UNANSWERED_WITH_FEW, UNANSWERED, context.senders);
   }
 
   /** Neighbours whose MAC is known. */
@@ -160,10 +161,10 @@ export class Neighbours {
   clear(cell: number): void {
     this.waiting.dropAll(cell);
     for (let entry = 0; entry < NEIGHBOURS; entry++) {
-      if (this.table.states[entry] !== FREE) this.table.remove(entry);
+      if (this.table.states[entry] === FREE) continue;
+      if (!this.table.usable(entry)) this.answered(entry);
+      this.table.remove(entry);
     }
-    this.unanswered.clear();
-    this.unansweredTotal = 0;
     this.sweepAt = Number.POSITIVE_INFINITY;
   }
 
@@ -205,11 +206,9 @@ export class Neighbours {
 
   /** Starts to ask for an address; its entry, or -1 when there is no room. */
   private begin(key: number, from: number, now: Milliseconds): number {
-    const table = this.table;
-    const mine = this.unanswered.get(from) ?? 0;
-    if (key !== this.gateway && mine >= UNANSWERED_A_PORT) return -1;
-    const total = this.unansweredTotal;
-    const crowded = total >= UNANSWERED && mine + total >= UNANSWERED_WITH_FEW;
+    const { table, unanswered } = this;
+    if (key !== this.gateway && unanswered.shareOf(from) >= UNANSWERED_A_PORT) return -1;
+    const crowded = !unanswered.mayTake(from, 1);
     if (crowded || table.size === NEIGHBOURS) {
       const victim = table.victim(crowded);
       if (victim >= 0) this.forget(victim);
@@ -217,8 +216,7 @@ export class Neighbours {
     }
     const entry = table.insert(key);
     table.askers[entry] = from;
-    this.unanswered.set(from, (this.unanswered.get(from) ?? 0) + 1);
-    this.unansweredTotal++;
+    unanswered.take(from, 1);
     table.tries[entry] = 1;
     this.until(entry, now + RETRY);
     this.ask(key, null, 0);
@@ -286,11 +284,7 @@ export class Neighbours {
 
   /** The entry is no longer one of those its asker waits for. */
   private answered(entry: number): void {
-    this.unansweredTotal--;
-    const asker = this.table.askers[entry];
-    const left = (this.unanswered.get(asker) ?? 0) - 1;
-    if (left > 0) this.unanswered.set(asker, left);
-    else this.unanswered.delete(asker);
+    this.unanswered.give(this.table.askers[entry], 1);
   }
 
   /** What waited goes to the outbox, with its MAC addresses. */

@@ -6,6 +6,7 @@
  */
 import { CELL, type Counters } from '../counters.ts';
 import { MAX_PIECES } from '../routing/offload.ts';
+import { SharedRoom } from '../storage/shared-room.ts';
 
 /** All pieces of one datagram (routing/pieces.ts), so that the first one to a neighbour arrives, too. */
 export const PER_NEIGHBOUR = MAX_PIECES;
@@ -14,7 +15,7 @@ const PER_NEIGHBOUR_WITH_FEW = PER_NEIGHBOUR + PER_NEIGHBOUR / 4;
 /** At least one datagram of full size may always wait. */
 const BYTES = 256 << 10;
 const BYTES_A_PORT = 128 << 10;
-/** What anyone may fill; the rest is for ports that have less there than is still free (`storage/shared-room.ts`). */
+/** What anyone may fill; the rest is for ports that have less there than is still free. */
 const BYTES_FOR_ALL = 192 << 10;
 
 export interface Waiting {
@@ -25,30 +26,31 @@ export interface Waiting {
 
 export class WaitingRoom {
   private readonly lists = new Map<number, Waiting[]>();
-  private readonly byPort = new Map<number, number>();
   private readonly counters: Counters;
-  private bytes = 0;
+  /** In bytes. */
+  private readonly room: SharedRoom;
 
-  constructor(counters: Counters) {
+  /** Senders are -1 (the base) to `senders` - 1. */
+  constructor(counters: Counters, senders: number) {
     this.counters = counters;
+    this.room = new SharedRoom(BYTES, BYTES_FOR_ALL, senders);
   }
 
   /** Bytes that wait. */
   get size(): number {
-    return this.bytes;
+    return this.room.used;
   }
 
   /** True when a datagram of `length` bytes from `from` may wait for the neighbour. */
   admits(entry: number, from: number, length: number): boolean {
     const list = this.lists.get(entry);
-    const mine = this.byPort.get(from) ?? 0;
-    const bytes = this.bytes + length;
+    const { room } = this;
     return (
       (list === undefined ||
         list.length < PER_NEIGHBOUR ||
         list.length + countOf(list, from) < PER_NEIGHBOUR_WITH_FEW) &&
-      (bytes <= BYTES_FOR_ALL || mine + bytes <= BYTES) &&
-      mine + length <= BYTES_A_PORT
+      room.mayTake(from, length) &&
+      room.shareOf(from) + length <= BYTES_A_PORT
     );
   }
 
@@ -57,7 +59,7 @@ export class WaitingRoom {
     const list = this.lists.get(entry);
     if (list === undefined) this.lists.set(entry, [{ from, packet }]);
     else list.push({ from, packet });
-    this.account(from, packet.length);
+    this.room.take(from, packet.length);
     if (from >= 0) this.counters.add(from, 'waiting');
   }
 
@@ -67,7 +69,7 @@ export class WaitingRoom {
     if (list === undefined) return [];
     this.lists.delete(entry);
     for (const { from, packet } of list) {
-      this.account(from, -packet.length);
+      this.room.give(from, packet.length);
       if (from >= 0) this.counters.add(from, 'waiting', -1);
     }
     return list;
@@ -88,13 +90,6 @@ export class WaitingRoom {
   /** Drops all that waits, counted on the ports it came from. */
   dropAll(cell: number): void {
     for (const entry of [...this.lists.keys()]) this.drop(entry, cell);
-  }
-
-  private account(from: number, bytes: number): void {
-    this.bytes += bytes;
-    const left = (this.byPort.get(from) ?? 0) + bytes;
-    if (left === 0) this.byPort.delete(from);
-    else this.byPort.set(from, left);
   }
 }
 

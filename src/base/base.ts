@@ -221,7 +221,7 @@ export class Base {
       if (ending()) return;
       control.open();
     }
-    for (let adapter = 0; adapter < this.adapters.length; adapter++) this.tellAdapter(adapter);
+    this.tellAdapters();
   }
 
   /** This worker owns what there is only one of. */
@@ -304,9 +304,7 @@ export class Base {
         break;
       case 'show':
         for (const control of this.portControls) control.showNow();
-        this.adapters.forEach((_, adapter) => {
-          this.tellAdapter(adapter);
-        });
+        this.tellAdapters();
         this.post({ kind: 'shown', id: message.id });
         break;
       case 'stop':
@@ -381,6 +379,10 @@ export class Base {
     const adapter = this.adapters[index];
     adapter.open();
     if (adapter.state === 'open' || adapter.state === 'down') this.control.opened(index);
+  }
+
+  private tellAdapters(): void {
+    for (let adapter = 0; adapter < this.adapters.length; adapter++) this.tellAdapter(adapter);
   }
 
   private tellAdapter(index: number): void {

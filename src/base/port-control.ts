@@ -185,8 +185,7 @@ export class PortControl implements SessionHost, ListenerHost {
     const { port, turn } = this.context;
     if (session.attachment === port.current) {
       // Its rings stopped: what waits was made for what had been negotiated, which may be something else next.
-      const { receives, awaitsLog } = session.attachment;
-      if (!receives && !awaitsLog) turn.forget(port);
+      if (!session.attachment.expects) turn.forget(port);
       turn.activate(port);
       port.lastWork = this.context.now();
     }

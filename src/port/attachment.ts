@@ -46,6 +46,12 @@ export class Ring {
     this.index = index;
   }
 
+  /** As SET_VRING_ENABLE, or a reset, says. */
+  enable(enabled: boolean): void {
+    this.enabled = enabled;
+    this.enabledByRequest = enabled;
+  }
+
   /** Forgets where it was: where a ring begins that nobody has used (a packed one with its wrap bits set, §2.8.1). */
   rewind(): void {
     this.base = this.queue.format === 'packed' ? FRESH_PACKED * 0x10001 : 0;
@@ -179,6 +185,11 @@ export class Attachment {
     this.outputs = usable.filter((ring) => !ring.isInput);
     this.inputs = usable.filter((ring) => ring.isInput && ring.enabled);
     this.receives = this.inputs.length > 0;
+  }
+
+  /** What comes for it goes into its rings, or waits until it may. */
+  get expects(): boolean {
+    return this.receives || this.awaitsLog;
   }
 
   /** Datagrams flow both ways. */

@@ -24,6 +24,11 @@ export class SharedRoom {
     return used <= this.forAll || this.shares[from + 1] + used <= this.size;
   }
 
+  /** How much of it is `from`'s. */
+  shareOf(from: number): number {
+    return this.shares[from + 1];
+  }
+
   take(from: number, amount: number): void {
     this.used += amount;
     this.shares[from + 1] += amount;

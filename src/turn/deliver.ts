@@ -196,7 +196,7 @@ export class Deliver {
   private deliverTo(port: Port, slot: number): void {
     const { storage } = this;
     const attachment = port.current;
-    if (attachment === null || !(attachment.receives || attachment.awaitsLog)) {
+    if (attachment === null || !attachment.expects) {
       this.books.settle(storage.from[slot], port.number, RECEIVER_NOT_RUNNING);
       return;
     }
@@ -362,8 +362,7 @@ export class Deliver {
     }
     for (const port of network.ports) {
       const { current } = port;
-      if (port.number === from || current === null || !(current.receives || current.awaitsLog))
-        continue;
+      if (port.number === from || current === null || !current.expects) continue;
       if (length - ETHERNET > current.mtu) {
         this.cells[port.record + MISSED]++;
         continue;

@@ -43,10 +43,7 @@ export function setOwner(session: Session): undefined {
 
 /** Deprecated; the specification suggests to ignore it or to disable all rings. */
 export function resetOwner(session: Session): undefined {
-  for (const ring of session.attachment.rings) {
-    ring.enabled = false;
-    ring.enabledByRequest = false;
-  }
+  for (const ring of session.attachment.rings) ring.enable(false);
   session.attachment.refresh();
   session.host.changed(session);
 }
@@ -75,8 +72,7 @@ export function setMtu(session: Session, payload: DataView): undefined {
 export function resetDevice(session: Session): undefined {
   for (const ring of session.attachment.rings) {
     stopRing(session, ring);
-    ring.enabled = false;
-    ring.enabledByRequest = false;
+    ring.enable(false);
     ring.rewind();
   }
   session.attachment.refresh();

@@ -215,8 +215,7 @@ export function setEnable(session: Session, payload: DataView): undefined {
   const ring = ringOf(session, payload.getUint32(0, true));
   const value = payload.getUint32(4, true);
   if (value > 1) throw new Refused(`ring ${ring.index}: ${value} is neither 0 nor 1`);
-  ring.enabled = value === 1;
-  ring.enabledByRequest = ring.enabled;
+  ring.enable(value === 1);
   session.attachment.refresh();
   session.host.changed(session);
 }

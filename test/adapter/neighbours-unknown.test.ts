@@ -21,6 +21,7 @@ function neighbours() {
     counters,
     outbox: new Outbox(counters),
     port: PORTS,
+    senders: PORTS + 1,
     plan: { nextHop: null },
     now: () => clock.now,
     due: () => {},
@@ -73,7 +74,7 @@ describe('neighbours that nobody has', () => {
   });
 
   it('one VM that floods a neighbour leaves another one room to wait for it', () => {
-    const room = new WaitingRoom(new Counters(3));
+    const room = new WaitingRoom(new Counters(3), 3);
     for (let count = 0; count < 1000; count++)
       if (room.admits(7, 0, 72)) room.add(7, 0, new Uint8Array(72));
     expect(room.admits(7, 1, 72)).toBe(true);

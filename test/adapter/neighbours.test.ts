@@ -45,6 +45,7 @@ function world(table = new NeighbourTable()) {
     counters,
     outbox,
     port: ADAPTER,
+    senders: ADAPTER + 1,
     plan: { nextHop: '10.77.77.77' },
     now: () => clock.now,
     due: (time: number) => dues.push(time),

@@ -11,31 +11,16 @@ import { drop } from '../../src/routing/verdict.ts';
 import { Outbox } from '../../src/storage/outbox.ts';
 import { keyOf } from '../../src/wire/ipv4-address.ts';
 import { parseMac } from '../../src/wire/mac.ts';
+import { lanPlan } from '../support/lan-plan.ts';
 import { BROADCAST, ethernet, ETHERTYPE, ipv4, PROTOCOL, udp } from '../support/packets.ts';
 import { dirtyStorage, putFrame } from '../support/slots.ts';
 
 const MAC = '02:00:00:00:00:01';
 function world() {
   const storage = dirtyStorage();
-  const network = new Network({
-    name: 'lan',
-    subnet: '10.77.0.0',
-    prefix: 24,
-    address: '10.77.0.1',
-    mac: '02:00:0a:4d:00:01',
-    mtu: 1500,
-    packed: false,
-  });
-  const vm = {
-    name: 'r',
-    network: 0,
-    addresses: ['10.77.0.11'],
-    prefixes: ['10.99.0.0/16'],
-    mac: null,
-    management: false,
-    worker: 0,
-    sockets: [],
-  };
+  const plan = lanPlan([{ addresses: ['10.77.0.11'], prefixes: ['10.99.0.0/16'] }]);
+  const network = new Network(plan.networks[0]);
+  const [vm] = plan.vms;
   const port = new Port(0, vm, keyOf('10.77.0.11'));
   port.setMac(parseMac('52:54:00:00:00:11'), 0);
   port.current = new Attachment(native);
