@@ -7,16 +7,20 @@
 #include <cstring>
 #include <fcntl.h>
 #include <net/if.h>
+#include <optional>
 #include <netinet/in.h>
 #include <iterator>
 #include <numeric>
+#include <linux/ethtool.h>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <vector>
 
 #include "arguments.h"
 #include "environment.h"
@@ -318,6 +322,53 @@ Napi::Value packetStatistics(const Napi::CallbackInfo& info) {
   return pair;
 }
 
+/** Asks `name` for what `command` (struct ethtool_...) wants; false when the kernel does not say. */
+bool askEthtool(int fd, const std::string& name, void* command) {
+  ifreq request = {};
+  memcpy(request.ifr_name, name.c_str(), name.size() + 1);
+  request.ifr_data = static_cast<char*>(command);
+  return ioctl(fd, SIOCETHTOOL, &request) == 0;
+}
+
+/** Number of a feature among those that this kernel knows: it names all of them for any interface. */
+std::optional<uint32_t> featureBit(int fd, const std::string& name, const char* feature, uint32_t& count) {
+  // struct ethtool_sset_info: command, reserved, sset_mask, and one length behind it.
+  struct {
+    uint32_t command, reserved;
+    uint64_t sets;
+    uint32_t length;
+  } lengths = {ETHTOOL_GSSET_INFO, 0, uint64_t{1} << ETH_SS_FEATURES, 0};
+  if (!askEthtool(fd, name, &lengths) || lengths.sets == 0) return std::nullopt;
+  count = lengths.length;
+  std::vector<char> buffer(sizeof(ethtool_gstrings) + size_t{count} * ETH_GSTRING_LEN);
+  const uint32_t head[] = {ETHTOOL_GSTRINGS, ETH_SS_FEATURES, count};
+  static_assert(sizeof head == sizeof(ethtool_gstrings));
+  memcpy(buffer.data(), head, sizeof head);
+  if (!askEthtool(fd, name, buffer.data())) return std::nullopt;
+  for (uint32_t bit = 0; bit < count; bit++) {
+    const char* const text = buffer.data() + sizeof head + size_t{bit} * ETH_GSTRING_LEN;
+    if (strncmp(text, feature, ETH_GSTRING_LEN) == 0) return bit;
+  }
+  return std::nullopt;
+}
+
+/** Whether the interface's feature is in use; nothing when the kernel does not say. */
+std::optional<bool> hasFeature(int fd, const std::string& name, const char* feature) {
+  uint32_t count = 0;
+  const std::optional<uint32_t> bit = featureBit(fd, name, feature, count);
+  if (!bit) return std::nullopt;
+  const uint32_t blocks = (count + 31) / 32;
+  std::vector<uint32_t> buffer((sizeof(ethtool_gfeatures) + blocks * sizeof(ethtool_get_features_block)) /
+                               sizeof(uint32_t));
+  const uint32_t head[] = {ETHTOOL_GFEATURES, blocks};
+  static_assert(sizeof head == sizeof(ethtool_gfeatures));
+  memcpy(buffer.data(), head, sizeof head);
+  if (!askEthtool(fd, name, buffer.data())) return std::nullopt;
+  ethtool_get_features_block block = {};
+  memcpy(&block, reinterpret_cast<const char*>(buffer.data()) + sizeof head + *bit / 32 * sizeof block, sizeof block);
+  return (block.active >> (*bit % 32) & 1) != 0;
+}
+
 /** interfaceInfo(name) */
 Napi::Value interfaceInfo(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -343,6 +394,8 @@ Napi::Value interfaceInfo(const Napi::CallbackInfo& info) {
   result.Set("mac", mac);
   result.Set("mtu", Napi::Number::New(env, mtu.ifr_mtu));
   result.Set("flags", Napi::Number::New(env, static_cast<uint16_t>(flags.ifr_flags)));
+  const bool takesLongUdp = hasFeature(socketForIoctl.fd, name, "tx-udp-segmentation").value_or(true);
+  result.Set("takesLongUdp", Napi::Boolean::New(env, takesLongUdp));
   return result;
 }
 

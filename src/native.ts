@@ -70,6 +70,8 @@ export interface InterfaceInfo {
   mac: Uint8Array;
   mtu: number;
   flags: number;
+  /** Has tx-udp-segmentation: it gets UDP trains as they are. False: the kernel cuts them before. True where it does not say. */
+  takesLongUdp: boolean;
 }
 
 export interface PeerCredentials {
@@ -235,8 +237,8 @@ export interface Native {
   /** PACKET_STATISTICS since the last call: [packets, drops]; the dropped ones are counted in both. */
   packetStatistics(fd: number): [number, number];
   /**
-   * Index, kind of hardware (ARPHRD_), its address, MTU and IFF_ flags, by name or alternative name, of this thread's network
-   * namespace; throws ENODEV.
+   * Index, kind of hardware (ARPHRD_), its address, MTU, IFF_ flags and whether it takes long UDP frames, by name or alternative
+   * name, of this thread's network namespace; throws ENODEV.
    */
   interfaceInfo(name: string): InterfaceInfo;
   /** An rtnetlink socket joined to RTMGRP_LINK, non-blocking: read it with `receive`. */

@@ -34,8 +34,10 @@ interface Forwarder {
 async function startOurs(
   lab: Lab,
   wire: Wire,
-  coupleUdp: boolean,
-  poll: 'adaptive' | 'busy' = 'adaptive',
+  {
+    poll = 'adaptive',
+    coupleUdp = 'auto',
+  }: { poll?: 'adaptive' | 'busy'; coupleUdp?: string } = {},
 ): Promise<Forwarder> {
   const base = await startWithAdapter(lab, wire, { poll }, [
     'nextHop: 10.77.0.254',
@@ -230,14 +232,14 @@ async function measureIn(
 }
 
 const PEER = 'dpdk af_packet';
-const COUPLED = 'basewire coupleUdp';
+const UNCOUPLED = 'basewire, coupleUdp: false';
 const BUSY = 'basewire busy';
 
 /** Who answers an echo from the LAN. */
 const ECHOERS: Record<string, (lab: Lab, wire: Wire) => Promise<Pick<Forwarder, 'pids' | 'stop'>>> =
   {
-    basewire: (lab, wire) => startOurs(lab, wire, false),
-    [BUSY]: (lab, wire) => startOurs(lab, wire, false, 'busy'),
+    basewire: startOurs,
+    [BUSY]: (lab, wire) => startOurs(lab, wire, { poll: 'busy' }),
     [PEER]: startPeersEcho,
   };
 
@@ -251,8 +253,8 @@ const RECEIVERS: [name: string, how: string][] = [
 ];
 
 const STARTERS: Record<string, (lab: Lab, wire: Wire) => Promise<Forwarder>> = {
-  basewire: (lab, wire) => startOurs(lab, wire, false),
-  [COUPLED]: (lab, wire) => startOurs(lab, wire, true),
+  basewire: startOurs,
+  [UNCOUPLED]: (lab, wire) => startOurs(lab, wire, { coupleUdp: 'false' }),
   [PEER]: startPeer,
 };
 
@@ -300,7 +302,7 @@ export const adapterRow: RowRunner = {
               ['out', measureOut],
               ['in', measureIn],
             ] as const) {
-              if (name === COUPLED && direction === 'in') continue; // nothing is coupled there
+              if (name === UNCOUPLED && direction === 'in') continue; // nothing is coupled there
               const reading = await measure(lab, wire, forwarder, bytes);
               record(`${bytes} B ${direction}`, name, reading);
             }
@@ -352,7 +354,7 @@ export const adapterRow: RowRunner = {
     const rates = sizes.flatMap((bytes) =>
       [
         { line: 'out', ours: 'basewire', peers: 'out' },
-        { line: 'out, coupleUdp', of: 'out', ours: COUPLED, peers: 'out' },
+        { line: 'out, coupleUdp: false', of: 'out', ours: UNCOUPLED, peers: 'out' },
         { line: 'in', ours: 'basewire', peers: 'in' },
         { line: `in${THREADED}`, ours: 'basewire', peers: `in${THREADED}` },
         { line: `in${COALESCED}`, ours: 'basewire', peers: `in${THREADED}` },

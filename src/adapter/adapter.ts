@@ -186,6 +186,7 @@ export class Adapter {
       mac: macText(this.mac),
       mtu: this.mtu,
       up: opened.up,
+      coupleUdp: this.socket.couplesUdp,
     });
     if (opened.up) this.goUp();
     else this.goDown();
@@ -227,7 +228,10 @@ export class Adapter {
       // Its identity is its name, not its index.
       else if (link.name !== '' && !this.hasOurName(link)) {
         this.lost(`interface ${name} was renamed to ${link.name}`);
-      } else this.update(link.mtu, link.mac, link.up);
+      } else {
+        this.update(link.mtu, link.mac, link.up);
+        if (this.plan.coupleUdp === 'auto') this.readFeatures();
+      }
     } else if (this.state === 'gone' && this.wanted && !link.deleted && this.hasOurName(link)) {
       this.reopens = 0;
       this.askToOpen();
@@ -259,7 +263,10 @@ export class Adapter {
     if (this.socket !== null) {
       if (info === null || info.index !== this.socket.interfaceIndex) {
         this.lost(`interface ${name} was deleted or renamed`);
-      } else this.update(info.mtu, info.mac, isUp(info.flags));
+      } else {
+        this.couple(info.takesLongUdp);
+        this.update(info.mtu, info.mac, isUp(info.flags));
+      }
     }
     if (this.state === 'gone' && this.wanted && info !== null) {
       this.reopens = 0;
@@ -304,6 +311,23 @@ export class Adapter {
     const { fd, doorbell, interfaceIndex } = opened;
     const { native, plan } = this.context;
     closeSockets(native, { rings: fd, doorbell: doorbell.fd }, interfaceIndex, plan.mac);
+  }
+
+  /** No message says what the features are, but there is one when they change. */
+  private readFeatures(): void {
+    try {
+      const info = this.context.native.interfaceInfo(this.plan.interface);
+      if (info.index === this.socket?.interfaceIndex) this.couple(info.takesLongUdp);
+    } catch {
+      // There is none of that name now: messages about that follow.
+    }
+  }
+
+  private couple(takesLongUdp: boolean): void {
+    if (!this.socket!.couple(takesLongUdp)) return;
+    const { couplesUdp } = this.socket!;
+    const why = couplesUdp ? 'the kernel cuts what is coupled' : 'the interface takes long frames';
+    this.context.log('info', `coupleUdp is ${couplesUdp ? 'on' : 'off'}: ${why}`);
   }
 
   private askToOpen(): void {

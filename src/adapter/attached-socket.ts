@@ -31,10 +31,13 @@ export class AttachedSocket {
   private moves = 0;
   private refusedBefore = 0;
   private trainsRefused = false;
+  private readonly coupleUdp: boolean | 'auto';
+  /** Datagrams of one UDP flow that leave in a row are coupled. */
+  couplesUdp = false;
 
   /** Maps the rings; throws when that is not possible, and then the descriptors are still the caller's. `onError`: see `ready`. */
   constructor(context: AdapterContext, opened: Opened, onError: () => void) {
-    const { native, storage, copies, counters, port, plan } = context;
+    const { native, storage, copies, counters, port } = context;
     const { fd, receive, transmit, headerBytes, mapBytes } = opened;
     this.context = context;
     this.onError = onError;
@@ -54,8 +57,9 @@ export class AttachedSocket {
       storage,
       copies,
       context.senders,
-      plan.coupleUdp ? new UdpTrain(storage) : null,
     );
+    this.coupleUdp = opened.coupleUdp;
+    this.couple(opened.takesLongUdp);
     const { watcher } = context;
     try {
       watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
@@ -66,6 +70,15 @@ export class AttachedSocket {
       native.unmapRegion(this.region);
       throw error;
     }
+  }
+
+  /** Between two turns: the interface takes long UDP frames as they are, or no longer. True when `couplesUdp` changed. */
+  couple(takesLongUdp: boolean): boolean {
+    const couples = this.coupleUdp === 'auto' ? !takesLongUdp : this.coupleUdp;
+    if (couples === this.couplesUdp) return false;
+    this.couplesUdp = couples;
+    this.transmit.useTrain(couples ? new UdpTrain(this.context.storage) : null);
+    return true;
   }
 
   /** Takes frames into base storage; how many it looked at. See ReceiveRing. */
@@ -111,6 +124,7 @@ export class AttachedSocket {
     const { refused, trainRefused } = this.transmit;
     if (trainRefused && !this.trainsRefused) {
       this.trainsRefused = true;
+      this.couplesUdp = false;
       log('warn', 'the kernel does not cut UDP datagrams (Linux has since 6.2): coupleUdp is off');
     }
     if (refused > this.refusedBefore) {

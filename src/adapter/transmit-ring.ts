@@ -68,7 +68,7 @@ export class TransmitRing {
   private readonly headerBytes: number;
   private readonly storage: BaseStorage;
   private readonly copies: CopyList;
-  private train: UdpTrain | null;
+  private train: UdpTrain | null = null;
 
   /** The frame that the kernel looks at next. */
   private head = 0;
@@ -92,10 +92,7 @@ export class TransmitRing {
   /** The kernel refused a train: it does not know UDP segmentation (Linux has since 6.2), and gets no more of them. */
   trainRefused = false;
 
-  /**
-   * `ring` is the whole mapping; frames start at byte `start` of it. Senders are -1 (the base) to `senders` - 1. `train`: where datagrams of
-   * one UDP flow are to be coupled.
-   */
+  /** `ring` is the whole mapping; frames start at byte `start` of it. Senders are -1 (the base) to `senders` - 1. */
   constructor(
     native: Native,
     fd: number,
@@ -107,7 +104,6 @@ export class TransmitRing {
     storage: BaseStorage,
     copies: CopyList,
     senders: number,
-    train: UdpTrain | null = null,
   ) {
     this.words = new Int32Array(ring);
     this.halves = new Uint16Array(ring);
@@ -125,11 +121,15 @@ export class TransmitRing {
     this.headerBytes = headerBytes;
     this.storage = storage;
     this.copies = copies;
-    this.train = train;
     this.datagrams = new Uint8Array(shape.frames);
     this.sizes = new Uint16Array(shape.frames);
     const longest = headerBytes + ethernet.HEADER_BYTES + ipv4.MAX_TOTAL_BYTES;
     this.longest = Math.min(shape.frameBytes - PACKET.headerBytes, longest);
+  }
+
+  /** Between two turns: couples datagrams of one UDP flow from now on (null: no longer), unless the kernel has refused them. */
+  useTrain(train: UdpTrain | null): void {
+    if (!this.trainRefused) this.train = train;
   }
 
   /** True while frames are marked that the kernel has not taken: `publish` again soon. */

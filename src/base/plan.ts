@@ -60,8 +60,8 @@ export interface AdapterPlan {
   mac: string | null;
   leaseSeconds: number;
   onControllerLoss: 'keep' | 'close';
-  /** Couple datagrams of one UDP flow that leave in a row (`adapter/udp-train.ts`). */
-  coupleUdp: boolean;
+  /** Couple datagrams of one UDP flow that leave in a row (`adapter/udp-train.ts`). auto: where nobody else sees it. */
+  coupleUdp: boolean | 'auto';
 }
 
 /** Most VMs of one turn worker: the room for their backlogs (`port/backlog.ts`) lies in one arena, of 1 GiB at most. */
@@ -126,6 +126,9 @@ export type ToWorker =
       mac: string;
       mtu: number;
       up: boolean;
+      /** auto: while the interface does not take long UDP frames, so that the kernel cuts what is coupled. */
+      coupleUdp: boolean | 'auto';
+      takesLongUdp: boolean;
     }
   | { kind: 'adapterRefused'; adapter: number; reason: string }
   /** To the adapters' worker: a VM of another worker appeared or moved. */

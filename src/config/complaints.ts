@@ -51,8 +51,11 @@ export function issueComplaints(
   }
 }
 
+/** The value itself is of another type than this form's, or none of the words that it allows. */
 function isWrongType(issue: Issue): boolean {
-  return issue.path.length === 0 && issue.code === 'invalid_type';
+  return (
+    issue.path.length === 0 && (issue.code === 'invalid_type' || issue.code === 'invalid_value')
+  );
 }
 
 function wrongType(issue: Issue & { code: 'invalid_type' }, value: unknown): string {
@@ -90,10 +93,15 @@ const TYPES: Record<string, string> = {
 };
 
 function formsOf(errors: Issue[][]): string {
-  const forms = errors.flat().filter(isWrongType) as (Issue & { code: 'invalid_type' })[];
-  return list([
-    ...new Set(forms.map((form) => TYPES[String(form.expected)] ?? String(form.expected))),
-  ]);
+  const forms = errors.flat().filter(isWrongType);
+  return list([...new Set(forms.flatMap(formOf))]);
+}
+
+function formOf(issue: Issue): string[] {
+  if (issue.code === 'invalid_value') return issue.values.map(String);
+  const { expected } = issue as Issue & { code: 'invalid_type' };
+  if (expected === 'boolean') return ['true', 'false'];
+  return [TYPES[String(expected)] ?? String(expected)];
 }
 
 function list(words: readonly string[]): string {

@@ -141,11 +141,11 @@ const adapter = z
       .describe('What happens to an open adapter when no controller is left.')
       .default('keep'),
     coupleUdp: z
-      .boolean()
+      .union([z.literal('auto'), z.boolean()])
       .describe(
-        'Hands datagrams of one UDP flow that leave in a row to the kernel as one, to be cut again by it or by the interface. Faster; programs on the host that read the interface see what is not cut yet.',
+        'Hands datagrams of one UDP flow that leave in a row to the kernel as one, to be cut again by it or by the interface. Faster; programs on the host that read the interface see what is not cut yet. auto: where the kernel or a network card cuts them, so that nobody beyond the interface does.',
       )
-      .default(false),
+      .default('auto'),
   })
   .describe('One way out of the host.');
 

@@ -6,6 +6,7 @@ import type { AdapterPlan, ToWorker } from '../base/plan.ts';
 import { closeSockets, NO_SOCKETS, type PacketSockets } from '../adapter/packet-sockets.ts';
 import { isUp } from '../adapter/rtnetlink.ts';
 import { native } from '../native.ts';
+import { whereCut } from './where-cut.ts';
 import { macText, parseMac } from '../wire/mac.ts';
 
 /** if_arp.h */
@@ -48,6 +49,8 @@ export function openAdapter(adapter: number, plan: AdapterPlan, kept = NO_SOCKET
       mac: plan.mac ?? macText(info.mac),
       mtu: info.mtu,
       up: isUp(info.flags),
+      coupleUdp: plan.coupleUdp === 'auto' ? whereCut(plan.interface) : plan.coupleUdp,
+      takesLongUdp: info.takesLongUdp,
     };
   } catch (error) {
     return refused(reasonInWords(plan.interface, error as NodeJS.ErrnoException));

@@ -85,8 +85,8 @@ function leave(
     storage,
     copies,
     SENDERS,
-    new UdpTrain(storage),
   );
+  ring.useTrain(new UdpTrain(storage));
   for (const datagram of datagrams) {
     expect(ring.put(putFrame(storage, frameOf(datagram), headerOf(datagram)))).toBe(0);
   }

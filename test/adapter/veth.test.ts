@@ -54,6 +54,7 @@ const NAMES = [
   'speaks with a MAC of its own where one is configured',
   'talks to a host’s own stack',
   'couples datagrams of one UDP flow, and a host gets each',
+  'couples where the kernel cuts before the interface, and only there',
   'says why it could not be opened, and opens later',
   'sends broadcasts and multicasts without asking',
   'leaves no descriptor and no mapping behind',

@@ -347,6 +347,12 @@ describe('one mistake gets one complaint, at its place', () => {
       'shut',
       /must be keep or close, not "shut"/,
     ],
+    [
+      'coupling',
+      ['adapters', 'uplink', 'coupleUdp'],
+      'yes',
+      /must be auto, true or false, not "yes"/,
+    ],
     ['spin', ['datapath', 'spin'], 1000001, /from 0 to 1000000 microseconds/],
     ['rest', ['datapath', 'rest'], 1001, /from 0 to 1000 microseconds/],
     ['burst', ['datapath', 'burst'], 4097, /from 1 to 4096 datagrams/],

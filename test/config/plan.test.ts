@@ -85,7 +85,7 @@ it('is what the configuration says, with indices for names', () => {
         mac: null,
         leaseSeconds: 10,
         onControllerLoss: 'keep',
-        coupleUdp: false,
+        coupleUdp: 'auto',
       },
     ],
     datapath: {

@@ -4,6 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
+import { setFeature } from '../support/interface-feature.ts';
 import { native, type PacketSocket, type Waiter } from '../../src/native.ts';
 
 const RX_DATA_READY = 1; // TP_STATUS_USER
@@ -137,6 +138,12 @@ const netlink = native.netlinkOpen();
 const a = new End('bwa', 2048, 8);
 const b = new End('bwb', 6144, 5);
 const info = native.interfaceInfo('bwa');
+const cutBefore = () => {
+  setFeature('bwa', 'tx-udp-segmentation', false);
+  const { takesLongUdp } = native.interfaceInfo('bwa');
+  setFeature('bwa', 'tx-udp-segmentation', true);
+  return !takesLongUdp;
+};
 say({
   headerBytes: a.socket.headerBytes,
   transmit: [a.socket.transmit, b.socket.transmit],
@@ -147,6 +154,8 @@ say({
     up: info.flags & 1,
     mac: info.mac.length,
     index: info.index > 0,
+    takesLongUdp: info.takesLongUdp,
+    cutBefore: cutBefore(),
   },
 });
 

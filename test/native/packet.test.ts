@@ -54,8 +54,16 @@ describe('packet rings', () => {
     expect(seen.mapped).toEqual([true, true]);
   });
 
-  test('interfaceInfo says index, kind, address, MTU and flags', () => {
-    expect(seen.info).toEqual({ type: 1, mtu: 1500, up: 1, mac: 6, index: true });
+  test('interfaceInfo says index, kind, address, MTU, flags and who cuts UDP', () => {
+    expect(seen.info).toEqual({
+      type: 1,
+      mtu: 1500,
+      up: 1,
+      mac: 6,
+      index: true,
+      takesLongUdp: true,
+      cutBefore: true,
+    });
   });
 
   test('frames of many lengths go both ways, unchanged, and the transmit ring wraps', () => {

@@ -50,7 +50,7 @@ export interface Frame {
 
 export interface BenchOptions {
   mac?: string;
-  coupleUdp?: boolean;
+  coupleUdp?: boolean | 'auto';
   rings?: Partial<typeof RINGS>;
 }
 
@@ -171,6 +171,8 @@ export class Bench {
         mac: this.options.mac ?? macText(info.mac),
         mtu: info.mtu,
         up: isUp(info.flags),
+        coupleUdp: this.options.coupleUdp ?? false,
+        takesLongUdp: info.takesLongUdp,
       });
     } catch (error) {
       this.refusals.push((error as Error).message);

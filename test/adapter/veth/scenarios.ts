@@ -14,6 +14,7 @@ import { isUp } from '../../../src/adapter/rtnetlink.ts';
 import { BASE as BASE_SENDER } from '../../../src/storage/outbox.ts';
 import { macText } from '../../../src/wire/mac.ts';
 import { GSO, HDR_FLAG, PLAIN } from '../../support/net-header.ts';
+import { setFeature } from '../../support/interface-feature.ts';
 import { BROADCAST, ethernet, icmp, ipv4, PROTOCOL, tcp, udp } from '../../support/packets.ts';
 import { until } from '../../support/until.ts';
 import { payload } from './sequence-sender.ts';
@@ -792,6 +793,42 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       } finally {
         socket.close();
       }
+    },
+  },
+
+  'couples where the kernel cuts before the interface, and only there': {
+    options: { coupleUdp: 'auto' },
+    async run(bench) {
+      const identified = () => {
+        const ports = { source: VM, destination: NEIGHBOUR, sourcePort: 7, destinationPort: 9 };
+        const payload = udp(ports, Buffer.alloc(200, 'one of a row'));
+        const addresses = { source: VM, destination: NEIGHBOUR, protocol: PROTOCOL.udp };
+        const packet = ipv4({ ...addresses, identification: 500 }, payload);
+        return ethernet({ source: ANY_MAC, destination: ANY_MAC, type: 0x0800 }, packet);
+      };
+      // Whether they left as one is seen by the identifications: a cut counts them on.
+      const seenOf = async (what: string) => {
+        bench.lan.poll();
+        bench.lan.seen.length = 0;
+        bench.send([identified(), identified(), identified()]);
+        await bench.lan.until(what, () => bench.lan.seen.length >= 3);
+        for (const { bytes, header, parsed } of bench.lan.seen) {
+          assert.equal(header.gsoType, GSO.none);
+          assert.equal(parsed.udp!.payload.toString(), identified().subarray(42).toString());
+          assert.equal(bytes.length, 42 + 200);
+        }
+        return bench.lan.seen.map(({ parsed }) => parsed.ip!.identification);
+      };
+      const logged = (line: string) => () => bench.log.some((each) => each.includes(line));
+      await bench.open();
+      await bench.meet(datagram(1));
+      assert.deepEqual(await seenOf('a row, each by itself'), [500, 500, 500]);
+      setFeature('bw0', 'tx-udp-segmentation', false);
+      await bench.until('told of the change', logged('coupleUdp is on'));
+      assert.deepEqual(await seenOf('a row, cut by the kernel'), [500, 501, 502]);
+      setFeature('bw0', 'tx-udp-segmentation', true);
+      await bench.until('told of the next', logged('coupleUdp is off'));
+      assert.deepEqual(await seenOf('a row, each by itself again'), [500, 500, 500]);
     },
   },
 
