@@ -6,6 +6,7 @@
  */
 import { join } from 'node:path';
 import { type BaseOptions, startBase } from '../lib/candidates.ts';
+import { CoreDistance, type Placed, pairs } from '../lib/core-distance.ts';
 import { Generator } from '../lib/generator.ts';
 import type { Lab } from '../lib/lab.ts';
 import { NoiseMeter, processMemory } from '../lib/machine.ts';
@@ -20,8 +21,10 @@ import type { RowRunner } from './row.ts';
 const ADDRESSES = [2, 1000, 10_000, 100_000];
 const CONNECTED = [2, 16, 64];
 const MOST_SLOWER = 0.9;
+/** Measurements of one start: how far the cores are apart changes from one second to the next, and only what was measured alike is compared. */
+const LOOKS = 4;
 
-interface Reading {
+interface Reading extends Placed {
   rate: number;
   memoryKiB: number;
   foreign: number;
@@ -46,10 +49,11 @@ function flows(): string[] {
 
 async function measure(
   lab: Lab,
+  cores: CoreDistance,
   options: BaseOptions,
   quiet: string[],
   multiFlow: boolean,
-): Promise<Reading> {
+): Promise<Reading[]> {
   const base = await startBase(lab, options);
   let generator: Generator | null = null;
   let others: Testpmd | null = null;
@@ -61,14 +65,19 @@ async function measure(
     generator = await Generator.start(lab, { sockets: base.sockets, multiFlow });
     await generator.seed(64, 512);
     await sleep(lab.timing.warmup * 1000);
-    const noise = new NoiseMeter([
-      process.pid,
-      generator.pid,
-      ...(others ? [others.pid] : []),
-      ...base.pids,
-    ]);
-    const rate = await generator.rate(lab.timing.measure);
-    return { rate, memoryKiB: processMemory(base.child.pid).anonymousKiB, ...noise.read() };
+    const pids = [process.pid, generator.pid, ...(others ? [others.pid] : []), ...base.pids];
+    const looks: Omit<Reading, 'memoryKiB'>[] = [];
+    for (let look = 0; look < LOOKS; look++) {
+      looks.push(
+        await cores.around(async () => {
+          const noise = new NoiseMeter(pids);
+          const rate = await generator!.rate(lab.timing.measure / LOOKS);
+          return { rate, ...noise.read() };
+        }),
+      );
+    }
+    const memoryKiB = processMemory(base.child.pid).anonymousKiB;
+    return looks.map((look) => ({ ...look, memoryKiB }));
   } catch (error) {
     throw new Error(`${(error as Error).message}\n--- log\n${base.log()}`, { cause: error });
   } finally {
@@ -110,20 +119,27 @@ export const scaleRow: RowRunner = {
     const addresses = lab.timing.quick ? [2, 1000] : ADDRESSES;
     const ports = lab.timing.quick ? [2, 8] : CONNECTED;
     const readings = new Map<string, Reading[]>();
-    const note = (key: string, reading: Reading, round: number) => {
-      readings.set(key, [...(readings.get(key) ?? []), reading]);
+    const note = (key: string, looks: Reading[], round: number) => {
+      readings.set(key, [...(readings.get(key) ?? []), ...looks]);
+      const rates = looks.map(({ rate, distance }) => `${quantity(rate, '/s')} (${distance})`);
       lab.say(
-        `round ${round + 1}/${lab.timing.rounds} ${key}: ${quantity(reading.rate, '/s')}, ${(reading.memoryKiB / 1024).toFixed(1)} MiB`,
+        `round ${round + 1}/${lab.timing.rounds} ${key}: ${rates.join(', ')}; ${(looks[0]!.memoryKiB / 1024).toFixed(1)} MiB`,
       );
     };
-    for (let round = 0; round < lab.timing.rounds; round++) {
-      for (const count of addresses) {
-        note(`${count} addresses`, await measure(lab, addressOptions(count), [], count > 2), round);
+    const cores = new CoreDistance(lab);
+    try {
+      for (let round = 0; round < lab.timing.rounds; round++) {
+        for (const count of addresses) {
+          const looks = await measure(lab, cores, addressOptions(count), [], count > 2);
+          note(`${count} addresses`, looks, round);
+        }
+        for (const count of ports) {
+          const { options: base, quiet } = portOptions(count);
+          note(`${count} ports`, await measure(lab, cores, base, quiet, false), round);
+        }
       }
-      for (const count of ports) {
-        const { options: base, quiet } = portOptions(count);
-        note(`${count} ports`, await measure(lab, base, quiet, false), round);
-      }
+    } finally {
+      await cores.stop();
     }
     return [toCell('addresses', addresses, readings, lab), toCell('ports', ports, readings, lab)];
   },
@@ -140,6 +156,7 @@ function toCell(what: string, counts: number[], readings: Map<string, Reading[]>
   );
   const [least, most] = [counts[0]!, counts[counts.length - 1]!];
   const memory = (count: number) => summarise(of(count).map((r) => r.memoryKiB)).median;
+  const alike = pairs(of(most), of(least));
   const each = ((memory(most) - memory(least)) * 1024) / (most - least);
   return {
     name: what,
@@ -149,15 +166,15 @@ function toCell(what: string, counts: number[], readings: Map<string, Reading[]>
     comparisons: [
       compare(
         `${least} ${what}`,
-        candidates[`${most} ${what}`]!.values,
-        candidates[`${least} ${what}`]!.values,
+        alike.map(([one]) => one.rate),
+        alike.map(([, other]) => other.rate),
         lab.timing.quick ? null : MOST_SLOWER,
         noise.quiet,
       ),
     ],
     noise,
     notes: [
-      `the ratio is ${most} ${what} against ${least}`,
+      `the ratio is ${most} ${what} against ${least}, of ${alike.length} pairs of measurements with the cores placed alike`,
       `private memory ${(memory(least) / 1024).toFixed(1)} MiB with ${least}, ${(memory(most) / 1024).toFixed(1)} MiB with ${most}: ` +
         `${each.toFixed(0)} bytes for each of the ${what}`,
     ],
