@@ -85,7 +85,7 @@ export function printRow(row: Row): string {
         name,
         `${quantity(summary.median, cell.unit)} ${first ? cell.unit : ''}`.trimEnd(),
         `${(summary.spread * 100).toFixed(0)} %`,
-        comparison
+        comparison && comparison.ratios.length > 0
           ? [Math.min(...comparison.ratios), comparison.median, Math.max(...comparison.ratios)]
               .map((ratio) => ratio.toFixed(2))
               .join('  ')

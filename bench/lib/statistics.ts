@@ -20,7 +20,7 @@ export interface Comparison {
   verdict: Verdict;
 }
 
-/** `noisy`: the rounds disagree about whether the limit was reached, and the machine was not quiet. */
+/** `noisy`: the rounds disagree about whether the limit was reached, and the machine was not quiet; or there is nothing to compare. */
 export type Verdict = 'reached' | 'missed' | 'noisy' | 'shown';
 
 export interface Noise {
@@ -87,7 +87,8 @@ export function compare(
     verdict = middle >= required ? 'reached' : 'missed';
     const disagree =
       ratios.some((ratio) => ratio >= required) && ratios.some((ratio) => ratio < required);
-    if (!quiet && disagree) verdict = 'noisy';
+    // Without a pair that can be compared nothing is known.
+    if ((!quiet && disagree) || ratios.length === 0) verdict = 'noisy';
   }
   return { against, ratios, median: middle, required, verdict };
 }

@@ -23,6 +23,8 @@ const CONNECTED = [2, 16, 64];
 const MOST_SLOWER = 0.9;
 /** Measurements of one start: how far the cores are apart changes from one second to the next, and only what was measured alike is compared. */
 const LOOKS = 4;
+/** Rounds are added until there are as many such pairs as rounds were asked for, but no more than so many. */
+const MORE_ROUNDS = 2;
 
 interface Reading extends Placed {
   rate: number;
@@ -126,9 +128,18 @@ export const scaleRow: RowRunner = {
         `round ${round + 1}/${lab.timing.rounds} ${key}: ${rates.join(', ')}; ${(looks[0]!.memoryKiB / 1024).toFixed(1)} MiB`,
       );
     };
+    const { rounds } = lab.timing;
+    const most = lab.timing.quick ? rounds : rounds + MORE_ROUNDS;
+    const enough = (what: string, counts: number[]) =>
+      alike(what, counts, readings).length >= rounds;
     const cores = new CoreDistance(lab);
     try {
-      for (let round = 0; round < lab.timing.rounds; round++) {
+      for (
+        let round = 0;
+        round < rounds ||
+        (round < most && !(enough('addresses', addresses) && enough('ports', ports)));
+        round++
+      ) {
         for (const count of addresses) {
           const looks = await measure(lab, cores, addressOptions(count), [], count > 2);
           note(`${count} addresses`, looks, round);
@@ -145,6 +156,12 @@ export const scaleRow: RowRunner = {
   },
 };
 
+/** Of the largest and the smallest count. */
+function alike(what: string, counts: number[], readings: Map<string, Reading[]>) {
+  const of = (count?: number) => readings.get(`${count} ${what}`) ?? [];
+  return pairs(of(counts.at(-1)), of(counts[0]));
+}
+
 function toCell(what: string, counts: number[], readings: Map<string, Reading[]>, lab: Lab): Cell {
   const of = (count: number) => readings.get(`${count} ${what}`) ?? [];
   const candidates = Object.fromEntries(
@@ -156,7 +173,7 @@ function toCell(what: string, counts: number[], readings: Map<string, Reading[]>
   );
   const [least, most] = [counts[0]!, counts[counts.length - 1]!];
   const memory = (count: number) => summarise(of(count).map((r) => r.memoryKiB)).median;
-  const alike = pairs(of(most), of(least));
+  const compared = alike(what, counts, readings);
   const each = ((memory(most) - memory(least)) * 1024) / (most - least);
   return {
     name: what,
@@ -166,15 +183,15 @@ function toCell(what: string, counts: number[], readings: Map<string, Reading[]>
     comparisons: [
       compare(
         `${least} ${what}`,
-        alike.map(([one]) => one.rate),
-        alike.map(([, other]) => other.rate),
+        compared.map(([one]) => one.rate),
+        compared.map(([, other]) => other.rate),
         lab.timing.quick ? null : MOST_SLOWER,
         noise.quiet,
       ),
     ],
     noise,
     notes: [
-      `the ratio is ${most} ${what} against ${least}, of ${alike.length} pairs of measurements with the cores placed alike`,
+      `the ratio is ${most} ${what} against ${least}, of ${compared.length} pairs of measurements with the cores placed alike`,
       `private memory ${(memory(least) / 1024).toFixed(1)} MiB with ${least}, ${(memory(most) / 1024).toFixed(1)} MiB with ${most}: ` +
         `${each.toFixed(0)} bytes for each of the ${what}`,
     ],

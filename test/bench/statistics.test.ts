@@ -40,6 +40,8 @@ describe('what the benchmark makes of its numbers', () => {
     expect(compare('peer', [1, 2], [1, 1], 1.2, false).verdict).toBe('noisy');
     expect(compare('peer', [2, 2], [1, 1], 1.2, false).verdict).toBe('reached');
     expect(compare('peer', [1, 1], [1, 1], 1.2, false).verdict).toBe('missed');
+    // Nothing was measured alike.
+    expect(compare('peer', [], [], 1.2, true).verdict).toBe('noisy');
     expect(judgeNoise([{ foreign: 0.3, steal: 0 }], [0.01]).quiet).toBe(false);
     expect(judgeNoise([{ foreign: 0.01, steal: 0 }], [0.5]).quiet).toBe(false);
     expect(judgeNoise([{ foreign: 0.01, steal: 0.01 }], [0.05]).quiet).toBe(true);
