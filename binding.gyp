@@ -21,6 +21,7 @@
         'native/process.cc',
         'native/regions.cc',
         'native/sockets.cc',
+        'native/sum.cc',
         'native/waiter.cc',
       ],
       'include_dirs': ["<!(node -p \"require('node-addon-api').include_dir\")"],

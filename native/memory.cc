@@ -7,6 +7,7 @@
 #include "arguments.h"
 #include "environment.h"
 #include "passed.h"
+#include "sum.h"
 #include "waiter.h"
 
 namespace basewire {
@@ -212,6 +213,27 @@ napi_value copies(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/** sumRanges(ranges, count): raw Node-API. */
+napi_value sums(napi_env env, napi_callback_info info) {
+  size_t arguments = 2;
+  napi_value argument[2] = {nullptr, nullptr};
+  void* own = nullptr;
+  napi_typedarray_type type = napi_int8_array;
+  size_t length = 0;
+  void* data = nullptr;
+  int32_t count = 0;
+  napi_value result = nullptr;
+  napi_get_cb_info(env, info, &arguments, argument, nullptr, &own);
+  if (napi_get_typedarray_info(env, argument[0], &type, &length, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_int32_array || napi_get_value_int32(env, argument[1], &count) != napi_ok || count < 0 ||
+      static_cast<size_t>(count) > length / 2) {
+    napi_throw_type_error(env, nullptr, "sumRanges needs an Int32Array of pairs and a count that it holds");
+    return nullptr;
+  }
+  napi_create_int32(env, sumRanges(static_cast<Environment*>(own)->space, static_cast<int32_t*>(data), count), &result);
+  return result;
+}
+
 }  // namespace
 
 void addMemory(Napi::Env env, Napi::Object exports, Environment& environment) {
@@ -223,6 +245,7 @@ void addMemory(Napi::Env env, Napi::Object exports, Environment& environment) {
   define(env, exports, "createArena", wrapped<createArena>, &environment);
   define(env, exports, "gatherCopies", copies<gatherRows>, &environment);
   define(env, exports, "deliverCopies", copies<deliverRows>, &environment);
+  define(env, exports, "sumRanges", sums, &environment);
   const Napi::ArrayBuffer cell = Napi::ArrayBuffer::New(env, faultCount(), sizeof(int32_t));
   exports.Set("faults", Napi::Int32Array::New(env, 1, cell, 0));
 }

@@ -138,6 +138,11 @@ export interface Native {
   gatherCopies(count: number): number;
   /** The same, arena → region. */
   deliverCopies(count: number): number;
+  /**
+   * Sums over `count` ranges of the arena (RFC 1071). Of each, `ranges` has the byte offset and the length (65,536 at most); the sum takes the
+   * offset's place, folded, as `wire/checksum.ts` has it. A range that is not inside the arena gets -1; returns how many did.
+   */
+  sumRanges(ranges: Int32Array, count: number): number;
 
   // --- notification ---------------------------------------------------------------------------
   /** A new eventfd, non-blocking, close-on-exec. */

@@ -77,7 +77,9 @@ export class AttachedSocket {
     const couples = this.coupleUdp === 'auto' ? !takesLongUdp : this.coupleUdp;
     if (couples === this.couplesUdp) return false;
     this.couplesUdp = couples;
-    this.transmit.useTrain(couples ? new UdpTrain(this.context.storage) : null);
+    this.transmit.useTrain(
+      couples ? new UdpTrain(this.context.native, this.context.storage) : null,
+    );
     return true;
   }
 

@@ -6,6 +6,7 @@
  * data each, the last one perhaps less, and a right checksum, since the kernel writes it anew. The rules are those of the kernel's own UDP
  * receive offload. Nothing is waited for: a train is what one turn has.
  */
+import type { Native } from '../native.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import { swap16 } from '../wire/bytes.ts';
 import * as checksum from '../wire/checksum.ts';
@@ -13,6 +14,7 @@ import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
+import { TrainSums } from './train-sums.ts';
 
 const IP = ethernet.HEADER_BYTES;
 const UDP = IP + ipv4.MIN_HEADER_BYTES;
@@ -30,18 +32,21 @@ export class UdpTrain {
   /** Data bytes of each datagram but the last. */
   size = 0;
   private readonly storage: BaseStorage;
+  private readonly sums: TrainSums;
   /** Slot of the first datagram, -1: none that another may be coupled to. */
   private head = -1;
   private count = 0;
   private headIntact = false;
 
-  constructor(storage: BaseStorage) {
+  constructor(native: Native, storage: BaseStorage) {
     this.storage = storage;
+    this.sums = new TrainSums(native, storage, UDP, LONGEST_TRAIN);
   }
 
-  /** Nothing more is coupled to what there is. */
+  /** Nothing more is coupled to what there is, and the slots may be filled anew. */
   end(): void {
     this.head = -1;
+    this.sums.forget();
   }
 
   /** The datagram in `slot`, its frame ready to leave, is the first of the next train. */
@@ -124,7 +129,7 @@ export class UdpTrain {
     const ip = (at + IP) >> 2;
     const total = length[slot] - UDP;
     const pseudo = checksum.pseudoHeader(words[ip + 3], words[ip + 4], ipv4.PROTOCOL_UDP, total);
-    return checksum.add(pseudo, checksum.sumWords(words, (at + UDP) >> 2, total)) === 0xffff;
+    return checksum.add(pseudo, this.sums.of(slot)) === 0xffff;
   }
 }
 

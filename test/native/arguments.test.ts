@@ -35,7 +35,7 @@ test('the addon has every function of its contract', () => {
   expect(functions.map(([name]) => name).sort()).toEqual(
     [
       'mapRegion mapPacketRings viewRegion unmapRegion takeFaultedRegions createArena gatherCopies',
-      'deliverCopies eventfd signal signalAll drain createWaiter unixListen unixConnect unixAccept',
+      'deliverCopies sumRanges eventfd signal signalAll drain createWaiter unixListen unixConnect unixAccept',
       'unixPair peerCredentials socketError socketKind receive send closeDescriptor closePassed',
       'closeConnection closing unmapping',
       'isSharedMemory duplicate setNonBlocking packetOpen',

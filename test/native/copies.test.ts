@@ -4,6 +4,7 @@
 import fc from 'fast-check';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { COPY_ROW, native } from '../../src/native.ts';
+import { sumBytes } from '../../src/wire/checksum.ts';
 
 const ARENA = 256 * 1024;
 const ROWS = 64;
@@ -194,5 +195,38 @@ describe('a header in front of a line is right afterwards, whatever was there', 
       before.set(arena.subarray(0, length), AT - header);
       expect(Buffer.compare(regions[0], before), `byte ${wrong}`).toBe(0);
     }
+  });
+});
+
+describe('sums over ranges of the arena', () => {
+  test('are those of RFC 1071, at any offset and length', () => {
+    const range = fc.record({ at: fc.nat(ARENA), length: fc.nat(70_000) });
+    fc.assert(
+      fc.property(fc.array(range, { maxLength: 8 }), fc.nat(255), (ranges, fill) => {
+        for (let i = 0; i < ARENA; i += 3) arena[i] = i * fill;
+        const list = new Int32Array(ranges.flatMap(({ at, length }) => [at, length]));
+        const expected = ranges.map(({ at, length }) =>
+          length > 65_536 || at + length > ARENA ? -1 : sumBytes(arena, at, length),
+        );
+        const refused = expected.filter((sum) => sum < 0).length;
+        expect(native.sumRanges(list, ranges.length)).toBe(refused);
+        expect(ranges.map((_, i) => list[2 * i])).toEqual(expected);
+        expect(ranges.map((_, i) => list[2 * i + 1])).toEqual(ranges.map(({ length }) => length));
+      }),
+    );
+  });
+
+  test('the longest range of ones, and what is not there', () => {
+    arena.fill(0xff);
+    const list = Int32Array.of(ARENA - 65_536, 65_536, -1, 4, 0, -1, ARENA, 1, ARENA, 0);
+    expect(native.sumRanges(list, 5)).toBe(3);
+    expect([0, 2, 4, 6, 8].map((i) => list[i])).toEqual([0xffff, -1, -1, -1, 0]);
+  });
+
+  test('wants pairs, and no more than there are', () => {
+    expect(() => native.sumRanges(new Int32Array(4), 3)).toThrow(TypeError);
+    expect(() => native.sumRanges(new Int32Array(4), -1)).toThrow(TypeError);
+    expect(() => native.sumRanges(new Float64Array(4) as never, 1)).toThrow(TypeError);
+    expect(native.sumRanges(new Int32Array(0), 0)).toBe(0);
   });
 });
