@@ -32,6 +32,8 @@ const ANNOUNCE_BATCH = 64;
 const ANNOUNCE_PAUSE: Milliseconds = 20;
 /** RFC 5227 §2.4 (c): each address is defended by one announcement, at most once in ten seconds. */
 const DEFEND_INTERVAL: Milliseconds = 10_000;
+/** Claims that are logged, a second and at once: other lines of the adapter must not be lost for them. */
+const CLAIMS_LOGGED = { rate: 0.2, burst: 10 };
 
 export class LanArp {
   private readonly context: AdapterContext;
@@ -40,6 +42,7 @@ export class LanArp {
   private readonly baseKey: number;
   private readonly mask: number;
   private readonly replies = new TokenBuckets(1, REPLIES.rate, REPLIES.burst);
+  private readonly claims = new TokenBuckets(1, CLAIMS_LOGGED.rate, CLAIMS_LOGGED.burst);
   /** Addresses to announce: when next, how often still, and when last. */
   private readonly announcements = new Map<
     number,
@@ -167,6 +170,7 @@ export class LanArp {
     if (now - (this.defendedAt.get(key) ?? NEVER) < DEFEND_INTERVAL) return;
     this.defendedAt.set(key, now);
     this.announce([key], now, 1);
+    if (!this.claims.take(0, now)) return;
     this.context.log('warn', `somebody else on the LAN claims ${dotted(key)}`, {
       mac: macText(this.context.storage.bytes, senderMac),
     });

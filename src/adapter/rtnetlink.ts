@@ -21,6 +21,8 @@ const IFLA_PROP_LIST = 52;
 /** Flags in the attribute's type: nested, network byte order. */
 const NLA_TYPE_MASK = 0x3fff;
 
+/** Names are bytes; where people give them others than ASCII they are UTF-8, as in the configuration. */
+const decoder = new TextDecoder();
 const IFNAMSIZ = 16;
 const AF_UNSPEC = 0;
 const IFF_UP = 1;
@@ -117,5 +119,5 @@ function parseLink(
 function text(bytes: Uint8Array, from: number, to: number): string {
   let end = from;
   while (end < to && end < from + IFNAMSIZ && bytes[end] !== 0) end++;
-  return String.fromCharCode(...bytes.subarray(from, end));
+  return decoder.decode(bytes.subarray(from, end));
 }

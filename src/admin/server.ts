@@ -157,7 +157,9 @@ export class AdminServer {
   }
 
   async #answer(request: IncomingMessage): Promise<Answer> {
-    const [path, query = ''] = (request.url ?? '').split('?', 2);
+    // Of a whole URL (RFC 9112 §3.2.2) the rest says who we are.
+    const target = (request.url ?? '').replace(/^http:\/\/[^/?]*/i, '');
+    const [path, query = ''] = target.split('?', 2);
     if (path !== '/v1/status' && path !== '/v1/trace' && path !== '/metrics') {
       return json(404, {
         error: 'notFound',

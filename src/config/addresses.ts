@@ -8,6 +8,7 @@
 import {
   ADDRESS_PATTERN,
   dotted,
+  isLinkLocal,
   isLoopback,
   isMulticast,
   isReserved,
@@ -67,6 +68,7 @@ export function unusableAddress(address: number): string {
   const key = swapKey(address);
   if (isThisNetwork(key)) return 'is in 0.0.0.0/8, which is no host’s';
   if (isLoopback(key)) return 'is in 127.0.0.0/8, which is loopback';
+  if (isLinkLocal(key)) return 'is in 169.254.0.0/16, which is link-local and never passed on';
   if (isReserved(key)) return 'is in 240.0.0.0/4, which is reserved';
   if (isMulticast(key)) return 'is in 224.0.0.0/4, which is multicast';
   return '';

@@ -11,7 +11,7 @@ import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import * as arp from '../wire/arp.ts';
 import * as icmp from '../wire/icmp.ts';
 import * as ipv4 from '../wire/ipv4.ts';
-import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
+import { BROADCAST_KEY, isHost, isMulticast } from '../wire/ipv4-address.ts';
 import { isGroup, isZero, same } from '../wire/mac.ts';
 import * as udp from '../wire/udp.ts';
 import { arpReply, arpRequest } from './answers/arp.ts';
@@ -114,10 +114,11 @@ export class Elsewhere {
     );
   }
 
-  /** True when the address is one of the port's, or behind it. */
+  /** True when the address is one of the port's, or behind it. A wide prefix has addresses in it that are no host's. */
   owns(port: Port, network: Network, source: number): boolean {
     if (network.addresses.find(source) === port.number) return true;
-    return network.prefixes.length > 0 && network.behind(source) === port.number;
+    if (network.prefixes.length === 0 || !isHost(source)) return false;
+    return network.behind(source) === port.number;
   }
 
   /** A frame of a VM that does not carry IPv4. */

@@ -81,6 +81,19 @@ describe('ARP on the LAN', () => {
     expect(logged.length).toBe(2);
   });
 
+  it('does not fill the adapter’s log with claims', () => {
+    const { receive, said, logged } = world();
+    for (let second = 0; second < 100; second++) {
+      receive(claim('10.77.0.11'), second * 1000);
+      receive(claim('10.77.0.12'), second * 1000 + 1);
+    }
+    expect(said.length).toBe(20);
+    expect(logged.length).toBe(20);
+    for (let second = 100; second < 110; second++)
+      for (const address of OURS) receive(claim(address), second * 1000);
+    expect(logged.length).toBeLessThan(30);
+  });
+
   it('defends by one single announcement (RFC 5227 §2.4)', () => {
     const { receive, said, tick } = world();
     receive(claim('10.77.0.11'), 0);

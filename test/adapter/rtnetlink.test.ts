@@ -82,6 +82,11 @@ describe('rtnetlink', () => {
     expect(messages).toMatchObject([{ mac: null, mtu: null, name: 'eth1' }]);
   });
 
+  it('reads a name that is not ASCII as the configuration has it', () => {
+    const name = attribute(3, Buffer.from('grün0\0'));
+    expect(parse(message(16, 1, 0, [name])).messages).toMatchObject([{ name: 'grün0' }]);
+  });
+
   it('says that messages were lost', () => {
     expect(parse(message(4, 0, 0, [])).whole).toBe(false);
   });

@@ -128,6 +128,14 @@ it('/metrics has every counter of every port, with labels', async () => {
   );
 });
 
+it('a whole URL as target is the same (RFC 9112 §3.2.2)', async () => {
+  const { path } = await startAdmin();
+  for (const target of ['http://basewire/v1/status', 'HTTP://localhost/metrics?x'])
+    expect((await ask(path, 'GET', target)).status, target).toBe(200);
+  for (const target of ['http://basewire', 'http://basewire/v2/status', 'ftp://basewire/metrics'])
+    expect((await ask(path, 'GET', target)).status, target).toBe(404);
+});
+
 it('other paths and methods get an answer in JSON', async () => {
   const { path } = await startAdmin();
   for (const wrong of ['/', '/v1/', '/v1/status/', '/v2/status', '/v1/../metrics', '//metrics']) {

@@ -270,6 +270,12 @@ describe('one mistake gets one complaint, at its place', () => {
       ['10.77.0.64/26'],
       /overlaps with the subnet of network lan/,
     ],
+    [
+      'link-local prefix',
+      ['vms', 'web', 'prefixes'],
+      ['169.254.169.254/32'],
+      /is in 169\.254\.0\.0\/16, which is link-local and never passed on/,
+    ],
     ['everything as prefix', ['vms', 'controller', 'prefixes'], ['0.0.0.0/0'], /prefixes\[0\]/],
     ['boolean as text', ['vms', 'web', 'management'], 'yes', /must be true or false, not "yes"/],
     [
