@@ -308,7 +308,7 @@ export class Daemon {
   /** Once for each adapter, when it is opened: then it matters. */
   #warnOfForwarding(plan: AdapterPlan): void {
     if (this.#forwarded.has(plan)) return;
-    const forwarded = forwardedByHost(plan);
+    const forwarded = forwardedByHost(plan, native);
     if (forwarded === '') return;
     this.#forwarded.add(plan);
     this.#log.logger.warn({ adapter: plan.name }, forwarded);

@@ -15,8 +15,11 @@ export async function check(options: { config: string }): Promise<number> {
   const { file, config, warnings } = loadConfig(options.config);
   const plan = buildPlan(config);
   process.stdout.write(`${printable(file)}: ok\n\n${describePlan(plan, config)}`);
-  const forwarded = plan.adapters.map(forwardedByHost).filter((warning) => warning !== '');
   const { native, missing } = await addon();
+  const forwarded =
+    native === null
+      ? []
+      : plan.adapters.map((each) => forwardedByHost(each, native)).filter((each) => each !== '');
   const environment = environmentWarnings(plan, native);
   for (const warning of [...warnings, ...missing, ...environment, ...forwarded]) {
     process.stderr.write(`${printable(`${file}: warning: ${warning}`)}\n`);

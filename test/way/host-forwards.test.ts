@@ -34,17 +34,33 @@ describe.skipIf(NO_LAN !== '')(`a host that forwards${NO_LAN && ` (${NO_LAN})`}`
     knows?: 'subnet' | 'sender';
     /** The interface gets this MAC address. */
     ofInterface?: string;
+    /** The configuration calls the interface by this alternative name. */
+    alternative?: string;
   }
 
   /** Opens the adapter, lets the LAN send a VM some datagrams, and returns what the LAN's host was told: of a better way, and of none. */
-  async function told({ mac, forwarding = true, knows = 'subnet', ofInterface }: Setting) {
+  async function told({
+    mac,
+    forwarding = true,
+    knows = 'subnet',
+    ofInterface,
+    alternative,
+  }: Setting) {
     lan = await Lan.start();
     if (ofInterface !== undefined) lan.setLink('address', ofInterface);
+    if (alternative !== undefined)
+      lan.ipInside('link', 'property', 'add', 'dev', LAN_INTERFACE, 'altname', alternative);
     world = await World.start(
       {
         vms: { ...THREE_VMS, b: { ...THREE_VMS.b, management: true } },
         adapters: {
-          uplink: { interface: LAN_INTERFACE, network: 'lan', controllers: ['b'], lease: 100, mac },
+          uplink: {
+            interface: alternative ?? LAN_INTERFACE,
+            network: 'lan',
+            controllers: ['b'],
+            lease: 100,
+            mac,
+          },
         },
       },
       { under: lan.under },
@@ -106,6 +122,12 @@ describe.skipIf(NO_LAN !== '')(`a host that forwards${NO_LAN && ` (${NO_LAN})`}`
 
   test('says so of an adapter whose own MAC address is the interface’s', async () => {
     expect((await told({ mac: OWN_MAC, ofInterface: OWN_MAC })).redirects).toBeGreaterThan(0);
+    expect(warnings().length).toBe(1);
+  });
+
+  test('says so of an interface that is called by an alternative name', async () => {
+    expect((await told({ alternative: 'to-the-lan' })).redirects).toBeGreaterThan(0);
+    expect(check()).toMatch(/this host is a router on bw0/);
     expect(warnings().length).toBe(1);
   });
 
