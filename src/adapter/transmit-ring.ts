@@ -5,8 +5,8 @@
  * kernel reads a frame only inside that call, so a frame marked but not taken is ours again when we say so (`rewind`).
  *
  * The kernel stops at the first frame that it can't send and never steps over it: TP_STATUS_WRONG_FORMAT, or TP_STATUS_SEND_REQUEST
- * again when the queueing discipline or the driver threw it away (ENOBUFS). Such a frame is taken out by moving the last one of the ring
- * into its place, so that one bad frame never holds up the others. Nothing is allocated here.
+ * again when the queueing discipline or the driver threw it away (ENOBUFS). Such a frame is taken out and those behind it move up, so that one
+ * bad frame never holds up the others. Nothing is allocated here.
  *
  * A frame carries one datagram, or a train of them (`udp-train.ts`).
  *
@@ -39,8 +39,9 @@ const KEPT = 1 / 8;
 /** Of the ring, what is sent before the turn ends, at the least. */
 const AT_ONCE = 1 / 4;
 
-/** Frames that one `publish` gives up at most before it leaves the rest to the next turn. */
+/** Frames that one `publish` gives up at most before it leaves the rest to the next turn, and bytes that it moves up for each. */
 const REFUSALS_A_KICK = 8;
+const MOVED_BYTES = 128 << 10;
 
 /**
  * Frames up to this length are to lie in the kernel's buffer as a whole. What it does not copy there it refers to, page by page, and
@@ -248,7 +249,7 @@ export class TransmitRing {
       this.advance();
       if (this.pending === 0 || result === 0 || result === EAGAIN) return 0;
       if (result === ENETDOWN || result === ENXIO || result === ENODEV) return result;
-      this.discardHead();
+      this.giveUpOne();
       if (this.pending === 0) return 0;
     }
     return 0;
@@ -285,28 +286,57 @@ export class TransmitRing {
     }
   }
 
-  /** Takes the frame at the head out; the last pending one takes its place. */
-  private discardHead(): void {
-    const { words, datagrams } = this;
-    const head = this.start + this.head * this.frameBytes;
-    this.refused += datagrams[this.head];
-    this.room.give(this.owners[this.head], 1);
-    if (datagrams[this.head] > 1 && words[(head + PACKET.status) >> 2] & TP_STATUS_WRONG_FORMAT) {
+  /**
+   * Gives one frame up, since the kernel refused the one at the head: that, and those behind it move up, as nothing is to overtake them. Where
+   * they are too much to move the last one goes: a full queue would have refused it, too. What is malformed goes in any case.
+   */
+  private giveUpOne(): void {
+    const { head, datagrams } = this;
+    const last = (head + this.pending - 1) % this.frames;
+    const malformed = (this.words[this.statusOf(head)] & TP_STATUS_WRONG_FORMAT) !== 0;
+    const movable = this.bytesBehindHead() <= MOVED_BYTES;
+    const victim = malformed || movable ? head : last;
+    this.refused += datagrams[victim];
+    this.room.give(this.owners[victim], 1);
+    if (malformed && datagrams[head] > 1) {
       this.trainRefused = true;
       this.train = null;
     }
-    const index = (this.head + this.pending - 1) % this.frames;
-    const last = this.start + index * this.frameBytes;
+    if (movable) {
+      for (let to = head; to !== last; ) {
+        const from = (to + 1) % this.frames;
+        this.move(from, to);
+        to = from;
+      }
+    } else if (malformed) this.move(last, head);
     this.pending--;
-    if (this.pending > 0) {
-      const length = words[(last + PACKET.length) >> 2];
-      const data = last + PACKET.headerBytes;
-      this.bytes.copyWithin(head + PACKET.headerBytes, data, data + length);
-      words[(head + PACKET.length) >> 2] = length;
-      words[(head + PACKET.status) >> 2] = TP_STATUS_SEND_REQUEST;
-      datagrams[this.head] = datagrams[index];
-      this.owners[this.head] = this.owners[index];
+    this.words[this.statusOf(last)] = TP_STATUS_AVAILABLE;
+  }
+
+  private statusOf(index: number): number {
+    return (this.start + index * this.frameBytes + PACKET.status) >> 2;
+  }
+
+  private bytesBehindHead(): number {
+    let bytes = 0;
+    for (let behind = 1; behind < this.pending; behind++) {
+      const index = (this.head + behind) % this.frames;
+      bytes += this.words[(this.start + index * this.frameBytes + PACKET.length) >> 2];
     }
-    words[(last + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
+    return bytes;
+  }
+
+  /** A pending frame's content, marked for sending, into another place. */
+  private move(from: number, to: number): void {
+    const { words } = this;
+    const source = this.start + from * this.frameBytes;
+    const target = this.start + to * this.frameBytes;
+    const length = words[(source + PACKET.length) >> 2];
+    const data = source + PACKET.headerBytes;
+    this.bytes.copyWithin(target + PACKET.headerBytes, data, data + length);
+    words[(target + PACKET.length) >> 2] = length;
+    words[(target + PACKET.status) >> 2] = TP_STATUS_SEND_REQUEST;
+    this.datagrams[to] = this.datagrams[from];
+    this.owners[to] = this.owners[from];
   }
 }

@@ -255,6 +255,7 @@ describe('transmit ring', () => {
           // Nothing twice, nothing that was not put, and the rest is accounted for.
           expect(new Set(kernel.sent).size).toBe(kernel.sent.length);
           expect(taken).toEqual(expect.arrayContaining(kernel.sent));
+          expect(kernel.sent, 'in order').toEqual(kernel.sent.toSorted((a, b) => a - b));
           expect(kernel.sent.length + ring.refused).toBe(taken.length);
         },
       ),
