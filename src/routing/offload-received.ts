@@ -19,6 +19,7 @@ import {
   MIN_GSO_SIZE,
   writeOffload,
 } from './offload.ts';
+import { isTunnelled, tunnelHeaders } from './tunnel.ts';
 
 const IP = ethernet.HEADER_BYTES;
 const PROTOCOL_SCTP = 132;
@@ -82,6 +83,7 @@ export function isCanonical(storage: BaseStorage, slot: number): boolean {
 
 /** Merged datagrams have no use for their first one's checksum: it counts as unfinished, whatever the flags say. */
 function checkSegmentation(storage: BaseStorage, slot: number, gsoType: number): number {
+  if (isTunnelled(storage, slot)) return checkTunnel(storage, slot);
   const bytes = storage.bytes;
   const at = storage.at[slot];
   const ip = at + IP;
@@ -98,6 +100,30 @@ function checkSegmentation(storage: BaseStorage, slot: number, gsoType: number):
   const data = dataLength(storage, slot, protocol);
   if (data === 0 || data > size * MAX_RECEIVED_SEGMENTS) return CELL.badSegmentation;
   writeOffload(storage, slot, protocol, gsoType, size);
+  return 0;
+}
+
+/** What is merged inside of a tunnel stays as it is, but for `hdr_len`, which `segment` relies on: no guest gets it uncut. */
+function checkTunnel(storage: BaseStorage, slot: number): number {
+  const { bytes } = storage;
+  const at = storage.at[slot];
+  const header = at - virtio.HEADER_BYTES;
+  const headers = tunnelHeaders(storage, slot);
+  const data = IP + ipv4.totalLength(bytes, at + IP) - headers;
+  const size = virtio.gsoSize(bytes, header);
+  if (headers === 0 || data <= 0 || data > size * MAX_RECEIVED_SEGMENTS)
+    return CELL.badSegmentation;
+  if (data <= size)
+    return completeOther(
+      storage,
+      slot,
+      virtio.csumStart(bytes, header),
+      virtio.csumOffset(bytes, header),
+    );
+  storage.length[slot] = headers + data;
+  virtio.setFlags(bytes, header, virtio.NEEDS_CSUM);
+  virtio.setHdrLen(bytes, header, headers);
+  virtio.setNumBuffers(bytes, header, 0);
   return 0;
 }
 

@@ -17,6 +17,7 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
+import { isTunnelled } from './tunnel.ts';
 
 /**
  * Smallest gso_size: Linux's own TCP_MIN_SND_MSS, below which no default stack segments whatever its peer asks for. The kernel
@@ -227,7 +228,7 @@ export function remainingWork(
   const type = flagsAndType >>> 8;
   if (type === virtio.GSO_NONE) return csum ? AS_IS : COMPLETE;
   const taken = type === virtio.GSO_TCPV4 || (type === (virtio.GSO_TCPV4 | virtio.GSO_ECN) && ecn);
-  return csum && tso4 && taken ? AS_IS : SEGMENT;
+  return csum && tso4 && taken && !isTunnelled(storage, slot) ? AS_IS : SEGMENT;
 }
 
 /**

@@ -11,6 +11,7 @@ import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
 import { finishChecksum, headersLength, writePseudoHeader } from './offload.ts';
+import { isTunnelled, segmentTunnelled } from './tunnel.ts';
 
 const IP = ethernet.HEADER_BYTES;
 
@@ -21,6 +22,7 @@ const IP = ethernet.HEADER_BYTES;
  * stays as it is; what becomes of its slot is the caller's to say.
  */
 export function segment(storage: BaseStorage, slot: number): number {
+  if (isTunnelled(storage, slot)) return segmentTunnelled(storage, slot);
   const { bytes, words } = storage;
   const at = storage.at[slot];
   const header = at - virtio.HEADER_BYTES;

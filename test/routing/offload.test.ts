@@ -379,10 +379,12 @@ test('clearOffload zeroes the header and nothing else', () => {
 describe('remainingWork', () => {
   const work = (header: Partial<NetHeader>, csum: boolean, tso4: boolean, ecn: boolean) => {
     const storage = dirtyStorage(4096, 4);
-    const slot = putFrame(storage, Buffer.alloc(60), header);
+    const frame = Buffer.alloc(60);
+    frame[14] = 0x45;
+    const slot = putFrame(storage, frame, header);
     return remainingWork(storage, slot, csum, tso4, ecn);
   };
-  const needs = { flags: HDR_FLAG.needsCsum };
+  const needs = { flags: HDR_FLAG.needsCsum, checksumStart: 34 };
 
   test.each<[string, Partial<NetHeader>, [boolean, boolean, boolean], number]>([
     ['nothing asked', {}, [false, false, false], AS_IS],
