@@ -21,7 +21,7 @@ Napi::Error systemError(Napi::Env env, int error, const char* call, const std::s
 
 Napi::Error refusalError(Napi::Env env, const char* refusal) {
   const char* reason = "the range is empty or does not fit";
-  if (strcmp(refusal, "NOT_MEMORY") == 0) reason = "the descriptor is no shared memory";
+  if (strcmp(refusal, "NOT_MEMORY") == 0) reason = "the file is neither a memfd nor on tmpfs or hugetlbfs (QEMU's memory-backend-memfd, or mem-path=/dev/shm)";
   if (strcmp(refusal, "PAST_END") == 0) reason = "the range ends beyond the end of the file";
   if (strcmp(refusal, "READ_ONLY") == 0) reason = "the descriptor can't be mapped for writing";
   Napi::Error thrown = Napi::Error::New(env, std::string("mapRegion: ") + reason);

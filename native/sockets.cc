@@ -214,10 +214,11 @@ Napi::Value receive(const Napi::CallbackInfo& info) {
       memcpy(&passed[count++], CMSG_DATA(header) + i * sizeof(int), sizeof(int));
     }
   }
-  // MSG_CTRUNC also when we ran out of descriptors; MSG_TRUNC when a netlink message is longer than `length`.
+  // MSG_CTRUNC: we ran out of descriptors, or a security module keeps one from us, as there is room for all that the kernel passes. MSG_TRUNC: a
+  // netlink message is longer than `length`.
   if ((message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0 || count > room) {
     for (size_t i = 0; i < count; i++) closePassed(passed[i], -1);
-    return Napi::Number::New(info.Env(), -EMSGSIZE);
+    return Napi::Number::New(info.Env(), (message.msg_flags & MSG_CTRUNC) != 0 ? -EMFILE : -EMSGSIZE);
   }
   std::copy(passed, passed + count, out + 1);
   for (size_t i = 0; i < count; i++) environmentOf(info).own.opened(passed[i], OwnDescriptors::From::message);

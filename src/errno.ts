@@ -4,6 +4,7 @@ export const ENXIO = -6;
 export const EAGAIN = -11;
 export const ENODEV = -19;
 export const EINVAL = -22;
+export const EMFILE = -24;
 export const EMSGSIZE = -90;
 export const ENETDOWN = -100;
 export const ENOBUFS = -105;

@@ -16,6 +16,8 @@ export class Watcher {
   private readonly waiter: Waiter;
   private readonly handlers: (Ready | null)[] = [];
   private readonly free: number[] = [];
+  /** Times that it has looked so far. */
+  looks = 0;
   /** Token of each watched descriptor. */
   private readonly tokens = new Map<number, number>();
 
@@ -75,10 +77,15 @@ export class Watcher {
     if (beat !== null) beat[BEAT.waiting] = 1;
     const count = this.waiter.wait(microseconds);
     if (beat !== null) beat[BEAT.waiting] = 0;
+    // Never so large that V8 would go on with fractions.
+    this.looks = (this.looks + 1) & 0x3fffffff;
     const { events } = this.waiter;
-    for (let index = 0; index < count; index++) {
+    // Who comes first changes: the kernel has always the same order, and time for requests may end before all are served.
+    let index = count > 1 ? this.looks % count : 0;
+    for (let left = count; left > 0; left--) {
       const ready = this.handlers[events[index * 2]];
       if (ready) ready(events[index * 2 + 1]);
+      if (++index === count) index = 0;
     }
     while (this.released.length > 0) this.free.push(this.released.pop()!);
     return count;

@@ -213,6 +213,12 @@ export class Adapter {
     this.remembered.push([key, mac]);
   }
 
+  /** Neighbours to remember over a restart: address key and MAC as text. */
+  *knownNeighbours(): IterableIterator<[key: number, mac: string]> {
+    yield* this.neighbours.entries();
+    for (const [key, mac] of this.remembered) yield [key, macText(mac)];
+  }
+
   /** A VM with these addresses (keys) attached: tell the LAN. */
   announce(keys: readonly number[]): void {
     if (this.state === 'open') this.arp.announce(keys, this.context.now());

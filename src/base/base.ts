@@ -18,6 +18,7 @@ import { Router } from '../routing/router.ts';
 import { BaseStorage } from '../storage/base-storage.ts';
 import { CopyList } from '../storage/copy-list.ts';
 import { Turn } from '../turn.ts';
+import { RequestTime } from '../vhost-user/allowance.ts';
 import { Chain } from '../virtio/chain.ts';
 import { PackedChain } from '../virtio/packed-chain.ts';
 import { dotted, keyOf } from '../wire/ipv4-address.ts';
@@ -40,6 +41,8 @@ const ROWS = 32_768;
 const BYTES_PER_PORT = 512 << 10;
 const DESCRIPTORS_PER_DATAGRAM = 2;
 
+/** Milliseconds that timers are late when the worker had no processor, or was stopped. */
+const STOOD_STILL = 500;
 /** Milliseconds between two looks at what is worth keeping. */
 const STATE_INTERVAL = 2000;
 
@@ -72,6 +75,8 @@ export class Base {
   private refusedSeen = 0;
   private faultsSeen: number;
   private stateAt = 0;
+  /** When timers are to run at the latest. */
+  private tickAt = Number.POSITIVE_INFINITY;
   private remembered = '';
 
   constructor(
@@ -189,6 +194,7 @@ export class Base {
       ringBroke: (port, ring) =>
         this.portControls.find((control) => control.port === port)!.ringBroke(ring),
     });
+    const requestTime = new RequestTime();
     this.portControls = this.ports
       .filter(({ remote }) => !remote)
       .map(
@@ -200,6 +206,7 @@ export class Base {
             network: this.networks[port.network],
             counters: this.counters,
             turn: this.turn,
+            requestTime,
             post,
             now: clock,
             due: (time) => this.deadline.by(time),
@@ -252,6 +259,14 @@ export class Base {
 
   /** Timers; returns the milliseconds until it should be called again. */
   tick(now: number): number {
+    // Who could not be heard meanwhile has not been silent.
+    if (now - this.tickAt > STOOD_STILL) this.control.stoodStill(now - this.tickAt);
+    const next = this.runTimers(now);
+    this.tickAt = now + next;
+    return next;
+  }
+
+  private runTimers(now: number): number {
     let next = 1000;
     if (now >= this.stateAt) {
       this.stateAt = now + STATE_INTERVAL;

@@ -9,6 +9,7 @@ import type { Port } from '../port/port.ts';
 import { TokenBuckets } from '../routing/answers/rate-limit.ts';
 import type { Network } from '../routing/network.ts';
 import type { Turn } from '../turn.ts';
+import { Allowance, type RequestTime } from '../vhost-user/allowance.ts';
 import { Listener, type ListenerHost } from '../vhost-user/listener.ts';
 import { Session, type SessionEvent, type SessionHost } from '../vhost-user/session.ts';
 import { featureNames, offeredFeatures } from '../virtio/features.ts';
@@ -23,6 +24,7 @@ export interface PortControlContext {
   network: Network;
   counters: Counters;
   turn: Turn;
+  requestTime: RequestTime;
   post(message: FromWorker): void;
   now(): number;
   /** A timer was set to that time: `tick` is to be called by then. */
@@ -56,6 +58,7 @@ const TELLS = { perSecond: 1, burst: 10 };
 
 export class PortControl implements SessionHost, ListenerHost {
   readonly port: Port;
+  readonly allowance: Allowance;
   private readonly context: PortControlContext;
   private readonly listeners: Listener[];
   private readonly sessions = new Map<Session, Listener>();
@@ -73,6 +76,7 @@ export class PortControl implements SessionHost, ListenerHost {
   constructor(context: PortControlContext) {
     this.context = context;
     this.port = context.port;
+    this.allowance = new Allowance(context.requestTime);
     this.listeners = context.port.vm.sockets.map(
       (plan) => new Listener(context.native, context.watcher, this, plan),
     );
@@ -167,6 +171,10 @@ export class PortControl implements SessionHost, ListenerHost {
     if (this.refusalLines.take()) this.post('warn', `connection refused: ${reason}`);
   }
 
+  lookAt(listener: Listener): void {
+    for (const [session, its] of this.sessions) if (its === listener) session.look();
+  }
+
   // --- SessionHost ----------------------------------------------------------------------------------
 
   count(event: SessionEvent): void {
@@ -203,10 +211,10 @@ export class PortControl implements SessionHost, ListenerHost {
   }
 
   kicked({ attachment }: Session): void {
-    if (attachment === this.context.port.current) this.lookAt();
+    if (attachment === this.context.port.current) this.activate();
   }
 
-  private lookAt(): void {
+  private activate(): void {
     const { port, turn } = this.context;
     port.lastWork = this.context.now();
     turn.activate(port);
@@ -237,9 +245,10 @@ export class PortControl implements SessionHost, ListenerHost {
     if (wasCurrent) {
       turn.forget(port);
       // The one that takes its place may have sent something meanwhile, and notified us in vain.
-      if (port.current !== null) this.lookAt();
+      if (port.current !== null) this.activate();
     }
-    port.lastError = reason;
+    // Of a VM that runs all the same it is no trouble.
+    if (port.state !== 'running') port.lastError = reason;
     this.noteRunning();
     this.forgetMac();
     this.log('info', `front-end disconnected: ${reason}`);

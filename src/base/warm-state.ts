@@ -27,13 +27,13 @@ export function snapshot(ports: Port[], adapters: Adapter[], control: ControlSer
   return {
     version: VERSION,
     leases: control.snapshot(),
-    // A VM of another worker has none here.
-    macs: ports.flatMap(({ vm, mac }) =>
+    // A VM of another worker has none here. What was restored and nobody has used yet is kept on: the next restart may come before the VMs have come back.
+    macs: ports.flatMap(({ vm, probableMac: mac }) =>
       vm.mac === null && mac !== null ? [{ vm: vm.name, mac }] : [],
     ),
-    neighbours: adapters.flatMap(({ plan, neighbours }) =>
-      [...neighbours.entries()].map(([key, mac]) => ({
-        adapter: plan.name,
+    neighbours: adapters.flatMap((adapter) =>
+      [...adapter.knownNeighbours()].map(([key, mac]) => ({
+        adapter: adapter.plan.name,
         address: dotted(key),
         mac,
       })),

@@ -123,8 +123,13 @@ function run(): void {
     if (!rest && (busyPolling || turn.busy)) {
       if (time[0] - lastLook[0] < LOOK_INTERVAL) continue;
       turn.tell();
-      watcher.wait(0);
-      lastLook[0] = time[0];
+      if (watcher.wait(0) === 0) lastLook[0] = time[0];
+      else {
+        // What was found takes as much of our time as turns do, at most.
+        const began = time[0];
+        readClock();
+        lastLook[0] = Math.max(time[0], 2 * time[0] - began - LOOK_INTERVAL);
+      }
       continue;
     }
     if (handoff !== null && !handoff.fallAsleep()) continue;

@@ -132,6 +132,11 @@ function adapterNotes(name: string, adapter: AdapterStatus): string[] {
   const lost = adapter.events.receiveOverruns ?? 0;
   if (lost > 0)
     notes.push(`  ${lost} frames were lost by the kernel because the receive ring was full`);
+  const refused = adapter.events.transmitRefused ?? 0;
+  if (refused > 0)
+    notes.push(
+      `  ${refused} of the frames sent were refused by the interface or its queue (tc -s qdisc show dev ${adapter.interface})`,
+    );
   notes.push(...drops(adapter.drops));
   return notes.length > 0 ? [`adapter ${name}:`, ...notes] : [];
 }

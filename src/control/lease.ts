@@ -79,6 +79,12 @@ export class Lease {
     this.expires = now + Math.min(left, this.period);
   }
 
+  /** Ends so many milliseconds later, if somebody holds it; what others asked for is remembered longer, too. */
+  extend(milliseconds: number): void {
+    if (this.holder !== NOBODY) this.expires += milliseconds;
+    for (const place of this.asked.keys()) this.asked[place] += milliseconds;
+  }
+
   /** Gives it back: no grace, nothing was lost. */
   release(): void {
     this.holder = NOBODY;

@@ -139,6 +139,11 @@ export class ControlService {
     return Math.max(0, next - now);
   }
 
+  /** For so many milliseconds no request could be heard: leases run on from where they were. */
+  stoodStill(milliseconds: number): void {
+    for (const { lease } of this.adapters) lease.extend(milliseconds);
+  }
+
   /** For the status: who holds the adapter, and whole seconds left. */
   control(adapter: number): { openedBy: string | null; leaseSeconds: number | null } {
     const { lease } = this.adapters[adapter];
@@ -229,8 +234,10 @@ export class ControlService {
   private close(asker: Asker, adapter: number, now: number): void {
     const { lease, openings } = this.adapters[adapter];
     const { name } = this.context.plan.vms[asker.vm];
+    // Held and closed: it is being opened, though nobody waits for that (after a restart, or any more).
+    const held = lease.holder !== NOBODY;
     lease.release();
-    if (this.context.view(adapter).state !== 'closed' || openings.count > 0) {
+    if (this.context.view(adapter).state !== 'closed' || openings.count > 0 || held) {
       this.note(adapter, 'info', `adapter closed by ${name}`);
       this.context.closeAdapter(adapter, `closed by ${name}`);
     }

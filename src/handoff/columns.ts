@@ -32,7 +32,9 @@ export class Columns {
   /** Whether an entry can be true: the ports exist, the receiver is ours, the frame has an Ethernet header. */
   possible(from: number, to: number, length: number): boolean {
     if (length < HEADER_BYTES || from < -1 || from >= this.ports) return false;
-    if (to >= 0) return to < this.vms && this.local(to);
+    // What the base says to a host on the LAN about a datagram that another worker's VM can't take.
+    if (to >= this.vms) return from === -1 && to < this.ports && this.owner;
+    if (to >= 0) return this.local(to);
     if (from < 0 || from >= this.vms) return false;
     return to === BROADCAST_HERE || (to === AT_OWNER && this.owner);
   }

@@ -48,6 +48,8 @@ export class Handoff {
   private readonly quiet: number[] = [];
   /** By network and worker: 1 when the worker has VMs of it. */
   private readonly reaches: Uint8Array;
+  /** The adapters are ours. */
+  readonly hasAdapters: boolean;
   /** Slots from `firstTaken` on whose `from` is at least `marks` were taken out of a ring. */
   private firstTaken = 0;
   private readonly marks: number;
@@ -71,6 +73,7 @@ export class Handoff {
     const vms = plan.vms.length;
     const ports = vms + plan.adapters.length;
     this.native = native;
+    this.hasAdapters = worker === OWNER;
     this.marks = ports;
     this.storage = storage;
     this.cells = counters.cells;

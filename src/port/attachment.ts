@@ -21,6 +21,9 @@ export const MAX_PAIRS = 8;
  */
 const FRESH_PACKED = 0x8000;
 
+/** Longer than any datagram. */
+const NO_MTU = 65_535;
+
 /** What the front-end said about one ring, kept as it said it until the ring starts. */
 export class Ring {
   readonly index: number;
@@ -98,7 +101,7 @@ export class Attachment {
   headerBytes = 12;
   mergeable = false;
   /** Longest IP datagram that the driver takes (NET_SET_MTU); its network's may be shorter. */
-  mtu = 65_535;
+  mtu = NO_MTU;
   /** The driver may ask us to complete checksums and to segment (it acknowledged CSUM, HOST_TSO). */
   csum = false;
   hostTso4 = false;
@@ -129,6 +132,8 @@ export class Attachment {
   setFeatures(features: Bits): void {
     this.features = features;
     if (!has(features, FEATURE.LOG_ALL)) this.awaitsLog = false;
+    // NET_SET_MTU was for a driver that knew of it, and comes before this.
+    if (!has(features, FEATURE.MTU)) this.mtu = NO_MTU;
     this.mergeable = has(features, FEATURE.MRG_RXBUF);
     this.headerBytes = this.mergeable || has(features, FEATURE.VERSION_1) ? 12 : 10;
     this.csum = has(features, FEATURE.CSUM);

@@ -101,9 +101,14 @@ export class Port {
 
   /** The MAC as text, or null. */
   get mac(): string | null {
-    if (!this.macKnown || this.remote) return null;
-    const word = this.macWord;
-    return [word, word >>> 8, word >>> 16, word >>> 24, this.macHalf, this.macHalf >>> 8]
+    return this.macKnown ? this.probableMac : null;
+  }
+
+  /** Where frames for the VM are sent to, as text, a guess, too; null: to everybody. */
+  get probableMac(): string | null {
+    const { macFirstHalf: half, macLastWord: word } = this;
+    if (this.remote || (half === 0xffff && word === -1)) return null;
+    return [half, half >>> 8, word, word >>> 8, word >>> 16, word >>> 24]
       .map((byte) => (byte & 0xff).toString(16).padStart(2, '0'))
       .join(':');
   }
@@ -115,10 +120,12 @@ export class Port {
     this.macHalf = -1;
   }
 
-  /** A front-end has connected. It becomes the current one only where no other runs. */
+  /** A front-end has connected. It becomes the current one only where no ring of another is started. */
   attach(attachment: Attachment): void {
     this.attachments.push(attachment);
-    if (this.current === null || !this.current.runs) this.current = attachment;
+    const { current } = this;
+    if (current === null || !current.rings.some(({ started }) => started))
+      this.current = attachment;
   }
 
   /** A ring of this attachment started: datagrams go through it from now on. */

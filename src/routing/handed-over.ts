@@ -2,14 +2,19 @@
  * What another turn worker handed over. Its worker has looked at where it comes from and found who gets it; here is decided what only the
  * receiver's worker can know: whether the VM is there, its MAC, which offloads it takes, and for the owner of the adapters the way out.
  */
+import type { Adapter } from '../adapter/adapter.ts';
 import { BASE } from '../storage/outbox.ts';
 import type { Columns } from '../handoff/columns.ts';
 import type { Elsewhere, ElsewhereContext } from './elsewhere.ts';
 import { NOBODY } from './address-list.ts';
 import { isCanonical } from './offload-received.ts';
-import { AT_OWNER, BROADCAST_HERE, drop, HELD } from './verdict.ts';
+import { DESTINATION } from '../wire/ipv4.ts';
+import { AT_OWNER, BROADCAST_HERE, drop, dropCell, HELD } from './verdict.ts';
+
+const IP = 14;
 
 const BAD_OFFLOAD = drop('badChecksumOffload');
+const NO_ROUTE = drop('noRoute');
 
 export class HandedOver {
   private readonly context: ElsewhereContext;
@@ -24,7 +29,7 @@ export class HandedOver {
 
   /** Gives the slot its true origin, and returns the verdict. */
   route(slot: number): number {
-    const { storage, ports, networks } = this.context;
+    const { storage, ports, adapters, networks } = this.context;
     const from = this.columns.from[slot];
     const to = this.columns.to[slot];
     storage.from[slot] = from;
@@ -37,6 +42,7 @@ export class HandedOver {
       const port = ports[from];
       return this.elsewhere.fromVm(slot, port, networks[port.network], NOBODY);
     }
+    if (to >= ports.length) return this.toLan(slot, adapters[to - ports.length]);
     const target = ports[to];
     // Its worker has held it to the network's MTU, and can't know the VM's own.
     if (from !== BASE) return this.elsewhere.toVm(slot, target, networks[target.network], false);
@@ -45,5 +51,16 @@ export class HandedOver {
     halves[at[slot] >> 1] = target.macFirstHalf;
     words[(at[slot] + 2) >> 2] = target.macLastWord;
     return to;
+  }
+
+  /** An ICMP error about a datagram that came from there: finished but for both MACs. */
+  private toLan(slot: number, adapter: Adapter): number {
+    const { storage, networks } = this.context;
+    const network = networks[adapter.plan.network];
+    const destination = storage.words[(storage.at[slot] + IP + DESTINATION) >> 2];
+    const nextHop = network.isInside(destination) ? destination : network.nextHop;
+    if (nextHop === 0) return NO_ROUTE;
+    const outcome = adapter.resolve(slot, nextHop);
+    return outcome === 0 ? adapter.port : outcome < 0 ? outcome : dropCell(outcome);
   }
 }

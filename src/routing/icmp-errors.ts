@@ -45,7 +45,8 @@ export class IcmpErrors {
   ): void {
     const port = this.storage.from[slot];
     if (!mayReport(this.storage, slot) || !this.buckets.take(port, this.router.now)) return;
-    const error = icmpError(this.storage, slot, type, code, rest, address, mac, back);
+    const most = this.router.mtuBack(port, back);
+    const error = icmpError(this.storage, slot, type, code, rest, address, mac, most);
     if (error < 0) return;
     this.storage.from[error] = BASE;
     this.storage.to[error] = port;

@@ -11,14 +11,7 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
-import {
-  checksumOwner,
-  clearOffload,
-  dataLength,
-  headersLength,
-  MIN_GSO_SIZE,
-  writeOffload,
-} from './offload.ts';
+import { checksumOwner, clearOffload, dataLength, headersLength, writeOffload } from './offload.ts';
 import { isTunnelled, tunnelHeaders } from './tunnel.ts';
 
 const IP = ethernet.HEADER_BYTES;
@@ -26,9 +19,9 @@ const PROTOCOL_SCTP = 132;
 
 /**
  * Most segments of one datagram. A segment may be of any size, as what was merged came so from the wire (keystrokes, say), but not of any
- * number: 64 KiB in the smallest segments that a TCP stack makes by itself, which is far more than is ever merged.
+ * number: 64 KiB in segments of the least MSS that Linux believes a peer (TCP_MIN_SND_MSS), which is far more than is ever merged.
  */
-export const MAX_RECEIVED_SEGMENTS = Math.ceil(ipv4.MAX_TOTAL_BYTES / MIN_GSO_SIZE);
+export const MAX_RECEIVED_SEGMENTS = Math.ceil(ipv4.MAX_TOTAL_BYTES / 48);
 
 /**
  * Makes the offload header of a frame from an adapter canonical. Returns 0, or the CELL index of the reason to drop the

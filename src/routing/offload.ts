@@ -20,10 +20,10 @@ import * as virtio from '../wire/virtio-net-header.ts';
 import { isTunnelled } from './tunnel.ts';
 
 /**
- * Smallest gso_size: Linux's own TCP_MIN_SND_MSS, below which no default stack segments whatever its peer asks for. The kernel
- * would take 1 from a guest and make one frame of each byte.
+ * Smallest gso_size: Linux's own TCP_MIN_GSO_SIZE. The least MSS that it believes a peer, 48 bytes, has room for 40 bytes of options, and
+ * what these take is not data. The kernel would take 1 from a guest and make one frame of each byte.
  */
-export const MIN_GSO_SIZE = 48;
+export const MIN_GSO_SIZE = 8;
 
 /**
  * Most segments of one datagram: bounds what one descriptor chain can cost. Linux fills 64 KiB however small the segments are that its peer

@@ -54,6 +54,8 @@ export class Router {
   /** Made when there are several workers. */
   private handedOver: HandedOver | null = null;
   private readonly context: ElsewhereContext;
+  /** VMs of other workers whose datagrams were cut in this turn: nobody here weighs what they bring, so it counts for one turn. */
+  private readonly othersThatMade: Port[] = [];
   /** Millisecond clock of this turn. */
   readonly time = new Float64Array(1);
 
@@ -81,6 +83,7 @@ export class Router {
   route(end: number): void {
     const { from } = this.storage;
     const vms = this.ports.length;
+    if (this.othersThatMade.length > 0) this.forgetMade();
     let left = 0;
     for (let slot = 0; slot < end; ) {
       const port = from[slot];
@@ -186,6 +189,12 @@ export class Router {
     return current !== null && current.mtu < network.mtu ? current.mtu : network.mtu;
   }
 
+  /** Bytes of the longest IP datagram that may go back through a port whose wire takes `back`: a VM's driver may have been told less. */
+  mtuBack(port: number, back: number): number {
+    const current = port >= 0 && port < this.ports.length ? this.ports[port].current : null;
+    return current !== null && current.mtu < back ? current.mtu : back;
+  }
+
   /** Makes the frame one for that VM: its MAC and the base's, and no offload that it did not negotiate. */
   toVm(slot: number, target: Port, network: Network): number {
     const { halves, words } = this.storage;
@@ -249,7 +258,15 @@ export class Router {
   noteMade(from: number, count: number): void {
     if (from < 0) return;
     this.cells[this.recordOf(from) + RECEIVED_DATAGRAMS] += count;
-    if (from < this.ports.length) this.ports[from].made += count;
+    if (from >= this.ports.length) return;
+    const port = this.ports[from];
+    if (port.remote && port.made === 0) this.othersThatMade.push(port);
+    port.made += count;
+  }
+
+  private forgetMade(): void {
+    for (const port of this.othersThatMade) port.made = 0;
+    this.othersThatMade.length = 0;
   }
 
   private recordOf(port: number): number {

@@ -69,7 +69,13 @@ export class Attention {
     }
     // Only the ring that is waited for: another one has buffers that help nobody, and would be found to have work for ever.
     const { fullRing, backlog } = port;
-    if (fullRing?.usable && backlog !== null && backlog.count > 0) {
+    // One that is no input now (it stopped, or its writes must wait for their log) has nothing to say until it is looked at again.
+    if (
+      fullRing !== null &&
+      backlog !== null &&
+      backlog.count > 0 &&
+      attachment.inputs.includes(fullRing)
+    ) {
       const { queue } = fullRing;
       if (queue.arm(queue.fullAt)) {
         queue.disarm();

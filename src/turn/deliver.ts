@@ -24,6 +24,7 @@ import {
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
+import { PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { putGroup } from '../wire/mac.ts';
 import type { Attention } from './attention.ts';
 import type { Books } from './books.ts';
@@ -109,7 +110,10 @@ export class Deliver {
     const { storage, books } = this;
     const from = storage.from[slot];
     const to = storage.to[slot];
-    if (to >= 0) {
+    const { handoff } = this.context;
+    if (to >= 0 && handoff !== null && !handoff.hasAdapters) {
+      this.handOver(slot, to);
+    } else if (to >= 0) {
       const outcome = this.adapters[to - this.ports.length].put(slot);
       if (outcome === 0) this.bytes += storage.length[slot];
       books.settle(from, to, outcome);
@@ -280,13 +284,19 @@ export class Deliver {
   private inputFor(attachment: Attachment, at: number): Ring {
     const { inputs } = attachment;
     if (inputs.length === 1) return inputs[0];
-    const { words } = this.storage;
+    const { words, bytes } = this.storage;
     // Addresses, and the first word behind a header without options: the ports of TCP and UDP. A fragment has none.
     let mix = words[(at + 26) >> 2] ^ words[(at + 30) >> 2];
-    if ((words[(at + 18) >> 2] & 0xffbf0000) === 0 && (this.storage.bytes[at + 14] & 0x0f) === 5)
+    const protocol = bytes[at + 23];
+    if (
+      (protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP) &&
+      (words[(at + 18) >> 2] & 0xffbf0000) === 0 &&
+      (bytes[at + 14] & 0x0f) === 5
+    )
       mix ^= words[(at + 34) >> 2];
-    mix = Math.imul(mix, 0x9e3779b1);
-    return inputs[((mix ^ (mix >>> 15)) >>> 0) % inputs.length];
+    // The upper half depends on all bits, the last ones of addresses and ports among them, which stand highest here.
+    mix = Math.imul(mix ^ (mix >>> 16), 0x9e3779b1) >>> 16;
+    return inputs[(mix * inputs.length) >>> 16];
   }
 
   /** What waited for buffers, oldest first. */
@@ -314,6 +324,8 @@ export class Deliver {
           if (backlog.count === 1 || !this.neverFits(port)) break;
           outcome = INPUT_TOO_SMALL;
         }
+        // The ring moves: where it ends next, it may be full for the first time, though a packed one's places come again.
+        if (outcome === 0) port.shortAt = -1;
         backlog.shift();
         this.books.waiting(from, -1);
         this.books.settle(from, port.number, outcome);

@@ -6,7 +6,7 @@
  * Descriptors come with the first byte of a header; anywhere else they are a protocol error. The header is read alone and
  * its size checked before a payload byte is read, so nothing is ever allocated by what the peer says.
  */
-import { EAGAIN, EINTR, EMSGSIZE } from '../errno.ts';
+import { EAGAIN, EINTR, EMFILE, EMSGSIZE } from '../errno.ts';
 import type { Native } from '../native.ts';
 
 export const HEADER_BYTES = 12;
@@ -93,6 +93,11 @@ export class Framing {
     const count = this.native.receive(fd, into, at, length, this.received);
     if (count <= 0) {
       if (count === EAGAIN || count === EINTR) return NOTHING;
+      // The peer did nothing wrong.
+      if (count === EMFILE)
+        throw new Error(
+          'a descriptor that came along can’t be had: none is left (ulimit -n), or a security module forbids it',
+        );
       if (count === EMSGSIZE) return this.malformed('more descriptors than a message can carry');
       return ENDED;
     }

@@ -24,6 +24,8 @@ export interface ListenerHost {
   /** A front-end is connected on `fd`, which the host owns now. False: it was refused and closed. */
   connected(listener: Listener, fd: number): boolean;
   refused(reason: string): void;
+  /** Looks at the listener's front-end now: it may have gone. */
+  lookAt(listener: Listener): void;
   log(level: 'debug' | 'info' | 'warn', message: string): void;
   now(): number;
   /** A timer was set to that time: `Listener.tick` is to be called by then. */
@@ -112,7 +114,7 @@ export class Listener {
   tick(now: number): void {
     if (now >= this.listenAgainAt) {
       this.listenAgainAt = Number.POSITIVE_INFINITY;
-      if (this.fd >= 0) this.watcher.watch(this.fd, EPOLLIN, false, () => this.accept());
+      if (this.fd >= 0) this.listenAgain(now);
     }
     if (this.plan.mode !== 'client' || this.plan.fd >= 0 || this.busy || now < this.retryAt) return;
     if (this.mustWait) return;
@@ -130,6 +132,15 @@ export class Listener {
     }
   }
 
+  private listenAgain(now: number): void {
+    try {
+      this.watcher.watch(this.fd, EPOLLIN, false, () => this.accept());
+    } catch {
+      // No memory, or all watches that a user may have are taken: later.
+      this.listenAgainAt = now + LAST_RETRY;
+    }
+  }
+
   private accept(): void {
     for (let count = 0; count < ACCEPTS_PER_ROUND; count++) {
       if (this.mustWait) {
@@ -144,6 +155,8 @@ export class Listener {
         this.pauseListening();
         return;
       }
+      // Who is there may have gone, which we may be told of only behind this.
+      if (this.busy) this.host.lookAt(this);
       if (this.take(fd)) continue;
       if (this.refusals.take(0, this.host.now())) continue;
       this.pauseListening();

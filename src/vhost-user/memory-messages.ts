@@ -137,7 +137,9 @@ export function addRegion(session: Session, payload: DataView, descriptors: numb
   const { offset } = description;
   // Before anything else is asked of it: its file system may be a process that never answers.
   if (!session.native.isSharedMemory(descriptors[0]))
-    throw new Refused('ADD_MEM_REG of a descriptor that is no shared memory');
+    throw new Refused(
+      'ADD_MEM_REG: the file is neither a memfd nor on tmpfs or hugetlbfs (QEMU’s memory-backend-memfd, or mem-path=/dev/shm)',
+    );
   if (session.regions.isThere(description, offset, descriptors[0])) return;
   if (memory.count >= MAX_SLOTS) throw new Refused(`ADD_MEM_REG beyond ${MAX_SLOTS} regions`);
   if (memory.overlap(description.guest, description.user, description.bytes)) {

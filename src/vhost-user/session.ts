@@ -14,19 +14,26 @@ import { type Bits, has, PROTOCOL } from '../virtio/features.ts';
 import { ENDED, Framing, MALFORMED, MESSAGE, NEED_REPLY, NOTHING, replyBytes } from './framing.ts';
 import { MESSAGES } from './message-table.ts';
 import { Refused, u64Reply } from './payload.ts';
+import { type Allowance, ROUND } from './allowance.ts';
 import { RepeatedRegions } from './repeated-regions.ts';
 
-/** Messages served in a row before the data path gets its turn. */
-const MESSAGES_PER_ROUND = 64;
-/** Milliseconds after which a round ends earlier: mapping memory takes longer than other requests. */
-const ROUND = 0.5;
+/** Messages served in a row before others get their turn. */
+const MESSAGES_PER_ROUND = 16;
 /** Replies that the peer has not read: beyond it the connection is closed. */
 const MAX_UNSENT = 64 * 1024;
 /** Descriptors of one VM's front-ends that wait to be closed (and mappings, beyond what is usual: native/passed.cc). Beyond it nobody is served there until they are. */
 export const MAX_CLOSING = 64;
 const MESSAGE_DEADLINE = 2000; // milliseconds for the rest of a message
 const OWNER_DEADLINE = 10_000; // milliseconds until the first message
-const LOG_DEADLINE = 300; // milliseconds until SET_LOG_BASE, behind the first SET_VRING_KICK
+/**
+ * Milliseconds until SET_LOG_BASE, behind the first SET_VRING_KICK. Whoever has its rings' writes logged (VHOST_VRING_F_LOG) does share a log, however
+ * little processor time its host has for it; who only acknowledges whatever is offered never does.
+ */
+const LOG_DEADLINE = 10_000;
+const NO_LOG_DEADLINE = 300;
+/** Milliseconds until a watch that the system has refused is asked for again. */
+const WATCH_AGAIN = 1000;
+const NEVER = Number.POSITIVE_INFINITY;
 
 export type SessionEvent =
   | 'messages'
@@ -41,6 +48,8 @@ export type SessionEvent =
 export interface SessionHost {
   /** Number of the VM. */
   readonly owner: number;
+  /** Of the worker's time, for requests. */
+  readonly allowance: Allowance;
   count(event: SessionEvent): void;
   /** A request was refused, for a reason in words. */
   refusedRequest(reason: string): void;
@@ -84,6 +93,8 @@ export class Session {
   private heard = false;
   /** When rings that wait for their log do no longer. */
   private logDeadline = Number.POSITIVE_INFINITY;
+  /** When it is listened to again, its VM's allowance being used up; NEVER: it is listened to. */
+  private listenAt = NEVER;
 
   /** Takes ownership of the connected socket `fd`. */
   constructor(native: Native, watcher: Watcher, host: SessionHost, fd: number, offered: Bits) {
@@ -96,23 +107,30 @@ export class Session {
     this.attachment = new Attachment(native);
     const { pid, uid } = native.peerCredentials(fd);
     this.peer = { pid, uid };
-    this.deadline = host.now() + OWNER_DEADLINE;
+    const now = host.now();
+    this.deadline = now + OWNER_DEADLINE;
     // Last: if it throws, the descriptor is still the caller's.
     watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
+    // Connecting anew renews no allowance.
+    this.listenIn(host.allowance.spend(now, now), now);
   }
 
   /** The first ring is about to start, and may have to wait for its log: not for ever, as some acknowledge LOG_ALL and never share one. */
   firstStarts(): void {
     this.attachment.firstStarts();
     if (!this.attachment.awaitsLog) return;
-    this.logDeadline = this.host.now() + LOG_DEADLINE;
+    const logged = this.attachment.rings.some(({ address }) => address?.logged);
+    this.logDeadline = this.host.now() + (logged ? LOG_DEADLINE : NO_LOG_DEADLINE);
     this.host.due(this.logDeadline);
   }
 
   /** Closes when the peer left a message unfinished or never spoke. Milliseconds until it is to be called again, at the latest. */
   tick(now: number): number {
+    // What came in time and could not be looked at in time, as we stood still (SIGSTOP, a debugger, no processor), counts.
+    if (!this.closed && now >= Math.min(this.deadline, this.logDeadline)) this.look();
     if (now >= this.logDeadline) this.giveUpLog();
-    if (this.closed || now < this.deadline) return this.logDeadline - now;
+    if (!this.closed && now >= this.listenAt) this.listen(now);
+    if (this.closed || now < this.deadline) return Math.min(this.logDeadline, this.listenAt) - now;
     this.host.count('messageTimeouts');
     this.close(
       this.heard
@@ -127,23 +145,73 @@ export class Session {
     const { attachment } = this;
     if (this.closed || !attachment.awaitsLog) return;
     attachment.awaitsLog = false;
+    this.host.log(
+      'warn',
+      'LOG_ALL was acknowledged and no log was shared: what is written is not logged',
+    );
     attachment.refresh();
     this.host.changed(this);
   }
 
-  private ready(events: number): void {
+  /** Serves what has come and was not told yet; that the peer has gone, too. */
+  look(): void {
+    this.ready(EPOLLIN, this.host.now() + ROUND);
+  }
+
+  private ready(events: number, end?: number): void {
     try {
       if (events & EPOLLOUT) this.flush();
-      if (!this.closed && events & ~EPOLLOUT) this.serve();
+      if (!this.closed && events & ~EPOLLOUT) this.serve(end);
     } catch (error) {
       // The system refused us something (descriptors, watches, memory): this connection's trouble, nobody else's.
       this.close(`a request could not be served: ${(error as Error).message}`);
     }
   }
 
-  /** Serves what has come, at most a round of it: the rest is still readable and comes in the next round. */
-  private serve(): void {
-    const end = this.host.now() + ROUND;
+  /**
+   * Serves what has come, at most a round of it: the rest is still readable and comes in the next round. `end`: milliseconds of the clock when the round
+   * ends, which is otherwise the same for all sessions.
+   */
+  private serve(end?: number): void {
+    const { allowance } = this.host;
+    const start = this.host.now();
+    const last = end ?? allowance.roundEnd(this.watcher.looks, start);
+    if (start >= last) return;
+    this.serveRound(last);
+    if (this.closed) return;
+    const now = this.host.now();
+    this.listenIn(allowance.spend(start, now), now);
+  }
+
+  /** Looks away from the peer for `wait` milliseconds. */
+  private listenIn(wait: number, now: number): void {
+    if (wait === 0 || this.listenAt !== NEVER) return;
+    this.watcher.pause(this.fd);
+    this.listenAt = now + wait;
+    this.host.due(this.listenAt);
+  }
+
+  /** Its VM has been kept waiting long enough. */
+  private listen(now: number): void {
+    try {
+      this.watcher.resume(this.fd, this.watchedFor);
+      this.listenAt = NEVER;
+    } catch {
+      // No memory, or all watches that a user may have are taken.
+      this.listenAt = now + WATCH_AGAIN;
+    }
+  }
+
+  private get watchedFor(): number {
+    return this.unsent.length > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN;
+  }
+
+  /** After a change of `watchedFor`. */
+  private rewatch(): void {
+    if (this.listenAt === NEVER) this.watcher.change(this.fd, this.watchedFor);
+  }
+
+  private serveRound(end: number): void {
     for (let served = 0; served < MESSAGES_PER_ROUND && !this.closed; served++) {
       if (served > 0 && this.host.now() >= end) return;
       const outcome = this.framing.read(this.fd);
@@ -178,7 +246,7 @@ export class Session {
     const { request, descriptors } = framing;
     const message = MESSAGES.get(request);
     const passed = descriptors.length;
-    const wantsAck = (framing.flags & NEED_REPLY) !== 0 && has(this.protocol, PROTOCOL.REPLY_ACK);
+    const acknowledges = has(this.protocol, PROTOCOL.REPLY_ACK);
     let reply: Uint8Array | undefined;
     let refusal = '';
     try {
@@ -213,6 +281,10 @@ export class Session {
       framing.closeDescriptors();
     }
     if (this.closed) return;
+    // The SET_PROTOCOL_FEATURES that brings REPLY_ACK is acknowledged itself: rust-vmm's front-end waits for that.
+    const wantsAck =
+      (framing.flags & NEED_REPLY) !== 0 &&
+      (acknowledges || has(this.protocol, PROTOCOL.REPLY_ACK));
     if (passed > 0 && this.native.closing(this.host.owner) > MAX_CLOSING) {
       this.close('descriptors that it passed take too long to close');
       return;
@@ -243,7 +315,7 @@ export class Session {
       }
       this.unsent.push(sent > 0 ? bytes.subarray(sent) : bytes);
       this.unsentBytes += bytes.length - Math.max(sent, 0);
-      this.watcher.change(this.fd, EPOLLIN | EPOLLOUT);
+      this.rewatch();
       return;
     }
     this.unsent.push(bytes);
@@ -270,7 +342,7 @@ export class Session {
       }
       this.unsent.shift();
     }
-    this.watcher.change(this.fd, EPOLLIN);
+    this.rewatch();
   }
 
   /** Tells the base when the guest kicks this ring. */

@@ -148,6 +148,7 @@ export class Chain {
         const fault = this.fetchTable(address, length, memory);
         if (fault !== 0) return fault;
         words = this.scratch;
+        limit++; // what names a table is no buffer of the chain (§2.7.5.3.1: that may have as many as the queue has entries)
         indirect = true;
         index = 0;
         continue;

@@ -108,7 +108,9 @@ export class PackedChain {
       const word = index * 4;
       const flags = words[word + 3] >>> 16;
       if ((flags & DESC_F_INDIRECT) !== 0) return CELL.chainBadIndirect;
-      const isWritable = (flags & DESC_F_WRITE) !== 0;
+      // DPDK's driver marks the first entry of an output table, the virtio-net header, writable (vring_desc_init_indirect_packed); its
+      // table has more of them, and what is meant shows in the next.
+      const isWritable = (flags & DESC_F_WRITE) !== 0 && (writable || index > 0 || entries === 1);
       if (!isWritable && seenWritable) return CELL.chainBadOrder;
       seenWritable ||= isWritable;
       wrong ||= isWritable !== writable;

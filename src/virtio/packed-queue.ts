@@ -34,9 +34,8 @@ export class PackedQueue {
   /** What is given back and not shown yet: where it begins, and the word that shows it. */
   hiddenAt = -1;
   hiddenWord = 0;
-  /** Something was shown since the driver was asked whether it wants to be interrupted, and the position up to which it was. */
-  private asks = false;
-  private askedUsed = 0;
+  /** Descriptors shown since the driver was asked whether it wants to be interrupted. May be more than the ring has: two turns'. */
+  private unasked = 0;
   descriptors = new Int32Array(0);
   private driverEvent = new Int32Array(0);
   private deviceEvent = new Int32Array(0);
@@ -99,8 +98,7 @@ export class PackedQueue {
     // Nothing is ever in flight when a ring starts: used is where avail is.
     this.nextUsed = next;
     this.usedWrap = this.availWrap;
-    this.askedUsed = next;
-    this.asks = false;
+    this.unasked = 0;
     this.hiddenAt = -1;
     this.headRoom.forget();
     this.ringAddress = ring.region.guest + ring.offset;
@@ -214,25 +212,27 @@ export class PackedQueue {
     this.descriptors[this.hiddenAt * 4 + 3] = this.hiddenWord;
     if (this.usedLogged && this.log !== null)
       this.log.mark(this.ringAddress + this.hiddenAt * 16, 16);
+    const moved = this.nextUsed - this.hiddenAt;
+    this.unasked += moved > 0 ? moved : moved + this.size;
     this.hiddenAt = -1;
-    this.asks = true;
+    // The next lap's buffers at the same place are others.
+    this.headRoom.forget();
     return true;
   }
 
   /** Whether the driver wants to be interrupted for what was shown since it was asked last (§2.8.10); see `SplitQueue.wantsSignal`. */
   wantsSignal(): boolean {
-    if (!this.asks) return false;
-    this.asks = false;
-    const old = this.askedUsed;
+    const shown = Math.min(this.unasked, 0xffff);
+    if (shown === 0) return false;
+    this.unasked = 0;
     const now = this.nextUsed;
-    this.askedUsed = now;
     const event = this.driverEvent[0];
     const flags = (event >>> 16) & 3;
     if (flags === EVENT_DISABLE) return false;
     if (flags !== EVENT_DESCRIPTOR || !this.eventIndex) return true;
     let offset = event & 0x7fff;
     if (((event >>> 15) & 1) !== this.usedWrap) offset -= this.size;
-    return passed(offset & 0xffff, now, (now <= old ? old - this.size : old) & 0xffff);
+    return passed(offset & 0xffff, now, (now - shown) & 0xffff);
   }
 
   /** Asks to be notified of what the driver makes available from `position` on; true when something is there already. */

@@ -126,10 +126,10 @@ export class SplitQueue {
     this.mask = size - 1;
     this.nextUsed = Atomics.load(this.used, IDX);
     this.nextAvail = nextAvail & 0xffff;
-    // Nothing is ever in flight when a ring starts: what lies between was taken by a base that died, and its driver would wait for ever
-    // (cloud-hypervisor reconnects with the avail index where others have the used one).
-    const lost = (this.nextAvail - this.nextUsed) & 0xffff;
-    if (!this.everMapped && lost <= size) this.nextAvail = this.nextUsed;
+    // Nothing is ever in flight when a ring starts, so it goes on behind what was given back last, whatever base was said: what lies between
+    // would be lost, or taken twice (cloud-hypervisor reconnects with the avail index, DPDK's virtio-user as server with 0).
+    const offered = (Atomics.load(this.avail, IDX) - this.nextUsed) & 0xffff;
+    if (!this.everMapped && offered <= size) this.nextAvail = this.nextUsed;
     this.shownUsed = this.nextUsed;
     this.askedUsed = this.nextUsed;
     this.usedLogged = address.logged;
@@ -217,6 +217,8 @@ export class SplitQueue {
     // Behind the store: a page that was marked before, read by the migration and then written would be lost.
     if (this.usedLogged && this.log !== null) this.logUsed(this.shownUsed, now);
     this.shownUsed = now;
+    // 65536 buffers later others are at the same place.
+    this.headRoom.forget();
     return true;
   }
 

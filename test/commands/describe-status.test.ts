@@ -27,6 +27,8 @@ it('shows states, hints and each drop with its sentence', () => {
   state.counters.blocks[0]!.add(0, 'spoofed', 3);
   state.counters.blocks[0]!.add(0, 'noRoute', 5);
   state.counters.blocks[0]!.add(2, 'notOurs', 1);
+  state.counters.blocks[0]!.add(2, 'receiveOverruns', 4);
+  state.counters.blocks[0]!.add(2, 'transmitRefused', 7);
   const text = describeStatus(buildStatus(state));
   expect(text).toMatch(/^web +connected +lan +10\.77\.0\.11/m);
   expect(text).toContain(
@@ -44,6 +46,8 @@ it('shows states, hints and each drop with its sentence', () => {
     /adapter uplink:\n {2}no management guest has opened it \(may be opened by: controller\)/,
   );
   expect(text).toMatch(/dropped 1 notOurs/);
+  expect(text).toContain('4 frames were lost by the kernel because the receive ring was full');
+  expect(text).toMatch(/7 of the frames sent were refused by the interface or its queue \(tc /);
   expect(text).not.toMatch(/dropped 0/);
 });
 

@@ -4,12 +4,30 @@ import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import { COMMAND } from '../support/daemon.ts';
+import { native } from '../../src/native.ts';
+import { COMMAND, type Daemon } from '../support/daemon.ts';
+import { encodeMessage } from '../support/frontend.ts';
+import { REQUEST, u64 } from '../support/protocol.ts';
 import { THREE_VMS } from '../support/traffic.ts';
 import { pause, until } from '../support/until.ts';
-import { Vm } from '../support/vm.ts';
+import { QEMU_PROTOCOL_FEATURES, Vm } from '../support/vm.ts';
 import { World } from '../support/world.ts';
 import { Pair } from './pair.ts';
+
+const PLENTY = 1024;
+
+/** How many descriptors the daemon may have. */
+function limit(daemon: Daemon, soft: number): void {
+  execFileSync('prlimit', [`--pid=${daemon.pid}`, `--nofile=${soft}:`]);
+}
+
+/** The limit under which so many numbers are free. */
+function leaving(daemon: Daemon, spare: number): number {
+  const used = new Set(daemon.descriptors().map(Number));
+  let end = 0;
+  for (let free = 0; used.has(end) || free < spare; end++) if (!used.has(end)) free++;
+  return end;
+}
 
 describe('resources run out', { timeout: 60_000 }, () => {
   let world: World | undefined;
@@ -25,18 +43,8 @@ describe('resources run out', { timeout: 60_000 }, () => {
     pair = await Pair.start(world.daemon);
     const { daemon } = world;
     await pair.expectNoLoss(50);
-    const limit = (soft: number) =>
-      execFileSync('prlimit', [`--pid=${daemon.pid}`, `--nofile=${soft}:`]);
-    /** The limit under which so many numbers are free. */
-    const leaving = (spare: number): number => {
-      const used = new Set(daemon.descriptors().map(Number));
-      let end = 0;
-      for (let free = 0; used.has(end) || free < spare; end++) if (!used.has(end)) free++;
-      return end;
-    };
-    const plenty = 1024;
     for (const spare of [0, 1, 3, 6]) {
-      limit(leaving(spare));
+      limit(daemon, leaving(daemon, spare));
       // The kernel completes the connection; what the base makes of it is what is tried.
       const a = await Vm.connect(daemon.socket('a'), { queueSize: 16 });
       const start = (async () => {
@@ -47,7 +55,7 @@ describe('resources run out', { timeout: 60_000 }, () => {
         () => 'refused',
       );
       await pair.expectNoLoss(300);
-      if (spare < 6) limit(plenty);
+      if (spare < 6) limit(daemon, PLENTY);
       // Let in now, or cut off: never left hanging.
       await until('an end of it', () => {
         a.frontEnd.poll();
@@ -55,13 +63,44 @@ describe('resources run out', { timeout: 60_000 }, () => {
         return Promise.race([start, pause().then(() => false)]);
       });
       a.close();
-      limit(plenty);
+      limit(daemon, PLENTY);
       await daemon.untilState('a', 'waiting');
     }
     const a = await world.vm('a');
     a.close();
     await pair.expectNoLoss(50);
     await world.balance();
+  });
+
+  test('descriptors: one that comes along and can’t be had is the front-end’s end, and no fault of it', async () => {
+    world = await World.start({ vms: THREE_VMS });
+    const { daemon } = world;
+    const a = await world.connected('a');
+    await a.frontEnd.negotiate(QEMU_PROTOCOL_FEATURES);
+    await a.frontEnd.getFeatures();
+    const before = await daemon.count('a', 'malformedMessages');
+    const admin = join(daemon.folder, 'admin.sock');
+    const connections = () =>
+      readFileSync('/proc/net/unix', 'utf8')
+        .split('\n')
+        .filter((line) => line.endsWith(admin));
+    await until('nobody but the listener at the admin socket', () => connections().length === 1);
+    const call = native.eventfd();
+    const message = encodeMessage(REQUEST.SET_VRING_CALL, u64(0n), { needReply: true });
+    try {
+      limit(daemon, leaving(daemon, 0));
+      await a.frontEnd.sendBytes(message, [call]);
+      await a.frontEnd.untilClosed();
+    } finally {
+      limit(daemon, PLENTY);
+      native.closeDescriptor(call);
+    }
+    expect((await daemon.vm('a')).lastError).toMatch(
+      /a descriptor that came along .* none is left/,
+    );
+    expect(await daemon.count('a', 'malformedMessages')).toBe(before);
+    a.close();
+    await world.vm('a');
   });
 
   test('address space: a front-end that shares more than there is is refused, the others go on', async () => {

@@ -88,6 +88,22 @@ test('opens, then renews three times in a lease, and gives back on TERM', async 
   expect(readFileSync(join(folder, 'state'), 'utf8')).toContain('closed');
 });
 
+test.each([
+  ['1', '0.3'],
+  ['2', '0.6'],
+])('a lease of %s s is renewed three times, too', async (lease, pause) => {
+  start([OPEN.replace('"lease":10', `"lease":${lease}`)]);
+  await untilRequests(3);
+  await end();
+  expect(new Set(lines('sleeps'))).toEqual(new Set([pause]));
+});
+
+test('says that the interface of an open adapter is gone', async () => {
+  const { output } = start([OPEN.replace('"state":"open"', '"state":"gone"')]);
+  await untilRequests(2);
+  expect(output()).toMatch(/open interface=eth1 .* lease=10 state=gone/);
+});
+
 test('each request has its own id, and an answer to another is not taken', async () => {
   start([OPEN.replace('ID', '99'), OPEN]);
   await untilRequests(3);

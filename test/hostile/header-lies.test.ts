@@ -28,7 +28,7 @@ const SEGMENTATION: [string, Buffer, Partial<NetHeader>, bigint?][] = [
   ['type 0x7f', tcpData, { ...tso, gsoType: 0x7f }],
   ['size 0', tcpData, { ...tso, gsoSize: 0 }],
   ['size 1', tcpData, { ...tso, gsoSize: 1 }],
-  ['size 47', tcpData, { ...tso, gsoSize: 47 }],
+  ['size 7', tcpData, { ...tso, gsoSize: 7 }],
   ['size 65535', tcpData, { ...tso, gsoSize: 65535 }],
   ['ECN alone', udpData, { gsoType: GSO.ecn }],
   ['ECN alone, with a checksum', tcpData, { ...tso, gsoType: GSO.ecn }],

@@ -215,7 +215,7 @@ export class Vm {
     if (this.queues.length === 0) this.createQueues();
     await this.applyFeatures();
     await this.shareMemory();
-    this.fillReceive();
+    for (let pair = 0; pair < this.queues.length / 2; pair++) this.fillReceive(pair);
     for (let index = 0; index < this.queues.length; index++) {
       await this.startRing(index);
     }

@@ -51,7 +51,7 @@ test('a VM whose datagrams wait for one ring is not looked at because another on
   }
   offer(receiver, 0, SIZE);
   for (let i = 0; i < SENT; i++) {
-    const frame = udpFrame(A, B.ip, Buffer.alloc(18), { ports: [1000 + i, 5000] });
+    const frame = udpFrame(A, B.ip, Buffer.alloc(18), { ports: [2000 + i, 5000] });
     const at = READ_BUFFERS.start + 128 * i;
     sender.write(at, new Uint8Array(HEADER));
     sender.write(at + HEADER, frame);

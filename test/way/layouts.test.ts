@@ -65,6 +65,19 @@ describe.each(FORMATS)('any layout: $format', ({ packed }) => {
     }
   });
 
+  // Virtio 1.3, 2.7.5.3.1 and 2.8.19: a chain may have as many buffers as the queue has entries; what names the table is none of them.
+  test.each([3, 4])('an indirect table of %i entries in a ring of 4', async (entries) => {
+    a = await world.vm('a', { packed, queueSize: 4 });
+    b = await world.vm('b', { packed });
+    const frame = udpFrame(A, B.ip, Buffer.from('as long as a chain may be'));
+    const { drops } = await world.daemon.vm('a');
+    await a.send(frame, { indirect: true, layout: [12, 14, 20, 5000].slice(-entries) });
+    await a.untilSent();
+    expect((await world.daemon.vm('a')).drops).toEqual(drops);
+    expect((await b.receive()).frame.equals(forwarded(frame, B))).toBe(true);
+    await world.balance();
+  });
+
   const RECEIVE: Record<string, { layout: number[]; merge: boolean }> = {
     'header apart from the frame': { layout: [12, 1600], merge: false },
     'header over twelve descriptors': { layout: [...ONES(12), 1600], merge: false },

@@ -135,6 +135,17 @@ describe('vhost-user messages', () => {
     await one.getFeatures();
   });
 
+  test('the SET_PROTOCOL_FEATURES that brings REPLY_ACK is acknowledged, where it asks for that', async () => {
+    const one = await front();
+    const needReply = { needReply: true };
+    const features = u64(QEMU_PROTOCOL_FEATURES);
+    // Rust-vmm's front-end says so in every header, and waits for this answer.
+    await one.askNumber(REQUEST.GET_FEATURES, undefined, needReply);
+    await one.askNumber(REQUEST.GET_PROTOCOL_FEATURES, undefined, needReply);
+    expect(await one.askNumber(REQUEST.SET_PROTOCOL_FEATURES, features, needReply)).toBe(0n);
+    await one.getFeatures(); // answered by the very next reply
+  });
+
   test('an unknown request is refused, the connection goes on', async () => {
     const one = await front();
     await one.negotiate(QEMU_PROTOCOL_FEATURES);

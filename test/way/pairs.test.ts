@@ -1,12 +1,13 @@
-/** Several queue pairs (MQ): each transmits, a flow stays in order, pairs are enabled and disabled at run time. */
+/** Several queue pairs (MQ): each transmits, a flow stays in order and flows are spread, pairs are enabled and disabled at run time. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { parse } from '../support/packets.ts';
 import { FEATURE } from '../support/protocol.ts';
-import { A, B, udpFrame } from '../support/traffic.ts';
+import { A, B, echoFrame, ipFrame, udpFrame } from '../support/traffic.ts';
 import { LINUX_FEATURES } from '../support/vm.ts';
 import { World } from '../support/world.ts';
 
+const IP_IN_IP = 4;
 const MQ = {
   features: LINUX_FEATURES | FEATURE.MQ,
   pairs: 4,
@@ -73,5 +74,36 @@ describe.each(FORMATS)('queue pairs: $format', ({ packed }) => {
       await b.receive();
     }
     await world.balance();
+  });
+
+  /** How many of 64 datagrams came to each pair. */
+  async function spread(frame: (number: number) => Buffer): Promise<number[]> {
+    const a = await world.vm('a', { packed });
+    const b = await world.vm('b', { ...MQ, packed });
+    const pairs = new Array<number>(MQ.pairs).fill(0);
+    for (let i = 0; i < 64; i++) {
+      await a.send(frame(i));
+      pairs[(await b.receive()).pair]++;
+    }
+    return pairs;
+  }
+  const used = (pairs: number[]) => pairs.filter((count) => count > 0).length;
+
+  // What has no ports is one flow, whatever stands where ports would be.
+  test.each<[string, (i: number) => Buffer]>([
+    [
+      'IP in IP, of datagrams of any length',
+      (i) => ipFrame(A, B.ip, IP_IN_IP, udpFrame(A, B.ip, Buffer.alloc(20 * i)).subarray(14)),
+    ],
+    ['one ping', (i) => echoFrame(A, B.ip, 100 * i)],
+  ])('%s: stays on one pair', async (_, frame) => {
+    const pairs = await spread(frame);
+    expect(used(pairs), `${pairs}`).toBe(1);
+  });
+
+  test('flows from one service to as many ports in a row are spread over all pairs', async () => {
+    const reply = Buffer.from('reply');
+    const pairs = await spread((i) => udpFrame(A, B.ip, reply, { ports: [53, 40_960 + i] }));
+    expect(used(pairs), `${pairs}`).toBe(MQ.pairs);
   });
 });

@@ -120,12 +120,13 @@ export const STEPS: Record<string, Take> = {
   },
   'features that were not offered': refused(REQUEST.SET_FEATURES, u64(1n << 60n)),
   'all protocol features': (model, real) => {
-    told(model, real, REQUEST.SET_PROTOCOL_FEATURES, u64(ALL_PROTOCOL), [], true);
+    // With REPLY_ACK from here on, for this request, too.
     model.protocol = ALL_PROTOCOL;
+    told(model, real, REQUEST.SET_PROTOCOL_FEATURES, u64(ALL_PROTOCOL), [], true);
   },
   'acknowledgements only': (model, real) => {
-    told(model, real, REQUEST.SET_PROTOCOL_FEATURES, u64(PROTOCOL_FEATURE.REPLY_ACK), [], true);
     model.protocol = PROTOCOL_FEATURE.REPLY_ACK;
+    told(model, real, REQUEST.SET_PROTOCOL_FEATURES, u64(PROTOCOL_FEATURE.REPLY_ACK), [], true);
   },
   'no protocol features': (model, real) => {
     told(model, real, REQUEST.SET_PROTOCOL_FEATURES, u64(0n), [], true);

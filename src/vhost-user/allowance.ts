@@ -1,0 +1,89 @@
+/**
+ * How much of a turn worker's time requests take. They are cheap to send, many in one write, and each costs the worker microseconds in which no
+ * datagram of any VM moves. So the front-ends of a VM have an allowance of its time. A device's start needs a few milliseconds, with the most
+ * memory slots some fifty; who goes on and on waits, and gets a small share from then on. VMs that do so together share one.
+ */
+
+/** Milliseconds that a VM's front-ends may take at once, and what of the worker's time they may take for ever. */
+const BURST = 100;
+const SHARE = 0.05;
+/** The same of all VMs together that ask for something. */
+const SHARE_OF_ALL = 0.2;
+/** Milliseconds over which it is counted how many those are. */
+const WINDOW = 2000;
+/** Milliseconds that one round counts at most: the worker may have lost its core in the midst of it. */
+const MOST_COUNTED = 2;
+/** Milliseconds that anybody is kept waiting at most: a front-end that goes meanwhile is noticed only then. */
+const LONGEST_WAIT = 1000;
+/** Milliseconds of all requests between two turns: mapping memory takes longer than other requests. */
+export const ROUND = 0.5;
+
+/** What the VMs of one worker share. */
+export class RequestTime {
+  /** Number of the window, and VMs that asked for something in it and in the one before. */
+  private window = -1;
+  private now = 0;
+  private before = 0;
+  /** The last look at the sockets, and when its round ends. */
+  private look = -1;
+  private end = 0;
+
+  /** Milliseconds of the clock until which requests are served in this look at the sockets, the `look`th. */
+  roundEnd(look: number, now: number): number {
+    if (look !== this.look) {
+      this.look = look;
+      this.end = now + ROUND;
+    }
+    return this.end;
+  }
+
+  /** A VM asks for something, and did so last in the window `counted`; the number of this one. */
+  count(counted: number, now: number): number {
+    const window = this.windowOf(now);
+    if (counted !== window) this.now++;
+    return window;
+  }
+
+  /** What a VM earns of the time that passes. */
+  rate(now: number): number {
+    this.windowOf(now);
+    return Math.min(SHARE, SHARE_OF_ALL / Math.max(1, this.now, this.before));
+  }
+
+  private windowOf(now: number): number {
+    const window = Math.floor(now / WINDOW);
+    if (window !== this.window) {
+      this.before = window === this.window + 1 ? this.now : 0;
+      this.now = 0;
+      this.window = window;
+    }
+    return window;
+  }
+}
+
+/** One VM's. */
+export class Allowance {
+  private readonly shared: RequestTime;
+  private credit = BURST;
+  private at = Number.NEGATIVE_INFINITY;
+  private counted = -1;
+
+  constructor(shared: RequestTime) {
+    this.shared = shared;
+  }
+
+  /** See `RequestTime`. */
+  roundEnd(look: number, now: number): number {
+    return this.shared.roundEnd(look, now);
+  }
+
+  /** Requests were served from `start` to `now`. Milliseconds until there is time for another round; 0: at once. */
+  spend(start: number, now: number): number {
+    this.counted = this.shared.count(this.counted, now);
+    const rate = this.shared.rate(now);
+    const earned = Math.min(BURST, this.credit + Math.max(0, start - this.at) * rate);
+    this.credit = earned - Math.min(MOST_COUNTED, Math.max(0, now - start));
+    this.at = now;
+    return this.credit > 0 ? 0 : Math.min(LONGEST_WAIT, (ROUND - this.credit) / rate);
+  }
+}

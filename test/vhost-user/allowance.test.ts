@@ -1,0 +1,78 @@
+import { describe, expect, test } from 'vitest';
+import { Allowance, RequestTime } from '../../src/vhost-user/allowance.ts';
+
+/** Rounds of half a millisecond, each as soon as it may be, for so many milliseconds of the clock: how long they took in all. */
+function flood(allowances: Allowance[], milliseconds: number, from = 0): number {
+  const next = allowances.map(() => from);
+  let now = from;
+  let taken = 0;
+  while (now < from + milliseconds) {
+    const index = next.indexOf(Math.min(...next));
+    const start = Math.max(now, next[index]);
+    now = start + 0.5;
+    taken += 0.5;
+    next[index] = now + allowances[index].spend(start, now);
+  }
+  return taken;
+}
+
+describe('time for requests', () => {
+  test('who asks for a while is not kept waiting', () => {
+    const allowance = new Allowance(new RequestTime());
+    let now = 0;
+    for (let round = 0; round < 190; round++) expect(allowance.spend(now, (now += 0.5))).toBe(0);
+  });
+
+  test('who goes on and on gets a twentieth', () => {
+    const allowance = new Allowance(new RequestTime());
+    flood([allowance], 1000);
+    const taken = flood([allowance], 10_000, 2000);
+    expect(taken).toBeGreaterThan(400);
+    expect(taken).toBeLessThan(600);
+  });
+
+  test('many who do so share a fifth', () => {
+    const shared = new RequestTime();
+    const all = Array.from({ length: 64 }, () => new Allowance(shared));
+    flood(all, 10_000);
+    const taken = flood(all, 20_000, 10_000);
+    expect(taken).toBeLessThan(0.25 * 20_000);
+  });
+
+  test('who was quiet may ask again', () => {
+    const allowance = new Allowance(new RequestTime());
+    flood([allowance], 1000);
+    for (let now = 10_000, round = 0; round < 150; round++)
+      expect(allowance.spend(now, (now += 0.5))).toBe(0);
+  });
+
+  test('a worker that stood still in the midst of a round does not count it all', () => {
+    const allowance = new Allowance(new RequestTime());
+    for (let round = 0; round < 40; round++) expect(allowance.spend(0, 10_000)).toBe(0);
+  });
+
+  test('nobody waits for more than a second', () => {
+    const shared = new RequestTime();
+    const all = Array.from({ length: 500 }, () => new Allowance(shared));
+    for (const allowance of all)
+      for (let round = 0; round < 60; round++)
+        expect(allowance.spend(0, 2)).toBeLessThanOrEqual(1000);
+  });
+
+  test('who asks beside those who asked for much, and do no longer, earns as before', () => {
+    const shared = new RequestTime();
+    const others = Array.from({ length: 64 }, () => new Allowance(shared));
+    flood(others, 10_000);
+    const one = new Allowance(shared);
+    flood([one], 1000, 20_000);
+    const taken = flood([one], 10_000, 22_000);
+    expect(taken).toBeGreaterThan(400);
+  });
+
+  test('a round is one look’s, whoever is served in it', () => {
+    const shared = new RequestTime();
+    expect(shared.roundEnd(7, 100)).toBe(100.5);
+    expect(shared.roundEnd(7, 100.4)).toBe(100.5);
+    expect(shared.roundEnd(8, 100.6)).toBeCloseTo(101.1);
+  });
+});

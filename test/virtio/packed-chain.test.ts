@@ -1,0 +1,54 @@
+/** Which way the buffers of an indirect table of a packed ring go (virtio 1.3 §2.8.7). */
+import { afterAll, expect, test } from 'vitest';
+import { CELLS } from '../../src/counters.ts';
+import { native } from '../../src/native.ts';
+import { CopyList } from '../../src/storage/copy-list.ts';
+import { Chain } from '../../src/virtio/chain.ts';
+import { GuestMemory } from '../../src/virtio/guest-memory.ts';
+import { PackedChain } from '../../src/virtio/packed-chain.ts';
+import { barePackedQueue, describeAt } from '../support/bare-queues.ts';
+
+const BYTES = 8192;
+const TABLE = 4096;
+const R = 0;
+const W = 2;
+const INDIRECT = 4;
+const AVAIL = 1 << 7;
+
+const { arena, rows } = native.createArena(1 << 20, 64);
+const chain = new Chain(new CopyList(native, rows), arena, (1 << 20) - Chain.scratchBytes);
+const memory = new GuestMemory(native);
+const fd = native.memfd('packed chain', BYTES, true);
+const handle = native.mapRegion(fd, 0, BYTES);
+native.closeDescriptor(fd);
+memory.add({ guest: 0, user: 0, bytes: BYTES, handle });
+const words = new Int32Array(native.viewRegion(handle, 0, BYTES));
+afterAll(() => memory.clear());
+
+/** Takes a chain of one table with these entries: 'taken', or what is wrong with it. */
+function take(entries: number[], writable: boolean): string {
+  const queue = barePackedQueue(8);
+  queue.indirect = true;
+  for (const [index, flags] of entries.entries())
+    words.set([64 * index, 0, 64, flags << 16], (TABLE + 16 * index) >> 2);
+  describeAt(queue, 0, TABLE, 16 * entries.length, (INDIRECT | AVAIL) << 16);
+  chain.begin();
+  const fault = new PackedChain().take(queue, writable, chain, memory);
+  if (fault !== 0) return CELLS[fault];
+  expect(chain.total).toBe(64 * entries.length);
+  return 'taken';
+}
+
+test.each<[string, number[], boolean, string]>([
+  ['an output table', [R, R, R], false, 'taken'],
+  // As DPDK's driver makes it: the virtio-net header comes first.
+  ['an output table whose first entry is marked as writable', [W, R, R], false, 'taken'],
+  ['an output table that is all writable', [W, W], false, 'chainBadDirection'],
+  ['an output table of one writable entry', [W], false, 'chainBadDirection'],
+  ['an output table with a writable entry in its midst', [R, W, R], false, 'chainBadOrder'],
+  ['an input table', [W, W], true, 'taken'],
+  ['an input table that begins with what is only readable', [R, W], true, 'chainBadDirection'],
+  ['an input table that goes on with what is only readable', [W, R], true, 'chainBadOrder'],
+])('%s: %j', (_, entries, writable, expected) => {
+  expect(take(entries, writable)).toBe(expected);
+});
