@@ -75,7 +75,7 @@ export class AttachedSocket {
   /** Between two turns: the interface takes long UDP frames as they are, or no longer. True when `couplesUdp` changed. */
   couple(takesLongUdp: boolean): boolean {
     const couples = this.coupleUdp === 'auto' ? !takesLongUdp : this.coupleUdp;
-    if (couples === this.couplesUdp) return false;
+    if (this.transmit.trainRefused || couples === this.couplesUdp) return false;
     this.couplesUdp = couples;
     this.transmit.useTrain(
       couples ? new UdpTrain(this.context.native, this.context.storage) : null,

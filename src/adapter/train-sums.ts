@@ -36,7 +36,7 @@ export class TrainSums {
     this.end = this.first;
   }
 
-  /** Sums this slot's, and those behind it that are as long and go to the same receiver. */
+  /** Sums this slot's, and those behind it that are no longer and go to the same receiver. */
   private look(slot: number): void {
     const { ranges, skipped, storage } = this;
     const { at, length, to } = storage;
@@ -44,9 +44,10 @@ export class TrainSums {
     const receiver = to[slot];
     const limit = Math.min(storage.count, slot + this.most);
     let end = slot;
-    for (let entry = 0; end < limit && length[end] === bytes && to[end] === receiver; end++) {
+    for (let entry = 0; end < limit && to[end] === receiver; end++) {
+      if (length[end] > bytes || length[end] <= skipped) break;
       ranges[entry++] = at[end] + skipped;
-      ranges[entry++] = bytes - skipped;
+      ranges[entry++] = length[end] - skipped;
     }
     this.first = slot;
     this.end = end;

@@ -6,7 +6,7 @@
  *
  * The kernel stops at the first frame that it can't send and never steps over it: TP_STATUS_WRONG_FORMAT, or TP_STATUS_SEND_REQUEST
  * again when the queueing discipline or the driver threw it away (ENOBUFS). Such a frame is taken out and those behind it move up, so that one
- * bad frame never holds up the others. Nothing is allocated here.
+ * bad frame never holds up the others for long. Nothing is allocated here.
  *
  * A frame carries one datagram, or a train of them (`udp-train.ts`).
  *
@@ -39,9 +39,11 @@ const KEPT = 1 / 8;
 /** Of the ring, what is sent before the turn ends, at the least. */
 const AT_ONCE = 1 / 4;
 
-/** Frames that one `publish` gives up at most before it leaves the rest to the next turn, and bytes that it moves up for each. */
+/** Frames that one `publish` gives up at most before it leaves the rest to the next turn, and bytes that it moves up for that. */
 const REFUSALS_A_KICK = 8;
-const MOVED_BYTES = 128 << 10;
+const MOVED_BYTES = 1 << 20;
+/** Times in a row that the last frame was given up in vain, after which it is the one at the head that nobody wants. */
+const FRUITLESS = 3;
 
 /**
  * Frames up to this length are to lie in the kernel's buffer as a whole. What it does not copy there it refers to, page by page, and
@@ -79,6 +81,8 @@ export class TransmitRing {
   private reserved = 0;
   /** Frames in front of `head` that the driver may still hold. */
   private held = 0;
+  /** Times in a row that the last frame was given up, and the head was refused again. */
+  private fruitless = 0;
   /** What the kernel said when it was asked in the midst of a turn, until `publish` tells. */
   private failure = 0;
   /** Datagrams in each frame, and the data bytes of each where that is more than one. */
@@ -244,12 +248,16 @@ export class TransmitRing {
     }
     this.train?.end();
     if (this.pending === 0) return 0;
+    let budget = MOVED_BYTES;
     for (let refusals = 0; refusals < REFUSALS_A_KICK; refusals++) {
       const result = this.native.packetSend(this.fd);
       this.advance();
       if (this.pending === 0 || result === 0 || result === EAGAIN) return 0;
       if (result === ENETDOWN || result === ENXIO || result === ENODEV) return result;
-      this.giveUpOne();
+      const behind = this.bytesBehindHead();
+      if (refusals > 0 && behind > budget) return 0;
+      budget -= behind;
+      this.giveUpOne(behind <= MOVED_BYTES);
       if (this.pending === 0) return 0;
     }
     return 0;
@@ -282,20 +290,22 @@ export class TransmitRing {
       if ((status & (TP_STATUS_SEND_REQUEST | TP_STATUS_WRONG_FORMAT)) !== 0) return;
       this.pending--;
       this.held++;
+      this.fruitless = 0;
       if (++this.head === this.frames) this.head = 0;
     }
   }
 
   /**
    * Gives one frame up, since the kernel refused the one at the head: that, and those behind it move up, as nothing is to overtake them. Where
-   * they are too much to move the last one goes: a full queue would have refused it, too. What is malformed goes in any case.
+   * they are too much to move the last one goes, which a full queue would have refused, too; and where that does not help, it is the head itself that is
+   * refused (it is too long for the far end, say): the last one takes its place. What is malformed goes at once.
    */
-  private giveUpOne(): void {
+  private giveUpOne(movable: boolean): void {
     const { head, datagrams } = this;
     const last = (head + this.pending - 1) % this.frames;
     const malformed = (this.words[this.statusOf(head)] & TP_STATUS_WRONG_FORMAT) !== 0;
-    const movable = this.bytesBehindHead() <= MOVED_BYTES;
-    const victim = malformed || movable ? head : last;
+    const headGoes = malformed || movable || this.fruitless === FRUITLESS;
+    const victim = headGoes ? head : last;
     this.refused += datagrams[victim];
     this.room.give(this.owners[victim], 1);
     if (malformed && datagrams[head] > 1) {
@@ -308,7 +318,8 @@ export class TransmitRing {
         this.move(from, to);
         to = from;
       }
-    } else if (malformed) this.move(last, head);
+    } else if (headGoes) this.move(last, head);
+    this.fruitless = headGoes ? 0 : this.fruitless + 1;
     this.pending--;
     this.words[this.statusOf(last)] = TP_STATUS_AVAILABLE;
   }

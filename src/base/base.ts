@@ -149,6 +149,7 @@ export class Base {
       outbox: this.outbox,
       ownerIsElsewhere: !this.isOwner,
       control: (port, source, udpPort, payload) => {
+        this.noticeStandstill(clock());
         this.control.receive(port.number, { key: source, udpPort }, payload);
         this.deadline.by(clock());
       },
@@ -259,11 +260,17 @@ export class Base {
 
   /** Timers; returns the milliseconds until it should be called again. */
   tick(now: number): number {
-    // Who could not be heard meanwhile has not been silent.
-    if (now - this.tickAt > STOOD_STILL) this.control.stoodStill(now - this.tickAt);
+    this.noticeStandstill(now);
     const next = this.runTimers(now);
     this.tickAt = now + next;
     return next;
+  }
+
+  /** Who could not be heard meanwhile has not been silent. Before requests are served, too: a turn comes before the timers. */
+  private noticeStandstill(now: number): void {
+    if (now - this.tickAt <= STOOD_STILL) return;
+    this.control.stoodStill(now - this.tickAt);
+    this.tickAt = now;
   }
 
   private runTimers(now: number): number {

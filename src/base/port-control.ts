@@ -171,8 +171,15 @@ export class PortControl implements SessionHost, ListenerHost {
     if (this.refusalLines.take()) this.post('warn', `connection refused: ${reason}`);
   }
 
-  lookAt(listener: Listener): void {
-    for (const [session, its] of this.sessions) if (its === listener) session.look();
+  lookAt(listener: Listener): 'looked' | 'later' | 'waits' {
+    for (const [session, its] of this.sessions) {
+      if (its !== listener) continue;
+      if (session.waits) return 'waits';
+      const now = this.context.now();
+      if (now >= this.allowance.roundEnd(this.context.watcher.looks, now)) return 'later';
+      session.look();
+    }
+    return 'looked';
   }
 
   // --- SessionHost ----------------------------------------------------------------------------------

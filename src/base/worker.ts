@@ -15,6 +15,8 @@ import { EPOLLIN } from '../watcher.ts';
 
 /** While turns run without a pause, sockets are looked at this often: an answer to QEMU must not wait a millisecond. */
 const LOOK_INTERVAL = 0.1; // milliseconds
+/** Longer than this they are not looked away from, however long the last look took: we may have lost our core in its midst. */
+const MOST_AWAY = 2; // milliseconds
 /** Turns that find next to nothing between two looks at the clock, which would be a fifth of their time; a few microseconds in all. */
 const TURNS_PER_CLOCK = 8;
 const NEXT_TO_NOTHING = 8; // datagrams
@@ -118,17 +120,20 @@ function run(): void {
     base.checkFaults();
     if (time[0] >= deadline.at[0]) {
       const now = time[0];
-      if (deadline.take(now)) deadline.by(now + Math.max(base.tick(now), 1));
+      if (deadline.take(now)) {
+        turn.tell(); // timers may serve requests
+        deadline.by(now + Math.max(base.tick(now), 1));
+      }
     }
     if (!rest && (busyPolling || turn.busy)) {
       if (time[0] - lastLook[0] < LOOK_INTERVAL) continue;
       turn.tell();
-      if (watcher.wait(0) === 0) lastLook[0] = time[0];
-      else {
+      lastLook[0] = time[0]; // whoever is served moves the clock
+      if (watcher.wait(0) > 0) {
         // What was found takes as much of our time as turns do, at most.
-        const began = time[0];
         readClock();
-        lastLook[0] = Math.max(time[0], 2 * time[0] - began - LOOK_INTERVAL);
+        const away = time[0] - lastLook[0] - LOOK_INTERVAL;
+        lastLook[0] = time[0] + Math.min(MOST_AWAY, Math.max(0, away));
       }
       continue;
     }

@@ -106,13 +106,6 @@ function checkTunnel(storage: BaseStorage, slot: number): number {
   const size = virtio.gsoSize(bytes, header);
   if (headers === 0 || data <= 0 || data > size * MAX_RECEIVED_SEGMENTS)
     return CELL.badSegmentation;
-  if (data <= size)
-    return completeOther(
-      storage,
-      slot,
-      virtio.csumStart(bytes, header),
-      virtio.csumOffset(bytes, header),
-    );
   storage.length[slot] = headers + data;
   virtio.setFlags(bytes, header, virtio.NEEDS_CSUM);
   virtio.setHdrLen(bytes, header, headers);

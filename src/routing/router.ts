@@ -55,7 +55,8 @@ export class Router {
   private handedOver: HandedOver | null = null;
   private readonly context: ElsewhereContext;
   /** VMs of other workers whose datagrams were cut in this turn: nobody here weighs what they bring, so it counts for one turn. */
-  private readonly othersThatMade: Port[] = [];
+  private readonly othersThatMade: Int32Array;
+  private othersCount = 0;
   /** Millisecond clock of this turn. */
   readonly time = new Float64Array(1);
 
@@ -70,6 +71,7 @@ export class Router {
       (adapter) => context.networks[adapter.plan.network],
     );
     this.cells = context.counters.cells;
+    this.othersThatMade = new Int32Array(context.ports.length);
     this.elsewhere = new Elsewhere(context, this);
     this.fromAdapter = new FromAdapter(context, this);
   }
@@ -83,7 +85,7 @@ export class Router {
   route(end: number): void {
     const { from } = this.storage;
     const vms = this.ports.length;
-    if (this.othersThatMade.length > 0) this.forgetMade();
+    if (this.othersCount > 0) this.forgetMade();
     let left = 0;
     for (let slot = 0; slot < end; ) {
       const port = from[slot];
@@ -260,13 +262,14 @@ export class Router {
     this.cells[this.recordOf(from) + RECEIVED_DATAGRAMS] += count;
     if (from >= this.ports.length) return;
     const port = this.ports[from];
-    if (port.remote && port.made === 0) this.othersThatMade.push(port);
+    if (port.remote && port.made === 0 && count > 0) this.othersThatMade[this.othersCount++] = from;
     port.made += count;
   }
 
   private forgetMade(): void {
-    for (const port of this.othersThatMade) port.made = 0;
-    this.othersThatMade.length = 0;
+    for (let index = 0; index < this.othersCount; index++)
+      this.ports[this.othersThatMade[index]].made = 0;
+    this.othersCount = 0;
   }
 
   private recordOf(port: number): number {

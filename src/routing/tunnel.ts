@@ -57,14 +57,16 @@ export function tunnelHeaders(storage: BaseStorage, slot: number): number {
   if (!(isTcp ? tcp.check(bytes, l4, end - start) : udp.check(bytes, l4, end - start))) return 0;
   const inner = innerIp(storage, slot);
   if (inner === 0) return 0;
+  let flags = 0;
   switch (ipv4.protocol(bytes, at + IP)) {
     case PROTOCOL_IPV4:
     case PROTOCOL_IPV6:
       if (inner !== outer) return 0;
       break;
     case PROTOCOL_GRE:
-      if (inner < outer + GRE.bytes) return 0;
-      if ((read16(bytes, at + outer) & ~(GRE.hasChecksum | GRE.hasKey)) !== 0) return 0;
+      flags = read16(bytes, at + outer);
+      if ((flags & ~(GRE.hasChecksum | GRE.hasKey)) !== 0) return 0;
+      if (inner < outer + greBytes(flags)) return 0;
       break;
     case ipv4.PROTOCOL_UDP:
       if (inner < outer + udp.HEADER_BYTES) return 0;
@@ -74,6 +76,12 @@ export function tunnelHeaders(storage: BaseStorage, slot: number): number {
       return 0;
   }
   return start + (isTcp ? tcp.headerLength(bytes, l4) : udp.HEADER_BYTES);
+}
+
+/** Bytes of a GRE header: checksum and key take four each. */
+function greBytes(flags: number): number {
+  const checksumBytes = (flags & GRE.hasChecksum) !== 0 ? 4 : 0;
+  return GRE.bytes + checksumBytes + ((flags & GRE.hasKey) !== 0 ? 4 : 0);
 }
 
 /** As `segment`, for what has `tunnelHeaders`, which `hdr_len` says. */

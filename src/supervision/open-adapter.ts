@@ -49,7 +49,8 @@ export function openAdapter(adapter: number, plan: AdapterPlan, kept = NO_SOCKET
       mac: plan.mac ?? macText(info.mac),
       mtu: info.mtu,
       up: isUp(info.flags),
-      coupleUdp: plan.coupleUdp === 'auto' ? whereCut(plan.interface) : plan.coupleUdp,
+      coupleUdp:
+        plan.coupleUdp === 'auto' ? whereCut(plan.interface, macText(info.mac)) : plan.coupleUdp,
       takesLongUdp: info.takesLongUdp,
     };
   } catch (error) {

@@ -24,8 +24,11 @@ export interface ListenerHost {
   /** A front-end is connected on `fd`, which the host owns now. False: it was refused and closed. */
   connected(listener: Listener, fd: number): boolean;
   refused(reason: string): void;
-  /** Looks at the listener's front-end now: it may have gone. */
-  lookAt(listener: Listener): void;
+  /**
+   * Looks at the listener's front-end: it may have gone. `looked`; `later`: there is no time for it before the next turn; `waits`: its VM has used up
+   * its time for requests.
+   */
+  lookAt(listener: Listener): 'looked' | 'later' | 'waits';
   log(level: 'debug' | 'info' | 'warn', message: string): void;
   now(): number;
   /** A timer was set to that time: `Listener.tick` is to be called by then. */
@@ -147,6 +150,10 @@ export class Listener {
         this.pauseListening();
         return;
       }
+      // Who is there may have gone, which we may be told of only behind this. While there is no time to look, who comes waits in the backlog.
+      const looked = this.busy ? this.host.lookAt(this) : 'looked';
+      if (looked === 'waits') this.pauseListening();
+      if (looked !== 'looked') return;
       const fd = this.native.unixAccept(this.fd);
       if (fd < 0) {
         if (fd === NONE_WAITS) return;
@@ -155,8 +162,6 @@ export class Listener {
         this.pauseListening();
         return;
       }
-      // Who is there may have gone, which we may be told of only behind this.
-      if (this.busy) this.host.lookAt(this);
       if (this.take(fd)) continue;
       if (this.refusals.take(0, this.host.now())) continue;
       this.pauseListening();

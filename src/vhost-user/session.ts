@@ -127,7 +127,7 @@ export class Session {
   /** Closes when the peer left a message unfinished or never spoke. Milliseconds until it is to be called again, at the latest. */
   tick(now: number): number {
     // What came in time and could not be looked at in time, as we stood still (SIGSTOP, a debugger, no processor), counts.
-    if (!this.closed && now >= Math.min(this.deadline, this.logDeadline)) this.look();
+    if (!this.closed && now >= Math.min(this.deadline, this.logDeadline)) this.look(true);
     if (now >= this.logDeadline) this.giveUpLog();
     if (!this.closed && now >= this.listenAt) this.listen(now);
     if (this.closed || now < this.deadline) return Math.min(this.logDeadline, this.listenAt) - now;
@@ -153,9 +153,9 @@ export class Session {
     this.host.changed(this);
   }
 
-  /** Serves what has come and was not told yet; that the peer has gone, too. */
-  look(): void {
-    this.ready(EPOLLIN, this.host.now() + ROUND);
+  /** Serves what has come and was not told yet; that the peer has gone, too. Within the round that others may have used, unless `extra`. */
+  look(extra = false): void {
+    this.ready(EPOLLIN, extra ? this.host.now() + ROUND : undefined);
   }
 
   private ready(events: number, end?: number): void {
@@ -177,10 +177,19 @@ export class Session {
     const start = this.host.now();
     const last = end ?? allowance.roundEnd(this.watcher.looks, start);
     if (start >= last) return;
-    this.serveRound(last);
-    if (this.closed) return;
-    const now = this.host.now();
-    this.listenIn(allowance.spend(start, now), now);
+    try {
+      this.serveRound(last);
+    } finally {
+      // Its end is paid for, too: who connects anew for each few requests has no other allowance.
+      const now = this.host.now();
+      const wait = allowance.spend(start, now);
+      if (!this.closed) this.listenIn(wait, now);
+    }
+  }
+
+  /** Nobody listens to it just now, its VM's allowance being used up. */
+  get waits(): boolean {
+    return this.listenAt !== NEVER;
   }
 
   /** Looks away from the peer for `wait` milliseconds. */

@@ -126,10 +126,12 @@ export class SplitQueue {
     this.mask = size - 1;
     this.nextUsed = Atomics.load(this.used, IDX);
     this.nextAvail = nextAvail & 0xffff;
-    // Nothing is ever in flight when a ring starts, so it goes on behind what was given back last, whatever base was said: what lies between
-    // would be lost, or taken twice (cloud-hypervisor reconnects with the avail index, DPDK's virtio-user as server with 0).
+    // Nothing is ever in flight when a ring starts, so it goes on behind what was given back last: what lies between would be lost (cloud-hypervisor
+    // connects anew with the avail index), or taken twice (DPDK's virtio-user as server: with 0).
+    const lost = (this.nextAvail - this.nextUsed) & 0xffff;
     const offered = (Atomics.load(this.avail, IDX) - this.nextUsed) & 0xffff;
-    if (!this.everMapped && offered <= size) this.nextAvail = this.nextUsed;
+    const behind = this.nextAvail === 0 && offered <= size;
+    if (!this.everMapped && (lost <= size || behind)) this.nextAvail = this.nextUsed;
     this.shownUsed = this.nextUsed;
     this.askedUsed = this.nextUsed;
     this.usedLogged = address.logged;

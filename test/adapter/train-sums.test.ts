@@ -37,13 +37,14 @@ describe('sums of what a train may take', () => {
     expect(calls).toEqual([4, 2]);
   });
 
-  test('ends where another length or receiver comes, and with the last slot', () => {
+  test('ends where a longer one or another receiver comes, and with the last slot', () => {
     const { sums, calls, right } = make([
       [100, 9],
-      [100, 9],
       [90, 9],
+      [101, 9],
       [90, 8],
       [90, 8],
+      [SKIPPED, 8],
     ]);
     for (let slot = 0; slot < 5; slot++) expect(sums.of(slot)).toBe(right(slot));
     expect(calls).toEqual([2, 1, 2]);
@@ -51,8 +52,8 @@ describe('sums of what a train may take', () => {
 
   test('goes back when it is asked to, and forgets when the slots are filled anew', () => {
     const { storage, sums, calls, right } = make([
-      [100, 9],
       [80, 9],
+      [100, 9],
     ]);
     expect(sums.of(1)).toBe(right(1));
     expect(sums.of(0)).toBe(right(0));

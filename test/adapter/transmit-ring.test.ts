@@ -23,22 +23,31 @@ const FOR_ALL = 14;
 type Fate = 'sent' | 'slow' | 'malformed' | 'congested' | 'again' | 'down';
 
 class Kernel {
-  readonly ring = new ArrayBuffer(START + FRAMES * FRAME_BYTES);
-  readonly words = new Int32Array(this.ring);
-  readonly bytes = new Uint8Array(this.ring);
+  readonly ring: ArrayBuffer;
+  readonly words: Int32Array;
+  readonly bytes: Uint8Array;
   readonly sent: number[] = [];
   fates: Fate[] = [];
+  /** The frame that begins with this number is refused whenever it comes. */
+  unwanted = -1;
   /** -errno that every call gives, or 0. */
   private head = 0;
   private readonly slow: number[] = [];
   readonly headerBytes: number;
+  private readonly frameBytes: number;
+  private readonly frames: number;
 
-  constructor(headerBytes: number) {
+  constructor(headerBytes: number, frameBytes: number, frames: number) {
     this.headerBytes = headerBytes;
+    this.frameBytes = frameBytes;
+    this.frames = frames;
+    this.ring = new ArrayBuffer(START + frames * frameBytes);
+    this.words = new Int32Array(this.ring);
+    this.bytes = new Uint8Array(this.ring);
   }
 
   private status(index: number): number {
-    return (START + index * FRAME_BYTES + PACKET.status) >> 2;
+    return (START + index * this.frameBytes + PACKET.status) >> 2;
   }
 
   send(): number {
@@ -53,15 +62,17 @@ class Kernel {
         this.words[status] = 4;
         return -22;
       }
-      const data = START + this.head * FRAME_BYTES + PACKET.headerBytes;
-      this.sent.push(this.bytes[data + this.headerBytes]);
+      const data = START + this.head * this.frameBytes + PACKET.headerBytes;
+      const number = this.bytes[data + this.headerBytes];
+      if (number === this.unwanted) return ENOBUFS;
+      this.sent.push(number);
       if (fate === 'slow') {
         this.words[status] = 2;
         this.slow.push(this.head);
       } else {
         this.words[status] = 0;
       }
-      this.head = (this.head + 1) % FRAMES;
+      this.head = (this.head + 1) % this.frames;
     }
   }
 
@@ -71,8 +82,8 @@ class Kernel {
   }
 }
 
-function world(headerBytes: 10 | 12 = 12) {
-  const kernel = new Kernel(headerBytes);
+function world(headerBytes: 10 | 12 = 12, frameBytes = FRAME_BYTES, frames = FRAMES) {
+  const kernel = new Kernel(headerBytes, frameBytes, frames);
   const storage = dirtyStorage();
   const native = {
     packetSend: () => kernel.send(),
@@ -88,7 +99,7 @@ function world(headerBytes: 10 | 12 = 12) {
     },
   } as unknown as Native;
   const copies = new CopyList(native, new ArrayBuffer(24 * 3));
-  const shape = { frameBytes: FRAME_BYTES, frames: FRAMES };
+  const shape = { frameBytes, frames };
   const ring = new TransmitRing(
     native,
     9,
@@ -225,6 +236,21 @@ describe('transmit ring', () => {
     ring.publish();
     expect(ring.refused).toBe(8);
     expect(kernel.fates.length).toBe(FRAMES + 1 - 8);
+  });
+
+  it.each([
+    ['short ones', 60, 1],
+    // More than is moved up: some of them go before it is known that they are not to blame.
+    ['long ones', 60_000, 4],
+  ])('a frame that is always refused does not hold up the others: %s', (_, length, refused) => {
+    const { kernel, ring, put } = world(12, 17 * 4096, 32);
+    kernel.unwanted = 0;
+    for (let count = 0; count < 25; count++) expect(put(length, count % SENDERS)).toBe(count);
+    for (let times = 0; times < 5; times++) ring.publish();
+    expect(ring.needsKick).toBe(false);
+    expect(ring.refused).toBe(refused);
+    expect(kernel.sent.length).toBe(25 - refused);
+    expect(new Set(kernel.sent).size).toBe(kernel.sent.length);
   });
 
   it('sends every good frame once, whatever happens to the others', () => {

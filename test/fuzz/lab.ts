@@ -100,6 +100,8 @@ export class Lab {
     this.record?.push(op.op === 'turn' ? { ...op, images: this.#images() } : op);
     switch (op.op) {
       case 'begin':
+        // A case that was kept may have no end of its own.
+        this.end();
         for (const guest of this.guests) {
           const { port } = this.#base.portControls[guest.number];
           port.attach(guest.begin(op.features[guest.number]));

@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { useFixture } from '../support/fixture.ts';
-import { encodeMessage, FrontEnd } from '../support/frontend.ts';
+import { encodeMessage, type FrontEnd } from '../support/frontend.ts';
 import { REQUEST, vringState } from '../support/protocol.ts';
 import { until } from '../support/until.ts';
 

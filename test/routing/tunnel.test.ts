@@ -134,7 +134,7 @@ describe.each(Object.entries(TUNNELS))('%s', (_name, tunnel) => {
     }
   });
 
-  test('no more than one segment: only the checksum is made', () => {
+  test('no more than one segment: checksums are made, inside and outside', () => {
     const data = pattern(300);
     const start = 14 + 20 + tunnel.head.length + 20;
     const frame = outer(tunnel, innerTcp(data, 0, 300, 0, 'partial'));
@@ -147,8 +147,11 @@ describe.each(Object.entries(TUNNELS))('%s', (_name, tunnel) => {
       checksumOffset: 16,
     });
     expect(checkReceivedOffload(storage, slot)).toBe(0);
-    expect(headerOf(storage, slot)).toEqual(PLAIN);
-    expect(frameOf(storage, slot).subarray(start - 20)).toEqual(innerTcp(data, 0, 300, 0, 'full'));
+    expect(segment(storage, slot)).toBe(1);
+    expect(headerOf(storage, slot + 1)).toEqual(PLAIN);
+    const whole = frameOf(storage, slot + 1);
+    expect(parse(whole).problems).toEqual([]);
+    expect(whole).toEqual(outer(tunnel, innerTcp(data, 0, 300, 0, 'full')));
   });
 });
 

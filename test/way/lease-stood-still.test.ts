@@ -11,9 +11,9 @@ const MANAGER = { mac: '52:54:00:00:00:02', ip: '10.77.0.2' };
 /** Seconds. */
 const LEASE = 4;
 
-test.skipIf(NO_LAN !== '')(
-  `a lease does not end while the base stands still${NO_LAN && ` (${NO_LAN})`}`,
-  async () => {
+test.skipIf(NO_LAN !== '').each(['adaptive', 'busy'])(
+  `a lease does not end while the base stands still: poll %s${NO_LAN && ` (${NO_LAN})`}`,
+  async (poll) => {
     const lan = await Lan.start();
     let world: World | undefined;
     try {
@@ -29,6 +29,7 @@ test.skipIf(NO_LAN !== '')(
               onControllerLoss: 'close',
             },
           },
+          datapath: { poll },
         },
         { under: lan.under },
       );
