@@ -1,14 +1,15 @@
 /**
  * How much of a turn worker's time requests take. They are cheap to send, many in one write, and each costs the worker microseconds in which no
  * datagram of any VM moves. So the front-ends of a VM have an allowance of its time. A device's start needs a few milliseconds, with the most
- * memory slots some fifty; who goes on and on waits, and gets a small share from then on. VMs that do so together share one.
+ * memory slots some fifty; who goes on and on waits, and gets a share from then on. VMs that do so together share one. It is more than a
+ * front-end can take that waits for each answer before it asks for the next.
  */
 
-/** Milliseconds that a VM's front-ends may take at once, and what of the worker's time they may take for ever. */
+/** Milliseconds that a VM's front-ends may take at once, and what of the worker's time all that ask for something may take for ever. */
 const BURST = 100;
-const SHARE = 0.05;
-/** The same of all VMs together that ask for something. */
-const SHARE_OF_ALL = 0.2;
+const SHARE = 0.25;
+/** Milliseconds of it that somebody who was kept waiting begins with again. */
+const LEAST = 0.1;
 /** Milliseconds over which it is counted how many those are. */
 const WINDOW = 2000;
 /** Milliseconds that one round counts at most: the worker may have lost its core in the midst of it. */
@@ -47,7 +48,7 @@ export class RequestTime {
   /** What a VM earns of the time that passes. */
   rate(now: number): number {
     this.windowOf(now);
-    return Math.min(SHARE, SHARE_OF_ALL / Math.max(1, this.now, this.before));
+    return SHARE / Math.max(1, this.now, this.before);
   }
 
   private windowOf(now: number): number {
@@ -77,13 +78,13 @@ export class Allowance {
     return this.shared.roundEnd(look, now);
   }
 
-  /** Requests were served from `start` to `now`. Milliseconds until there is time for another round; 0: at once. */
+  /** Requests were served from `start` to `now`. Milliseconds until there is time for more; 0: at once. */
   spend(start: number, now: number): number {
     this.counted = this.shared.count(this.counted, now);
     const rate = this.shared.rate(now);
-    const earned = Math.min(BURST, this.credit + Math.max(0, start - this.at) * rate);
+    const earned = Math.min(BURST, this.credit + Math.max(0, now - this.at) * rate);
     this.credit = earned - Math.min(MOST_COUNTED, Math.max(0, now - start));
     this.at = now;
-    return this.credit > 0 ? 0 : Math.min(LONGEST_WAIT, (ROUND - this.credit) / rate);
+    return this.credit > 0 ? 0 : Math.min(LONGEST_WAIT, (LEAST - this.credit) / rate);
   }
 }
