@@ -13,6 +13,7 @@
 import type { AdapterDetail, AdapterPlan } from '../base/plan.ts';
 import { type AdapterState, CELL } from '../counters.ts';
 import { ENETDOWN } from '../errno.ts';
+import type { InterfaceInfo } from '../native.ts';
 import { longestDatagram } from '../routing/offload.ts';
 import { keyOf, maskKey } from '../wire/ipv4-address.ts';
 import { isGroup, macText, parseMac } from '../wire/mac.ts';
@@ -249,23 +250,22 @@ export class Adapter {
     const { interface: name } = this.plan;
     if (link.name === name) return true;
     // The kernel looks for a module of that name where there is no such interface, and we wait for it: not for everybody's messages.
-    if (!link.otherNames) return false;
+    return link.otherNames && this.readInterface()?.index === link.index;
+  }
+
+  /** The interface that has our name now, or null. */
+  private readInterface(): InterfaceInfo | null {
     try {
-      return this.context.native.interfaceInfo(name).index === link.index;
+      return this.context.native.interfaceInfo(this.plan.interface);
     } catch {
-      return false; // there is none of that name
+      return null; // ENODEV: there is none of that name
     }
   }
 
   /** Reads the interface's state anew: messages about it may have been lost. */
   refreshLink(): void {
     const name = this.plan.interface;
-    let info: ReturnType<AdapterContext['native']['interfaceInfo']> | null = null;
-    try {
-      info = this.context.native.interfaceInfo(name);
-    } catch {
-      // ENODEV: there is none of that name.
-    }
+    const info = this.readInterface();
     if (this.socket !== null) {
       if (info === null || info.index !== this.socket.interfaceIndex) {
         this.lost(`interface ${name} was deleted or renamed`);
@@ -321,12 +321,9 @@ export class Adapter {
 
   /** No message says what the features are, but there is one when they change. */
   private readFeatures(): void {
-    try {
-      const info = this.context.native.interfaceInfo(this.plan.interface);
-      if (info.index === this.socket?.interfaceIndex) this.couple(info.takesLongUdp);
-    } catch {
-      // There is none of that name now: messages about that follow.
-    }
+    const info = this.readInterface();
+    // Where there is none of that name now, messages about that follow.
+    if (info !== null && info.index === this.socket?.interfaceIndex) this.couple(info.takesLongUdp);
   }
 
   private couple(takesLongUdp: boolean): void {

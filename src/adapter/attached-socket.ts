@@ -30,7 +30,6 @@ export class AttachedSocket {
   private watchesRoom = false;
   private moves = 0;
   private refusedBefore = 0;
-  private trainsRefused = false;
   private readonly coupleUdp: boolean | 'auto';
   /** Datagrams of one UDP flow that leave in a row are coupled. */
   couplesUdp = false;
@@ -124,8 +123,7 @@ export class AttachedSocket {
     const [, drops] = native.packetStatistics(this.fd);
     if (drops > 0) counters.add(port, 'receiveOverruns', drops);
     const { refused, trainRefused } = this.transmit;
-    if (trainRefused && !this.trainsRefused) {
-      this.trainsRefused = true;
+    if (trainRefused && this.couplesUdp) {
       this.couplesUdp = false;
       log('warn', 'the kernel does not cut UDP datagrams (Linux has since 6.2): coupleUdp is off');
     }

@@ -280,7 +280,7 @@ export class PortControl implements SessionHost, ListenerHost {
   private forgetMac(): void {
     const { port } = this;
     if (port.vm.mac !== null || !port.macKnown) return;
-    if (port.attachments.some(({ rings }) => rings.some(({ started }) => started))) return;
+    if (port.attachments.some(({ started }) => started)) return;
     port.forgetMac();
   }
 

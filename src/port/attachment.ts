@@ -192,6 +192,11 @@ export class Attachment {
     this.receives = this.inputs.length > 0;
   }
 
+  /** Some ring is started, whether or not datagrams flow through it. */
+  get started(): boolean {
+    return this.rings.some(({ started }) => started);
+  }
+
   /** What comes for it goes into its rings, or waits until it may. */
   get expects(): boolean {
     return this.receives || this.awaitsLog;

@@ -123,9 +123,7 @@ export class Port {
   /** A front-end has connected. It becomes the current one only where no ring of another is started. */
   attach(attachment: Attachment): void {
     this.attachments.push(attachment);
-    const { current } = this;
-    if (current === null || !current.rings.some(({ started }) => started))
-      this.current = attachment;
+    if (this.current === null || !this.current.started) this.current = attachment;
   }
 
   /** A ring of this attachment started: datagrams go through it from now on. */

@@ -110,7 +110,7 @@ export function stopRing(session: Session, ring: Ring): void {
   ring.startsWhenWhole = false;
   ring.queue.stop();
   const { attachment } = session;
-  if (!attachment.rings.some(({ started }) => started)) {
+  if (!attachment.started) {
     attachment.logIsOld = true;
     attachment.awaitsLog = false;
   }
@@ -171,7 +171,7 @@ export function setKick(session: Session, payload: DataView, descriptors: number
 }
 
 function start(session: Session, ring: Ring): void {
-  if (!session.attachment.rings.some(({ started }) => started)) session.firstStarts();
+  if (!session.attachment.started) session.firstStarts();
   ring.startsWhenWhole = false;
   ring.started = true;
   session.host.prefer(session);
