@@ -7,6 +7,7 @@
  * enabled ring carries datagrams (vhost-user.rst, "Ring states").
  */
 import type { Native } from '../native.ts';
+import { FlowPairs } from './flow-pairs.ts';
 import { type Bits, FEATURE, has } from '../virtio/features.ts';
 import { GuestMemory } from '../virtio/guest-memory.ts';
 import type { DirtyLog } from '../virtio/dirty-log.ts';
@@ -84,6 +85,8 @@ export class Attachment {
   /** Rings that a turn looks at: started output rings, started and enabled input rings. */
   outputs: Ring[] = [];
   inputs: Ring[] = [];
+  /** Which queue pair each flow belongs to; null until there are several. */
+  flows: FlowPairs | null = null;
   /** At least one usable, enabled input ring. */
   receives = false;
   log: DirtyLog | null = null;
@@ -190,6 +193,7 @@ export class Attachment {
     this.outputs = usable.filter((ring) => !ring.isInput);
     this.inputs = usable.filter((ring) => ring.isInput && ring.enabled);
     this.receives = this.inputs.length > 0;
+    if (this.inputs.length > 1) this.flows ??= new FlowPairs();
   }
 
   /** Some ring is started, whether or not datagrams flow through it. */

@@ -9,6 +9,7 @@ import type { Attachment, Ring } from '../port/attachment.ts';
 import { Backlog } from '../port/backlog.ts';
 import { FULL, MAX_STEPS_PER_TURN, putInput } from '../port/input.ts';
 import { putPacked } from '../port/packed-input.ts';
+import { flowOf } from '../port/flow-pairs.ts';
 import { plainPut, type PutPlain } from '../port/plain.ts';
 import { plainPutPacked, type PutPlainPacked } from '../port/plain-packed.ts';
 import type { Port } from '../port/port.ts';
@@ -24,7 +25,6 @@ import {
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
-import { PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { putGroup } from '../wire/mac.ts';
 import type { Attention } from './attention.ts';
 import type { Books } from './books.ts';
@@ -282,21 +282,10 @@ export class Deliver {
 
   /** A flow stays on one pair, and so in order. */
   private inputFor(attachment: Attachment, at: number): Ring {
-    const { inputs } = attachment;
-    if (inputs.length === 1) return inputs[0];
+    const { flows, inputs } = attachment;
+    if (flows === null || inputs.length === 1) return inputs[0];
     const { words, bytes } = this.storage;
-    // Addresses, and the first word behind a header without options: the ports of TCP and UDP. A fragment has none.
-    let mix = words[(at + 26) >> 2] ^ words[(at + 30) >> 2];
-    const protocol = bytes[at + 23];
-    if (
-      (protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP) &&
-      (words[(at + 18) >> 2] & 0xffbf0000) === 0 &&
-      (bytes[at + 14] & 0x0f) === 5
-    )
-      mix ^= words[(at + 34) >> 2];
-    // The upper half depends on all bits, the last ones of addresses and ports among them, which stand highest here.
-    mix = Math.imul(mix ^ (mix >>> 16), 0x9e3779b1) >>> 16;
-    return inputs[(mix * inputs.length) >>> 16];
+    return inputs[flows.of(flowOf(words, bytes, at), inputs.length, this.time)];
   }
 
   /** What waited for buffers, oldest first. */

@@ -18,6 +18,7 @@ import type { Attention } from './attention.ts';
 import type { TurnContext } from './context.ts';
 import type { Publish } from './publish.ts';
 import { Shares } from './shares.ts';
+import { Steering } from './steering.ts';
 
 /** Of base storage, for adapters that have something, and as much for what other workers handed over. */
 const KEPT_BYTES = 1 << 20;
@@ -44,6 +45,7 @@ export class Gather {
   private readonly attention: Attention;
   private readonly publish: Publish;
   private readonly shares: Shares;
+  private readonly steering: Steering;
   /** With whom the next gather begins, so that nobody is always last. */
   private first = 0;
   /** Descriptors that the last port's chains had, and whether it filled the budget of a ring. */
@@ -65,6 +67,7 @@ export class Gather {
     this.attention = attention;
     this.publish = publish;
     this.shares = new Shares(context.budget, this.time, context.ports.length);
+    this.steering = new Steering(context.storage, context.ports, this.time);
   }
 
   /** Takes what is ready, within each ring's budget; how much was found. */
@@ -101,6 +104,7 @@ export class Gather {
     if (found > 0) {
       this.untilLan = 0;
       copies.gather();
+      this.steering.note();
       this.publish.show();
       const { adapters } = context;
       for (let index = 0; index < adapters.length; index++) adapters[index].release();
@@ -163,6 +167,7 @@ export class Gather {
       const ring = outputs[index];
       const { queue } = ring;
       if (!queue.mayHaveWork()) continue;
+      const first = this.storage.count;
       const taken =
         queue.format === 'packed'
           ? this.gatherPacked(ring, queue, port, attachment, budget)
@@ -181,6 +186,7 @@ export class Gather {
                 this.gatherPlain,
               )
             : discardOutput(queue, port.record, budget, this.cells);
+      if (attachment.flows !== null) this.steering.brought(first, ring.index >> 1);
       queue.disarm();
       this.walked += queue.walked;
       if (queue.filled) this.filled = true;

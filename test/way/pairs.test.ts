@@ -1,4 +1,4 @@
-/** Several queue pairs (MQ): each transmits, a flow stays in order and flows are spread, pairs are enabled and disabled at run time. */
+/** Several queue pairs (MQ): each transmits, answers come where was asked, a flow stays in order and flows are spread, pairs are enabled and disabled at run time. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { parse } from '../support/packets.ts';
@@ -72,6 +72,20 @@ describe.each(FORMATS)('queue pairs: $format', ({ packed }) => {
     for (let i = 0; i < 64; i++) {
       await a.send(udpFrame(A, B.ip, Buffer.from(`${i}`), { ports: [4000, 6000 + i] }));
       await b.receive();
+    }
+    await world.balance();
+  });
+
+  test('an answer comes on the pair that the VM asked on', async () => {
+    const a = await world.vm('a', { packed });
+    const b = await world.vm('b', { ...MQ, packed });
+    for (let port = 0; port < 32; port++) {
+      const pair = (port * 7) % MQ.pairs;
+      const question = udpFrame(B, A.ip, Buffer.from('?'), { ports: [6000 + port, 53] });
+      await b.send(question, { pair });
+      await a.receive();
+      await a.send(udpFrame(A, B.ip, Buffer.from('!'), { ports: [53, 6000 + port] }));
+      expect([port, (await b.receive()).pair]).toEqual([port, pair]);
     }
     await world.balance();
   });

@@ -1,0 +1,97 @@
+/**
+ * Which of a VM's queue pairs each flow goes to: the one that the VM sends the flow's datagrams on, since there the processor waits that works on it
+ * (virtio 1.3 §5.1.6.5.6, "Automatic receive steering in multiqueue mode"); before the VM has sent any, one that addresses and ports
+ * decide. A flow changes pairs only where nothing came for it for a while, so that what goes into two rings is not read in the wrong order.
+ */
+import { PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/ipv4.ts';
+
+/** Flows that are remembered at most, in sets of four. What finds its set taken goes where addresses and ports say. */
+const PLACES = 1024;
+const SET = 4;
+/** Of a flow's bits the upper ones say its set. */
+const TO_SET = 24;
+
+/** Milliseconds without a datagram after which a flow's place is free: as Linux's tun. */
+const KEPT = 3000;
+/** Milliseconds in which a driver has read what was put into its ring. */
+const READ = 10;
+
+/** Where they stand, behind a frame's first byte: the IP header's own, and the ports of TCP and UDP behind a header without options. */
+const VERSION = 14;
+const FRAGMENT = 18;
+const PROTOCOL = 23;
+const SOURCE = 26;
+const DESTINATION = 30;
+const PORTS = 34;
+/** Header length without options; and of the word at FRAGMENT, as a little-endian machine reads it, what no whole datagram has. */
+const NO_OPTIONS = 5;
+const ANY_FRAGMENT = 0xffbf0000;
+
+/**
+ * A number for the flow of the frame that begins at byte `at` of base storage (half a word behind a word), the same in both directions: of its
+ * addresses and, unless it is a fragment or has IP options, the ports of TCP and UDP.
+ */
+export function flowOf(words: Int32Array, bytes: Uint8Array, at: number): number {
+  let mix = words[(at + SOURCE) >> 2] ^ words[(at + DESTINATION) >> 2];
+  const protocol = bytes[at + PROTOCOL];
+  if (
+    (protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP) &&
+    (words[(at + FRAGMENT) >> 2] & ANY_FRAGMENT) === 0 &&
+    (bytes[at + VERSION] & 0x0f) === NO_OPTIONS
+  ) {
+    const ports = words[(at + PORTS) >> 2];
+    // Difference and sum of both: whoever sends, they are the same.
+    const first = ports & 0xffff;
+    const second = ports >>> 16;
+    mix ^= ((first ^ second) << 16) | ((first + second) & 0xffff);
+  }
+  // As in AddressList: each bit depends on all of them.
+  mix = Math.imul(mix ^ (mix >>> 16), 0x9e3779b1);
+  mix = Math.imul(mix ^ (mix >>> 15), 0x85ebca6b);
+  return mix ^ (mix >>> 13);
+}
+
+export class FlowPairs {
+  private readonly flows = new Int32Array(PLACES);
+  private readonly pairs = new Int8Array(PLACES);
+  /** When something was last sent or came, and when something last came, in milliseconds. */
+  private readonly used = new Float64Array(PLACES).fill(Number.NEGATIVE_INFINITY);
+  private readonly came = new Float64Array(PLACES).fill(Number.NEGATIVE_INFINITY);
+
+  /** The VM has sent a datagram of `flow` (`flowOf`) on this queue pair; `time[0]` is now, in milliseconds. */
+  sent(flow: number, pair: number, time: Float64Array): void {
+    const { came, pairs, used } = this;
+    const place = this.placeOf(flow, pair, time);
+    if (place < 0) return;
+    used[place] = time[0];
+    if (time[0] - came[place] >= READ) pairs[place] = pair;
+  }
+
+  /** The queue pair, of `count`, for a datagram of `flow` that comes now, in milliseconds, which is `time[0]`. */
+  of(flow: number, count: number, time: Float64Array): number {
+    const { came, pairs, used } = this;
+    const pair = ((flow >>> 16) * count) >>> 16;
+    const place = this.placeOf(flow, pair, time);
+    if (place < 0) return pair;
+    used[place] = time[0];
+    came[place] = time[0];
+    // The driver uses fewer than it did: that one is not there.
+    return pairs[place] < count ? pairs[place] : pair;
+  }
+
+  /** The flow's place, with this pair in it if it is new; -1: others have all that it could have. */
+  private placeOf(flow: number, pair: number, time: Float64Array): number {
+    const { came, flows, pairs, used } = this;
+    const first = (flow >>> TO_SET) * SET;
+    let free = -1;
+    for (let place = first; place < first + SET; place++) {
+      if (flows[place] === flow) return place;
+      if (time[0] - used[place] >= KEPT) free = place;
+    }
+    if (free < 0) return -1;
+    flows[free] = flow;
+    pairs[free] = pair;
+    came[free] = Number.NEGATIVE_INFINITY;
+    return free;
+  }
+}
