@@ -13,8 +13,8 @@ const TO_SET = 24;
 
 /** Milliseconds without a datagram after which a flow's place is free: as Linux's tun. */
 const KEPT = 3000;
-/** Milliseconds in which a driver has read what was put into its ring. */
-const READ = 10;
+/** Milliseconds in which a driver has read what was put into its ring, also one that has to wait for its processor. */
+const READ = 100;
 
 /** Where they stand, behind a frame's first byte: the IP header's own, and the ports of TCP and UDP behind a header without options. */
 const VERSION = 14;
