@@ -1,5 +1,5 @@
-// What the addon knows per thread that loaded it (Node-API environment). No other mutable state exists, except
-// the process-wide table of regions (regions.cc). Reaches each function as its data pointer.
+// What the addon knows per thread that loaded it (Node-API environment). Reaches each function as its data pointer. Of the process as
+// a whole there are only the table of regions (regions.cc), what waits to be closed (passed.cc), and that epoll_pwait2 is missing (waiter.cc).
 #pragma once
 
 #include <memory>

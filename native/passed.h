@@ -21,8 +21,8 @@ void unmapElsewhere(void* start, size_t bytes, int32_t owner);
 
 /**
  * Tries to add F_SEAL_SHRINK to a file that `owner` shared, by a thread of its own: the kernel makes whoever does so wait for everybody who is
- * just writing to the file, for seconds if they like. It is there when this returns, but for those. Where there is none, SIGBUS tells
- * us of what shrinks.
+ * just writing to the file, for seconds if they like. Waits for the seal itself, but five milliseconds at most, and no more for an `owner` that
+ * made us wait that long once. Without a seal SIGBUS tells us when the file shrinks.
  */
 void sealElsewhere(int fd, int32_t owner);
 

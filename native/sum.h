@@ -11,7 +11,10 @@ namespace basewire {
 /** Longest range: what a datagram can be, so that no lane of a sum can overflow. */
 constexpr int32_t maxSumBytes = 65536;
 
-/** The folded sum over `length` bytes, at most maxSumBytes, of halves as this little-endian machine reads them; an odd last byte counts as if a zero followed. */
+/**
+ * The folded sum over `length` bytes, at most maxSumBytes, of halves as this little-endian machine reads them; an odd last byte counts
+ * as if a zero followed.
+ */
 uint32_t internetSum(const uint8_t* from, size_t length);
 
 /**

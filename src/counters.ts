@@ -104,8 +104,8 @@ export const CELL = Object.fromEntries(CELLS.map((name, index) => [name, index])
   number
 >;
 
-/** First drop cell: reasons are numbered from here, in the order of DROP_REASONS. */
 const DROP_REASON_COUNT = Object.keys(DROP_REASONS).length;
+/** First drop cell: reasons are numbered from here, in the order of DROP_REASONS. */
 export const FIRST_DROP = CELLS.length - DROP_REASON_COUNT;
 
 export const VM_STATES = ['waiting', 'connected', 'running', 'broken'] as const;

@@ -4,7 +4,7 @@
  * Rules that hold for every function here:
  * - A descriptor is a plain number. The thread that opened it, or received it, closes it (`closeDescriptor`, not Node's own functions),
  *   unless a line says otherwise. What a worker thread leaves open is closed when the thread ends, however that happens.
- * - Nothing blocks except `Waiter.wait`.
+ * - Nothing blocks except `Waiter.wait`; `mapRegion` waits five milliseconds at most, for the seal.
  * - A failed system call throws an `Error` with `code` (`'ENOENT'`, …), `errno` (negative, as in Node) and `syscall`; calls that
  *   are expected to fail in passing (nothing to read, buffer full) return a negative number instead.
  * - The addon keeps one state per thread that loads it (Node-API environment); region handles, waiters and
@@ -96,8 +96,8 @@ export interface Native {
    * Maps `length` bytes of `fd` from `offset` (MAP_SHARED, read and write, MADV_DONTDUMP), with an
    * inaccessible page on both sides, and returns a region handle (a small integer >= 0, reused after unmap).
    * Refuses (see RegionRefusal) what is no shared memory or ends before offset + length. `offset` need not be page-aligned. The
-   * descriptor stays the caller's and may be closed at once. `owner`: who shared it. Then another thread tries to add F_SEAL_SHRINK, and
-   * unmaps it in the end where that takes long (until then it counts in `closing`).
+   * descriptor stays the caller's and may be closed at once. `owner`: who shared it, an integer >= 0. Then another thread tries to add
+   * F_SEAL_SHRINK, and unmaps it in the end (until then it counts in `unmapping`).
    */
   mapRegion(fd: number, offset: number, length: number, owner?: number): number;
   /** Maps a packet socket's rings (no file checks) as a region. */
@@ -181,7 +181,8 @@ export interface Native {
   /**
    * recvmsg into bytes[at, at + length). Descriptors that came along are put into fds[1..], their number into fds[0] (fds
    * holds 1 + up to 253); all close-on-exec, all the caller's. Returns bytes > 0, 0 at end of stream, -errno (-11: nothing to
-   * read). If descriptors were cut off (MSG_CTRUNC, or more than fds holds) those received are closed and it returns -EMSGSIZE (-90).
+   * read). What can't be had whole is lost, and the descriptors that came are closed: -EMFILE (-24) when the kernel could not give us
+   * all of them (MSG_CTRUNC), -EMSGSIZE (-90) when they are more than fds holds or a datagram is longer than `length` (MSG_TRUNC).
    */
   receive(fd: number, bytes: Uint8Array, at: number, length: number, fds: Int32Array): number;
   /** sendmsg with MSG_NOSIGNAL and fds[0..fdCount); bytes sent or -errno (-11: full). The descriptors stay the caller's. */
@@ -202,7 +203,7 @@ export interface Native {
   closePassed(fd: number, owner: number): void;
   /** Shuts a connection down, which its peer sees at once, and closes it; never waits, whatever lies in its queue. */
   closeConnection(fd: number, owner: number): void;
-  /** How many descriptors of `owner` are still being closed. */
+  /** How many descriptors of `owner` are still being closed, and mappings unmapped beyond the 1,024 that are usual. */
   closing(owner: number): number;
   /** Bytes of address space that `owner` shared and that wait to be unmapped. */
   unmapping(owner: number): number;

@@ -41,6 +41,7 @@ export interface PortControlContext {
  */
 const LOG_LINES = 20;
 const REFUSAL_LINES = 5;
+/** Milliseconds between two calls of `tick` at most while a front-end is connected. */
 const TICK = 500;
 /** Milliseconds between two looks at a ring whose driver has no way to notify us. */
 const POLL = 1;

@@ -15,6 +15,7 @@ import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
 const BAD_INPUT_CHAINS = CELL.badInputChains;
 const INPUT_TOO_SMALL = CELL.inputTooSmall;
 
+/** Where the entries of an avail ring begin, in halves. */
 const RING = 2;
 /** The shortest frame: what a single buffer must hold besides the virtio-net header to be of any use. */
 const ETHERNET_BYTES = 14;

@@ -21,6 +21,7 @@ const RING_DISABLED = CELL.ringDisabled;
 const RUNT = CELL.runt;
 const SHORT_CHAIN = CELL.shortChain;
 
+/** Where the entries of an avail ring begin, in halves. */
 const RING = 2;
 const ETHERNET_HEADER = 14;
 

@@ -28,6 +28,7 @@ const HEADER_BYTES = ARENA_HEADER;
 const MAX_FRAME_BYTES = ARENA_MAX_FRAME;
 const SLOT_ALIGN = ARENA_ALIGN;
 const ETHERNET_HEADER = 14;
+/** Where the entries of an avail ring begin, in halves. */
 const RING = 2;
 const WRITABLE = DESC_F_WRITE;
 const NOT_PLAIN = DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT;

@@ -5,7 +5,7 @@ import { CELL, type DropReason } from '../counters.ts';
 
 /** The base itself answered or took it: counts as delivered. */
 export const CONSUMED = -1;
-/** It waits in a backlog or for a neighbour's address: counted when it leaves there. */
+/** It waits for a neighbour's address and is counted when it leaves there; or is a copy in nobody's books that goes nowhere. */
 export const HELD = -2;
 /** Not decided yet. */
 export const UNDECIDED = -3;

@@ -21,7 +21,10 @@ import { RepeatedRegions } from './repeated-regions.ts';
 const MESSAGES_PER_ROUND = 16;
 /** Replies that the peer has not read: beyond it the connection is closed. */
 const MAX_UNSENT = 64 * 1024;
-/** Descriptors of one VM's front-ends that wait to be closed (and mappings, beyond what is usual: native/passed.cc). Beyond it nobody is served there until they are. */
+/**
+ * Descriptors of one VM's front-ends that wait to be closed (and mappings, beyond what is usual: native/passed.cc). Beyond it nobody is
+ * served there until they are.
+ */
 export const MAX_CLOSING = 64;
 const MESSAGE_DEADLINE = 2000; // milliseconds for the rest of a message
 const OWNER_DEADLINE = 10_000; // milliseconds until the first message

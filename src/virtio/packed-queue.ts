@@ -18,10 +18,12 @@ const F_WRITE = 2;
 export const DESC_F_AVAIL = 1 << 7;
 export const DESC_F_USED = 1 << 15;
 
+/** Flags of an event area (§2.8.10): of all, of none, or of one descriptor notifications are wanted. */
 const EVENT_ENABLE = 0;
 const EVENT_DISABLE = 1;
 const EVENT_DESCRIPTOR = 2;
 
+/** What has no comment here has one in `SplitQueue`. */
 export class PackedQueue {
   readonly format = 'packed' as const;
   size = 0;

@@ -17,6 +17,7 @@ import { HeadRoom } from './head-room.ts';
 /** `available()` when the driver's index is impossible. */
 export const BROKEN = -1;
 
+/** In halves, of both rings: where the index is, and where the entries begin. */
 const IDX = 1;
 const RING = 2;
 const AVAIL_F_NO_INTERRUPT = 1;
