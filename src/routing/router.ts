@@ -26,7 +26,7 @@ import {
 import { plainRoute, type RoutePlain } from './plain.ts';
 import { segment } from './segment.ts';
 import { drop, dropCell, IN_PIECES, UNDECIDED } from './verdict.ts';
-import { CELL } from '../counters.ts';
+import { CELL, RECORD_CELLS } from '../counters.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
@@ -259,7 +259,7 @@ export class Router {
   /** So many slots were appended for a datagram: each is one more received, so that the books balance, and made by its VM. */
   noteMade(from: number, count: number): void {
     if (from < 0) return;
-    this.cells[this.recordOf(from) + RECEIVED_DATAGRAMS] += count;
+    this.cells[from * RECORD_CELLS + RECEIVED_DATAGRAMS] += count;
     if (from >= this.ports.length) return;
     const port = this.ports[from];
     if (port.remote && port.made === 0 && count > 0) this.othersThatMade[this.othersCount++] = from;
@@ -270,12 +270,6 @@ export class Router {
     for (let index = 0; index < this.othersCount; index++)
       this.ports[this.othersThatMade[index]].made = 0;
     this.othersCount = 0;
-  }
-
-  private recordOf(port: number): number {
-    return port < this.ports.length
-      ? this.ports[port].record
-      : this.adapters[port - this.ports.length].record;
   }
 
   /** The longest IP datagram this slot becomes on a wire, segmented or not. */
