@@ -15,6 +15,7 @@ import { type AdapterState, CELL } from '../counters.ts';
 import { ENETDOWN } from '../errno.ts';
 import type { InterfaceInfo } from '../native.ts';
 import { longestDatagram } from '../routing/offload.ts';
+import { dropCell } from '../routing/verdict.ts';
 import { keyOf, maskKey } from '../wire/ipv4-address.ts';
 import { isGroup, macText, parseMac } from '../wire/mac.ts';
 import { AttachedSocket, type Opened } from './attached-socket.ts';
@@ -48,14 +49,14 @@ export class Adapter {
   /** Why it is not open, '' when it is. */
   reason = 'no management guest has opened it';
   state: AdapterState = 'closed';
+  /** Drop cell for what would leave now; 0 when open. */
+  refusal: number = CELL.adapterClosed;
 
   private readonly context: AdapterContext;
   private readonly fixedMac: boolean;
   private socket: AttachedSocket | null = null;
   /** Neighbours known before a restart. */
   private readonly remembered: [key: number, mac: Uint8Array][] = [];
-  /** Drop cell for what would leave now; 0 when open. */
-  private refusal: number = CELL.adapterClosed;
   /** A management guest wants it open. */
   private wanted = false;
   /** The main thread was asked and has not answered. */
@@ -106,12 +107,14 @@ export class Adapter {
   }
 
   /**
-   * Fills in the MAC addresses for a datagram that leaves to `nextHop` (its key): 0, HELD when it waits for the neighbour (then a
-   * copy was taken and `waiting` counted), or the drop cell.
+   * Fills in the MAC addresses for a datagram that leaves to `nextHop` (its key). The verdict: our port, HELD when it waits for the
+   * neighbour (then a copy was taken and `waiting` counted), or a drop.
    */
   resolve(slot: number, nextHop: number): number {
-    if (this.refusal !== 0) return this.refusal;
-    return this.neighbours.resolve(slot, nextHop);
+    if (this.refusal !== 0) return dropCell(this.refusal);
+    const outcome = this.neighbours.resolve(slot, nextHop);
+    if (outcome === 0) return this.port;
+    return outcome < 0 ? outcome : dropCell(outcome);
   }
 
   /** Reserves a transmit frame and adds the copy; 0, or the drop cell. */

@@ -24,7 +24,7 @@ import type { Network } from './network.ts';
 import { needsChecksum, needsSegmentation } from './offload.ts';
 import { Pieces, WHOLE } from './pieces.ts';
 import type { Router } from './router.ts';
-import { AT_OWNER, BROADCAST, CONSUMED, drop, dropCell } from './verdict.ts';
+import { AT_OWNER, BROADCAST, CONSUMED, drop, dropCell, isDrop } from './verdict.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const DELIVERED = CELL.delivered;
@@ -44,9 +44,6 @@ const ARP_LIMITED = drop('arpLimited');
 const ICMP_LIMITED = drop('icmpLimited');
 const BROADCAST_LIMITED = drop('broadcastLimited');
 const NOT_SERVED = drop('notServed');
-const ADAPTER_CLOSED = drop('adapterClosed');
-const ADAPTER_DOWN = drop('adapterDown');
-const ADAPTER_GONE = drop('adapterGone');
 
 /** Answers a second and in a row that one port can make the base give. */
 export const ECHO_REPLIES = { rate: 100_000, burst: 10_000 };
@@ -189,15 +186,8 @@ export class Elsewhere {
       );
     }
     if (this.context.ownerIsElsewhere) return AT_OWNER;
-    if (adapter.state !== 'open') {
-      const reason =
-        adapter.state === 'closed'
-          ? ADAPTER_CLOSED
-          : adapter.state === 'down'
-            ? ADAPTER_DOWN
-            : ADAPTER_GONE;
-      return this.unreachable(slot, network, icmp.NET_UNREACHABLE, reason);
-    }
+    if (adapter.refusal !== 0)
+      return this.unreachable(slot, network, icmp.NET_UNREACHABLE, dropCell(adapter.refusal));
     let nextHop = destination;
     if (!inside) {
       if (network.nextHop === 0)
@@ -212,12 +202,10 @@ export class Elsewhere {
       return this.errors.tooBig(slot, network.address, network.mac, network.mtu, adapter.mtu);
     }
     if (!inside) ipv4.decrementTimeToLive(bytes, at + IP);
-    const outcome = adapter.resolve(slot, nextHop);
-    if (outcome === 0) return adapter.port;
-    if (outcome < 0) return outcome;
-    if (adapter.neighbours.failed(nextHop))
-      return this.unreachable(slot, network, icmp.HOST_UNREACHABLE, dropCell(outcome));
-    return dropCell(outcome);
+    const verdict = adapter.resolve(slot, nextHop);
+    if (isDrop(verdict) && adapter.neighbours.failed(nextHop))
+      return this.unreachable(slot, network, icmp.HOST_UNREACHABLE, verdict);
+    return verdict;
   }
 
   /**

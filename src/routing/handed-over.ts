@@ -9,7 +9,7 @@ import type { Elsewhere, ElsewhereContext } from './elsewhere.ts';
 import { NOBODY } from './address-list.ts';
 import { isCanonical } from './offload-received.ts';
 import { DESTINATION } from '../wire/ipv4.ts';
-import { AT_OWNER, BROADCAST_HERE, drop, dropCell, HELD } from './verdict.ts';
+import { AT_OWNER, BROADCAST_HERE, drop, HELD } from './verdict.ts';
 
 const IP = 14;
 
@@ -60,7 +60,6 @@ export class HandedOver {
     const destination = storage.words[(storage.at[slot] + IP + DESTINATION) >> 2];
     const nextHop = network.isInside(destination) ? destination : network.nextHop;
     if (nextHop === 0) return NO_ROUTE;
-    const outcome = adapter.resolve(slot, nextHop);
-    return outcome === 0 ? adapter.port : outcome < 0 ? outcome : dropCell(outcome);
+    return adapter.resolve(slot, nextHop);
   }
 }

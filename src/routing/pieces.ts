@@ -13,7 +13,7 @@ import type { Network } from './network.ts';
 import { completeChecksum, longestDatagram, MAX_PIECES, needsSegmentation } from './offload.ts';
 import type { Router } from './router.ts';
 import { segment } from './segment.ts';
-import { drop, dropCell, IN_PIECES, UNDECIDED } from './verdict.ts';
+import { drop, IN_PIECES, UNDECIDED } from './verdict.ts';
 
 const STORAGE_FULL = drop('storageFull');
 
@@ -108,8 +108,7 @@ export class Pieces {
     for (let piece = end - appended; piece < end; piece++) {
       if (storage.to[piece] !== UNDECIDED) continue;
       if (hop) ipv4.decrementTimeToLive(storage.bytes, storage.at[piece] + IP);
-      const outcome = adapter.resolve(piece, nextHop);
-      storage.to[piece] = outcome === 0 ? adapter.port : outcome < 0 ? outcome : dropCell(outcome);
+      storage.to[piece] = adapter.resolve(piece, nextHop);
     }
     return IN_PIECES;
   }

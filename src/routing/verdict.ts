@@ -27,7 +27,7 @@ export function drop(reason: DropReason): number {
   return FIRST - CELL[reason];
 }
 
-/** The verdict for a drop cell, as `checkOffload`, `resolve` and `put` return it. */
+/** The verdict for a drop cell, as `checkOffload` and `Neighbours.resolve` return it. */
 export function dropCell(cell: number): number {
   return FIRST - cell;
 }

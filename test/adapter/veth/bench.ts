@@ -15,7 +15,7 @@ import { Outbox } from '../../../src/storage/outbox.ts';
 import { Watcher } from '../../../src/watcher.ts';
 import { Counters } from '../../../src/counters.ts';
 import { native } from '../../../src/native.ts';
-import { CONSUMED, HELD } from '../../../src/routing/verdict.ts';
+import { cellOf, CONSUMED, HELD, isDrop } from '../../../src/routing/verdict.ts';
 import { BaseStorage, HEADER_BYTES } from '../../../src/storage/base-storage.ts';
 import { CopyList } from '../../../src/storage/copy-list.ts';
 import { keyOf } from '../../../src/wire/ipv4-address.ts';
@@ -216,7 +216,7 @@ export class Bench {
     }
   }
 
-  /** Sends datagrams of the VM to `nextHop`; what `resolve` and then `put` said, for each. */
+  /** Sends datagrams of the VM to `nextHop`; 0, HELD or a drop cell, as `resolve` and then `put` said, for each. */
   send(
     frames: Uint8Array[],
     nextHop = NEIGHBOUR,
@@ -228,8 +228,9 @@ export class Bench {
     const results: number[] = [];
     for (const frame of frames) {
       const slot = fill(storage, from, frame, header);
-      const resolved = adapter.resolve(slot, keyOf(nextHop));
-      results.push(resolved === 0 ? adapter.put(slot) : resolved);
+      const verdict = adapter.resolve(slot, keyOf(nextHop));
+      if (verdict === adapter.port) results.push(adapter.put(slot));
+      else results.push(isDrop(verdict) ? cellOf(verdict) : verdict);
     }
     copies.deliver();
     adapter.publish();
