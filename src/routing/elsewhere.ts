@@ -2,12 +2,10 @@
  * What a VM sends that is not a plain datagram to another VM: ARP, the base's own address, the world behind the adapter, broadcasts, and
  * all that can't be delivered and deserves an ICMP error. Less hot, still without allocation for what a guest can send at will.
  */
-import type { Adapter } from '../adapter/adapter.ts';
-import { BASE, type Outbox } from '../storage/outbox.ts';
-import type { Counters } from '../counters.ts';
 import { CELL } from '../counters.ts';
 import type { Port } from '../port/port.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
+import { BASE } from '../storage/outbox.ts';
 import * as arp from '../wire/arp.ts';
 import * as icmp from '../wire/icmp.ts';
 import * as ipv4 from '../wire/ipv4.ts';
@@ -17,6 +15,7 @@ import * as udp from '../wire/udp.ts';
 import { arpReply, arpRequest } from './answers/arp.ts';
 import { echoReply, isEchoRequest } from './answers/echo-reply.ts';
 import { TokenBuckets } from './answers/rate-limit.ts';
+import type { RoutingContext } from './context.ts';
 import { ARP, notRouted } from './ether-types.ts';
 import { IcmpErrors } from './icmp-errors.ts';
 import { isMartian } from './martian.ts';
@@ -54,21 +53,8 @@ const BROADCASTS = { rate: 1000, burst: 500 };
 /** Milliseconds between two questions for a VM's MAC. */
 const MAC_ASK_INTERVAL = 200;
 
-export interface ElsewhereContext {
-  storage: BaseStorage;
-  ports: Port[];
-  adapters: Adapter[];
-  networks: Network[];
-  counters: Counters;
-  outbox: Outbox;
-  /** Another worker owns the adapters and answers control requests. */
-  ownerIsElsewhere: boolean;
-  /** A control request arrived: VM, its address (key) and UDP port, the payload (a view, valid during the call). */
-  control(port: Port, source: number, udpPort: number, payload: Uint8Array): void;
-}
-
 export class Elsewhere {
-  private readonly context: ElsewhereContext;
+  private readonly context: RoutingContext;
   private readonly router: Router;
   private readonly storage: BaseStorage;
   private readonly errors: IcmpErrors;
@@ -77,7 +63,7 @@ export class Elsewhere {
   private readonly arpReplies: TokenBuckets;
   private readonly broadcasts: TokenBuckets;
 
-  constructor(context: ElsewhereContext, router: Router) {
+  constructor(context: RoutingContext, router: Router) {
     this.context = context;
     this.router = router;
     this.storage = context.storage;

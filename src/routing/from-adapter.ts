@@ -11,7 +11,8 @@ import * as ipv4 from '../wire/ipv4.ts';
 import { isGroup, isZero, same } from '../wire/mac.ts';
 import { echoReply, isEchoRequest } from './answers/echo-reply.ts';
 import { TokenBuckets } from './answers/rate-limit.ts';
-import { ECHO_REPLIES, type ElsewhereContext } from './elsewhere.ts';
+import type { RoutingContext } from './context.ts';
+import { ECHO_REPLIES } from './elsewhere.ts';
 import { ARP, IPV4, notRouted } from './ether-types.ts';
 import { IcmpErrors } from './icmp-errors.ts';
 import { isMartian } from './martian.ts';
@@ -37,13 +38,13 @@ const NOT_OURS = drop('notOurs');
 const ICMP_LIMITED = drop('icmpLimited');
 
 export class FromAdapter {
-  private readonly context: ElsewhereContext;
+  private readonly context: RoutingContext;
   private readonly router: Router;
   private readonly echoes: TokenBuckets;
   private readonly errors: IcmpErrors;
   private readonly pieces: Pieces;
 
-  constructor(context: ElsewhereContext, router: Router) {
+  constructor(context: RoutingContext, router: Router) {
     this.context = context;
     this.router = router;
     this.echoes = new TokenBuckets(context.adapters.length, ECHO_REPLIES.rate, ECHO_REPLIES.burst);

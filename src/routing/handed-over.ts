@@ -5,7 +5,8 @@
 import type { Adapter } from '../adapter/adapter.ts';
 import { BASE } from '../storage/outbox.ts';
 import type { Columns } from '../handoff/columns.ts';
-import type { Elsewhere, ElsewhereContext } from './elsewhere.ts';
+import type { RoutingContext } from './context.ts';
+import type { Elsewhere } from './elsewhere.ts';
 import { NOBODY } from './address-list.ts';
 import { isCanonical } from './offload-received.ts';
 import { DESTINATION } from '../wire/ipv4.ts';
@@ -17,11 +18,11 @@ const BAD_OFFLOAD = drop('badChecksumOffload');
 const NO_ROUTE = drop('noRoute');
 
 export class HandedOver {
-  private readonly context: ElsewhereContext;
+  private readonly context: RoutingContext;
   private readonly columns: Columns;
   private readonly elsewhere: Elsewhere;
 
-  constructor(context: ElsewhereContext, columns: Columns, elsewhere: Elsewhere) {
+  constructor(context: RoutingContext, columns: Columns, elsewhere: Elsewhere) {
     this.context = context;
     this.columns = columns;
     this.elsewhere = elsewhere;

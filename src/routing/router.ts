@@ -10,7 +10,8 @@ import type { Columns } from '../handoff/columns.ts';
 import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import { checkWords, sourceRouted } from '../wire/ipv4.ts';
-import { Elsewhere, type ElsewhereContext } from './elsewhere.ts';
+import type { RoutingContext } from './context.ts';
+import { Elsewhere } from './elsewhere.ts';
 import { FromAdapter } from './from-adapter.ts';
 import { HandedOver } from './handed-over.ts';
 import type { Network } from './network.ts';
@@ -53,14 +54,14 @@ export class Router {
   private readonly fromAdapter: FromAdapter;
   /** Made when there are several workers. */
   private handedOver: HandedOver | null = null;
-  private readonly context: ElsewhereContext;
+  private readonly context: RoutingContext;
   /** VMs of other workers whose datagrams were cut in this turn: nobody here weighs what they bring, so it counts for one turn. */
   private readonly othersThatMade: Int32Array;
   private othersCount = 0;
   /** Millisecond clock of this turn. */
   readonly time = new Float64Array(1);
 
-  constructor(context: ElsewhereContext) {
+  constructor(context: RoutingContext) {
     this.context = context;
     this.storage = context.storage;
     this.ports = context.ports;

@@ -1,0 +1,20 @@
+/** What routing works on. All of it belongs to the turn worker's thread. */
+import type { Adapter } from '../adapter/adapter.ts';
+import type { Counters } from '../counters.ts';
+import type { Port } from '../port/port.ts';
+import type { BaseStorage } from '../storage/base-storage.ts';
+import type { Outbox } from '../storage/outbox.ts';
+import type { Network } from './network.ts';
+
+export interface RoutingContext {
+  storage: BaseStorage;
+  ports: Port[];
+  adapters: Adapter[];
+  networks: Network[];
+  counters: Counters;
+  outbox: Outbox;
+  /** Another worker owns the adapters and answers control requests. */
+  ownerIsElsewhere: boolean;
+  /** A control request arrived: VM, its address (key) and UDP port, the payload (a view, valid during the call). */
+  control(port: Port, source: number, udpPort: number, payload: Uint8Array): void;
+}
