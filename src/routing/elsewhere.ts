@@ -2,7 +2,6 @@
  * What a VM sends that is not a plain datagram to another VM: ARP, the base's own address, the world behind the adapter, broadcasts, and
  * all that can't be delivered and deserves an ICMP error. Less hot, still without allocation for what a guest can send at will.
  */
-import { CELL } from '../counters.ts';
 import type { Port } from '../port/port.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import { BASE } from '../storage/outbox.ts';
@@ -13,20 +12,17 @@ import { BROADCAST_KEY, isHost, isMulticast } from '../wire/ipv4-address.ts';
 import { isGroup, isZero, same } from '../wire/mac.ts';
 import * as udp from '../wire/udp.ts';
 import { arpReply, arpRequest } from './answers/arp.ts';
-import { echoReply, isEchoRequest } from './answers/echo-reply.ts';
+import { isEchoRequest } from './answers/echo-reply.ts';
 import { TokenBuckets } from './answers/rate-limit.ts';
 import type { RoutingContext } from './context.ts';
 import { ARP, notRouted } from './ether-types.ts';
-import { IcmpErrors } from './icmp-errors.ts';
+import { IcmpAnswers } from './icmp-answers.ts';
 import { isMartian } from './martian.ts';
 import type { Network } from './network.ts';
 import { needsChecksum, needsSegmentation } from './offload.ts';
 import { Pieces, WHOLE } from './pieces.ts';
 import type { Router } from './router.ts';
 import { AT_OWNER, BROADCAST, CONSUMED, drop, dropCell, isDrop } from './verdict.ts';
-
-// Read once: the table of cells is too large for V8 to keep as a fast object.
-const DELIVERED = CELL.delivered;
 
 /** UDP port of the control protocol on the base's own address. */
 export const CONTROL_PORT = 7356;
@@ -40,13 +36,10 @@ const TOO_BIG = drop('tooBig');
 const BAD_SEGMENTATION = drop('badSegmentation');
 const ARP_INVALID = drop('arpInvalid');
 const ARP_LIMITED = drop('arpLimited');
-const ICMP_LIMITED = drop('icmpLimited');
 const BROADCAST_LIMITED = drop('broadcastLimited');
 const NOT_SERVED = drop('notServed');
 
-/** Answers a second and in a row that one port can make the base give. */
-export const ECHO_REPLIES = { rate: 100_000, burst: 10_000 };
-/** A scan of a /22 in one go stays below. */
+/** Answers a second and in a row that one VM can make the base give. A scan of a /22 in one go stays below. */
 const ARP_REPLIES = { rate: 1000, burst: 1024 };
 /** Multicasts, too: ten megabits a second of them. Each is copied to every VM of the network. */
 const BROADCASTS = { rate: 1000, burst: 500 };
@@ -54,12 +47,11 @@ const BROADCASTS = { rate: 1000, burst: 500 };
 const MAC_ASK_INTERVAL = 200;
 
 export class Elsewhere {
+  readonly answers: IcmpAnswers;
   private readonly context: RoutingContext;
   private readonly router: Router;
   private readonly storage: BaseStorage;
-  private readonly errors: IcmpErrors;
   private readonly pieces: Pieces;
-  private readonly echoes: TokenBuckets;
   private readonly arpReplies: TokenBuckets;
   private readonly broadcasts: TokenBuckets;
 
@@ -67,12 +59,11 @@ export class Elsewhere {
     this.context = context;
     this.router = router;
     this.storage = context.storage;
-    const count = context.ports.length + context.adapters.length;
-    this.errors = new IcmpErrors(context.storage, router, count);
+    this.answers = new IcmpAnswers(context, router);
     this.pieces = new Pieces(context.storage, router);
-    this.echoes = new TokenBuckets(count, ECHO_REPLIES.rate, ECHO_REPLIES.burst);
-    this.arpReplies = new TokenBuckets(count, ARP_REPLIES.rate, ARP_REPLIES.burst);
-    this.broadcasts = new TokenBuckets(count, BROADCASTS.rate, BROADCASTS.burst);
+    const vms = context.ports.length;
+    this.arpReplies = new TokenBuckets(vms, ARP_REPLIES.rate, ARP_REPLIES.burst);
+    this.broadcasts = new TokenBuckets(vms, BROADCASTS.rate, BROADCASTS.burst);
   }
 
   /** Takes the source of a first frame as the VM's MAC; false when it can't be one. */
@@ -156,41 +147,31 @@ export class Elsewhere {
     if (!inside) {
       const behind = network.behind(destination);
       if (behind === port.number) return MARTIAN;
-      if (behind >= 0) {
-        if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1)
-          return this.errors.expired(slot, network.address, network.mac, network.mtu);
-        return this.toVm(slot, this.context.ports[behind], network, true);
-      }
+      if (behind >= 0) return this.toVm(slot, this.context.ports[behind], network, true);
     }
     const { adapter } = network;
     if (adapter === null) {
-      return this.unreachable(
-        slot,
-        network,
-        inside ? icmp.HOST_UNREACHABLE : icmp.NET_UNREACHABLE,
-        NO_ROUTE,
-      );
+      const code = inside ? icmp.HOST_UNREACHABLE : icmp.NET_UNREACHABLE;
+      return this.unreachable(slot, code, NO_ROUTE);
     }
     if (this.context.ownerIsElsewhere) return AT_OWNER;
     if (adapter.refusal !== 0)
-      return this.unreachable(slot, network, icmp.NET_UNREACHABLE, dropCell(adapter.refusal));
+      return this.unreachable(slot, icmp.NET_UNREACHABLE, dropCell(adapter.refusal));
     let nextHop = destination;
     if (!inside) {
-      if (network.nextHop === 0)
-        return this.unreachable(slot, network, icmp.NET_UNREACHABLE, NO_ROUTE);
-      if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1)
-        return this.errors.expired(slot, network.address, network.mac, network.mtu);
+      if (network.nextHop === 0) return this.unreachable(slot, icmp.NET_UNREACHABLE, NO_ROUTE);
+      if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1) return this.answers.expired(slot);
       nextHop = network.nextHop;
     }
     if (this.router.longest(slot) > adapter.mtu) {
       const pieces = this.pieces.cut(slot, adapter.mtu);
       if (pieces !== WHOLE) return this.pieces.toAdapter(pieces, adapter, nextHop, !inside);
-      return this.errors.tooBig(slot, network.address, network.mac, network.mtu, adapter.mtu);
+      return this.answers.tooBig(slot, adapter.mtu);
     }
     if (!inside) ipv4.decrementTimeToLive(bytes, at + IP);
     const verdict = adapter.resolve(slot, nextHop);
     if (isDrop(verdict) && adapter.neighbours.failed(nextHop))
-      return this.unreachable(slot, network, icmp.HOST_UNREACHABLE, verdict);
+      return this.unreachable(slot, icmp.HOST_UNREACHABLE, verdict);
     return verdict;
   }
 
@@ -201,11 +182,10 @@ export class Elsewhere {
    */
   unreached(from: number, packet: Uint8Array): void {
     const { storage } = this;
-    const network = this.context.networks[this.context.ports[from].network];
     storage.clear();
     const slot = storage.take(from, packet.length - HEADER_BYTES);
     storage.bytes.set(packet, storage.at[slot] - HEADER_BYTES);
-    this.unreachable(slot, network, icmp.HOST_UNREACHABLE, 0);
+    this.answers.unreachable(slot, icmp.HOST_UNREACHABLE);
     const error = slot + 1;
     if (storage.count > error) {
       const start = storage.at[error] - HEADER_BYTES;
@@ -215,14 +195,15 @@ export class Elsewhere {
     storage.clear();
   }
 
-  /** To a VM, in pieces where it is too large for it or the network and may be cut; `hop`: with a lower time to live. */
+  /** To a VM, in pieces where it is too large for it or the network and may be cut; `hop`: with a lower time to live, if that is left. */
   toVm(slot: number, target: Port, network: Network, hop: boolean): number {
     const { bytes, at } = this.storage;
+    if (hop && bytes[at[slot] + IP + ipv4.TIME_TO_LIVE] <= 1) return this.answers.expired(slot);
     const mtu = this.router.mtuTo(target, network);
     if (this.router.longest(slot) > mtu) {
       const pieces = this.pieces.cut(slot, mtu);
       if (pieces !== WHOLE) return this.pieces.toVm(pieces, target, network, hop);
-      return this.errors.tooBig(slot, network.address, network.mac, network.mtu, mtu);
+      return this.answers.tooBig(slot, mtu);
     }
     if (hop) ipv4.decrementTimeToLive(bytes, at[slot] + IP);
     return this.router.toVm(slot, target, network);
@@ -234,11 +215,7 @@ export class Elsewhere {
     const { bytes } = storage;
     const at = storage.at[slot];
     const ip = at + IP;
-    if (isEchoRequest(storage, slot)) {
-      if (!this.echoes.take(port.number, this.router.now)) return ICMP_LIMITED;
-      echoReply(storage, slot, network.mac);
-      return this.turnBack(slot, port);
-    }
+    if (isEchoRequest(storage, slot)) return this.answers.echo(slot);
     const protocol = bytes[ip + ipv4.PROTOCOL];
     if (protocol === ipv4.PROTOCOL_ICMP || ipv4.isFragment(bytes, ip)) return NOT_SERVED;
     const header = ipv4.headerLength(bytes, ip);
@@ -270,15 +247,7 @@ export class Elsewhere {
       protocol === ipv4.PROTOCOL_UDP || protocol === ipv4.PROTOCOL_TCP
         ? icmp.PORT_UNREACHABLE
         : icmp.PROTOCOL_UNREACHABLE;
-    this.sayUnreachable(slot, network, code);
-    return CONSUMED;
-  }
-
-  /** The slot has become the base's answer to its sender: the received datagram counts as delivered here. */
-  private turnBack(slot: number, port: Port): number {
-    this.context.counters.cells[port.record + DELIVERED]++;
-    this.storage.from[slot] = BASE;
-    return port.number;
+    return this.unreachable(slot, code, CONSUMED);
   }
 
   /** An appended slot is on its way to `to`; without room for it nothing was answered. */
@@ -287,13 +256,8 @@ export class Elsewhere {
     return CONSUMED;
   }
 
-  private sayUnreachable(slot: number, network: Network, code: number): void {
-    const { address, mac, mtu } = network;
-    this.errors.say(slot, address, mac, mtu, icmp.UNREACHABLE, code, 0);
-  }
-
-  private unreachable(slot: number, network: Network, code: number, verdict: number): number {
-    this.sayUnreachable(slot, network, code);
+  private unreachable(slot: number, code: number, verdict: number): number {
+    this.answers.unreachable(slot, code);
     return verdict;
   }
 }

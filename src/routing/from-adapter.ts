@@ -3,28 +3,18 @@
  * there may speak with an address of ours.
  */
 import type { Adapter } from '../adapter/adapter.ts';
-import { BASE } from '../storage/outbox.ts';
-import { CELL } from '../counters.ts';
-import type { Port } from '../port/port.ts';
 import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { isGroup, isZero, same } from '../wire/mac.ts';
-import { echoReply, isEchoRequest } from './answers/echo-reply.ts';
-import { TokenBuckets } from './answers/rate-limit.ts';
+import { isEchoRequest } from './answers/echo-reply.ts';
 import type { RoutingContext } from './context.ts';
-import { ECHO_REPLIES } from './elsewhere.ts';
+import type { Elsewhere } from './elsewhere.ts';
 import { ARP, IPV4, notRouted } from './ether-types.ts';
-import { IcmpErrors } from './icmp-errors.ts';
 import { isMartian } from './martian.ts';
 import type { Network } from './network.ts';
 import { clearOffload } from './offload.ts';
 import { checkReceivedOffload } from './offload-received.ts';
-import { Pieces, WHOLE } from './pieces.ts';
-import type { Router } from './router.ts';
 import { drop, dropCell } from './verdict.ts';
-
-// Read once: the table of cells is too large for V8 to keep as a fast object.
-const DELIVERED = CELL.delivered;
 
 const IP = 14;
 const SOURCE_MAC = 6;
@@ -35,27 +25,19 @@ const IP_OPTIONS = drop('ipOptions');
 const MARTIAN = drop('martian');
 const SPOOFED = drop('spoofed');
 const NOT_OURS = drop('notOurs');
-const ICMP_LIMITED = drop('icmpLimited');
 
 export class FromAdapter {
   private readonly context: RoutingContext;
-  private readonly router: Router;
-  private readonly echoes: TokenBuckets;
-  private readonly errors: IcmpErrors;
-  private readonly pieces: Pieces;
+  private readonly elsewhere: Elsewhere;
 
-  constructor(context: RoutingContext, router: Router) {
+  constructor(context: RoutingContext, elsewhere: Elsewhere) {
     this.context = context;
-    this.router = router;
-    this.echoes = new TokenBuckets(context.adapters.length, ECHO_REPLIES.rate, ECHO_REPLIES.burst);
-    const ports = context.ports.length + context.adapters.length;
-    this.errors = new IcmpErrors(context.storage, router, ports);
-    this.pieces = new Pieces(context.storage, router);
+    this.elsewhere = elsewhere;
   }
 
-  /** Verdict for a frame out of the receive ring of adapter number `index`. */
-  route(slot: number, index: number, adapter: Adapter, network: Network): number {
-    const { storage } = this.context;
+  /** Verdict for a frame out of the receive ring of an adapter, which is the network's. */
+  route(slot: number, adapter: Adapter, network: Network): number {
+    const { storage, ports } = this.context;
     const { bytes, halves, words } = storage;
     const at = storage.at[slot];
     if (storage.length[slot] < IP) return RUNT;
@@ -87,44 +69,12 @@ export class FromAdapter {
     // What came to everybody is no one VM's, and an answer to everybody would go to all of them (RFC 1122 §3.3.6, RFC 1812 §5.3.4).
     if (isGroup(bytes, at)) return NOT_OURS;
     const target = network.addresses.find(destination);
-    if (target >= 0) return this.toVm(slot, adapter, this.context.ports[target], network, false);
+    if (target >= 0) return this.elsewhere.toVm(slot, ports[target], network, false);
     const behind = network.behind(destination);
-    if (behind < 0) return this.toBase(slot, index, adapter, network);
-    if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1)
-      return this.errors.expired(slot, network.address, adapter.mac, adapter.mtu);
-    return this.toVm(slot, adapter, this.context.ports[behind], network, true);
-  }
-
-  /** To a VM, in pieces where it is too large for it or the network and may be cut; `hop`: with a lower time to live. */
-  private toVm(
-    slot: number,
-    adapter: Adapter,
-    target: Port,
-    network: Network,
-    hop: boolean,
-  ): number {
-    const { bytes, at } = this.context.storage;
-    const mtu = this.router.mtuTo(target, network);
-    if (this.router.longest(slot) > mtu) {
-      const pieces = this.pieces.cut(slot, mtu);
-      if (pieces !== WHOLE) return this.pieces.toVm(pieces, target, network, hop);
-      return this.errors.tooBig(slot, network.address, adapter.mac, adapter.mtu, mtu);
-    }
-    if (hop) ipv4.decrementTimeToLive(bytes, at[slot] + IP);
-    return this.router.toVm(slot, target, network);
-  }
-
-  /** For no VM: the base answers echo requests to its own address, and has no other business with the LAN. */
-  private toBase(slot: number, index: number, adapter: Adapter, network: Network): number {
-    const { storage } = this.context;
-    const destination = storage.words[(storage.at[slot] + IP + ipv4.DESTINATION) >> 2];
+    if (behind >= 0) return this.elsewhere.toVm(slot, ports[behind], network, true);
+    // For no VM: the base answers echo requests to its own address, and has no other business with the LAN.
     if (destination !== network.address || !isEchoRequest(storage, slot)) return NOT_OURS;
-    if (!this.echoes.take(index, this.router.now)) return ICMP_LIMITED;
-    echoReply(storage, slot, adapter.mac);
-    // The slot has become the base's answer: what was received counts as delivered here.
-    this.context.counters.cells[adapter.record + DELIVERED]++;
-    storage.from[slot] = BASE;
-    return adapter.port;
+    return this.elsewhere.answers.echo(slot);
   }
 }
 

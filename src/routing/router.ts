@@ -74,7 +74,7 @@ export class Router {
     this.cells = context.counters.cells;
     this.othersThatMade = new Int32Array(context.ports.length);
     this.elsewhere = new Elsewhere(context, this);
-    this.fromAdapter = new FromAdapter(context, this);
+    this.fromAdapter = new FromAdapter(context, this.elsewhere);
   }
 
   /** There are other workers: what they hand over has origins above all ports', and stands in `columns`. */
@@ -125,12 +125,7 @@ export class Router {
           ? this.fromVm(slot, ports[from])
           : from >= all
             ? this.handedOver!.route(slot)
-            : this.fromAdapter.route(
-                slot,
-                from - vms,
-                adapters[from - vms],
-                this.adapterNetworks[from - vms],
-              );
+            : this.fromAdapter.route(slot, adapters[from - vms], this.adapterNetworks[from - vms]);
     }
   }
 
@@ -190,12 +185,6 @@ export class Router {
   mtuTo(target: Port, network: Network): number {
     const { current } = target;
     return current !== null && current.mtu < network.mtu ? current.mtu : network.mtu;
-  }
-
-  /** Bytes of the longest IP datagram that may go back through a port whose wire takes `back`: a VM's driver may have been told less. */
-  mtuBack(port: number, back: number): number {
-    const current = port >= 0 && port < this.ports.length ? this.ports[port].current : null;
-    return current !== null && current.mtu < back ? current.mtu : back;
   }
 
   /** Makes the frame one for that VM: its MAC and the base's, and no offload that it did not negotiate. */

@@ -1,6 +1,6 @@
 /** Drop reasons that only much traffic provokes: whole turns in this process, all counted. */
 import { expect, test } from 'vitest';
-import { ECHO_REPLIES } from '../../src/routing/elsewhere.ts';
+import { ECHO_REPLIES } from '../../src/routing/icmp-answers.ts';
 import { BASE_IP } from '../support/daemon.ts';
 import { SEGMENTING, Site } from '../support/site.ts';
 import { echoFrame, tcpFrame } from '../support/traffic.ts';

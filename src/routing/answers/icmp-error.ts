@@ -53,9 +53,9 @@ export function mayReport(storage: BaseStorage, slot: number): boolean {
 }
 
 /**
- * Appends an ICMP error about the datagram in `slot`, from `source` (a key) at `baseMac` to its sender; `rest` is the second word
- * of the ICMP header, `mtu` what the way to the sender takes. To be called before the datagram is changed, as it quotes it as
- * received. Returns the new slot, `to` undecided, or -1: no error may be sent about this one, or storage is full.
+ * Appends an ICMP error about the datagram in `slot`, of which `mayReport` is true, from `source` (a key) at `baseMac` to its sender; `rest`
+ * is the second word of the ICMP header, `mtu` what the way to the sender takes. To be called before the datagram is changed, as it quotes it
+ * as received. Returns the new slot, `from` the base and `to` undecided, or -1 when storage is full.
  */
 export function icmpError(
   storage: BaseStorage,
@@ -67,7 +67,6 @@ export function icmpError(
   baseMac: Uint8Array,
   mtu: number,
 ): number {
-  if (!mayReport(storage, slot)) return -1;
   const bytes = storage.bytes;
   const original = storage.at[slot];
   const originalIp = original + ethernet.HEADER_BYTES;
