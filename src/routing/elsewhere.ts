@@ -19,7 +19,7 @@ import { ARP, notRouted } from './ether-types.ts';
 import { IcmpAnswers } from './icmp-answers.ts';
 import { isMartian } from './martian.ts';
 import type { Network } from './network.ts';
-import { needsChecksum, needsSegmentation } from './offload.ts';
+import { longestDatagram, needsChecksum, needsSegmentation } from './offload.ts';
 import { Pieces, WHOLE } from './pieces.ts';
 import type { Router } from './router.ts';
 import { AT_OWNER, BROADCAST, CONSUMED, drop, dropCell, isDrop } from './verdict.ts';
@@ -138,7 +138,7 @@ export class Elsewhere {
     ) {
       // The copies are made whole for whoever is there: nobody's capabilities are asked, and nothing is segmented.
       if (needsSegmentation(this.storage, slot)) return BAD_SEGMENTATION;
-      if (this.router.longest(slot) > network.mtu) return TOO_BIG;
+      if (longestDatagram(this.storage, slot) > network.mtu) return TOO_BIG;
       if (!this.broadcasts.take(port.number, this.router.now)) return BROADCAST_LIMITED;
       return BROADCAST;
     }
@@ -163,7 +163,7 @@ export class Elsewhere {
       if (bytes[at + IP + ipv4.TIME_TO_LIVE] <= 1) return this.answers.expired(slot);
       nextHop = network.nextHop;
     }
-    if (this.router.longest(slot) > adapter.mtu) {
+    if (longestDatagram(this.storage, slot) > adapter.mtu) {
       const pieces = this.pieces.cut(slot, adapter.mtu);
       if (pieces !== WHOLE) return this.pieces.toAdapter(pieces, adapter, nextHop, !inside);
       return this.answers.tooBig(slot, adapter.mtu);
@@ -200,7 +200,7 @@ export class Elsewhere {
     const { bytes, at } = this.storage;
     if (hop && bytes[at[slot] + IP + ipv4.TIME_TO_LIVE] <= 1) return this.answers.expired(slot);
     const mtu = this.router.mtuTo(target, network);
-    if (this.router.longest(slot) > mtu) {
+    if (longestDatagram(this.storage, slot) > mtu) {
       const pieces = this.pieces.cut(slot, mtu);
       if (pieces !== WHOLE) return this.pieces.toVm(pieces, target, network, hop);
       return this.answers.tooBig(slot, mtu);

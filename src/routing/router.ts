@@ -21,7 +21,6 @@ import {
   clearOffload,
   COMPLETE,
   completeChecksum,
-  longestDatagram,
   remainingWork,
 } from './offload.ts';
 import { plainRoute, type RoutePlain } from './plain.ts';
@@ -260,10 +259,5 @@ export class Router {
     for (let index = 0; index < this.othersCount; index++)
       this.ports[this.othersThatMade[index]].made = 0;
     this.othersCount = 0;
-  }
-
-  /** The longest IP datagram this slot becomes on a wire, segmented or not. */
-  longest(slot: number): number {
-    return longestDatagram(this.storage, slot);
   }
 }
