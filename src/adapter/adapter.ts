@@ -16,7 +16,7 @@ import { ENETDOWN } from '../errno.ts';
 import type { InterfaceInfo } from '../native.ts';
 import { longestDatagram } from '../routing/offload.ts';
 import { dropCell } from '../routing/verdict.ts';
-import { keyOf, maskKey } from '../wire/ipv4-address.ts';
+import { broadcastOf, parsePrefix } from '../wire/ipv4-address.ts';
 import { isGroup, macText, parseMac } from '../wire/mac.ts';
 import { AttachedSocket, type Opened } from './attached-socket.ts';
 import type { AdapterContext, Milliseconds } from './context.ts';
@@ -73,12 +73,11 @@ export class Adapter {
     this.record = context.counters.base(context.port);
     this.fixedMac = plan.mac !== null;
     if (plan.mac !== null) this.mac.set(parseMac(plan.mac));
-    // A /31 or /32 has no broadcast address (RFC 3021).
-    const mask = network.prefix < 31 ? maskKey(network.prefix) : 0;
+    const subnet = parsePrefix(`${network.subnet}/${network.prefix}`);
     this.neighbours = new Neighbours(
       context,
       new Uint16Array(this.mac.buffer),
-      keyOf(network.subnet) | ~mask,
+      broadcastOf(subnet),
       (key, macs, at) => this.arp.request(key, macs, at),
     );
     this.arp = new LanArp(context, this.neighbours, this.mac);

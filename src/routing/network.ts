@@ -4,7 +4,7 @@
 import type { NetworkPlan } from '../base/plan.ts';
 import type { Adapter } from '../adapter/adapter.ts';
 import type { Port } from '../port/port.ts';
-import { broadcastOf, keyOf, maskKey, parsePrefix, type Prefix } from '../wire/ipv4-address.ts';
+import { broadcastOf, contains, keyOf, parsePrefix, type Prefix } from '../wire/ipv4-address.ts';
 import { parseMac } from '../wire/mac.ts';
 import { AddressList } from './address-list.ts';
 
@@ -16,7 +16,6 @@ export class Network {
   readonly prefixes: { prefix: Prefix; port: number }[] = [];
   readonly ports: Port[] = [];
   readonly subnet: Prefix;
-  readonly mask: number;
   readonly broadcast: number;
   /** The base's own address. */
   readonly address: number;
@@ -32,7 +31,6 @@ export class Network {
   constructor(plan: NetworkPlan) {
     this.plan = plan;
     this.subnet = parsePrefix(`${plan.subnet}/${plan.prefix}`);
-    this.mask = maskKey(plan.prefix);
     this.broadcast = broadcastOf(this.subnet);
     this.address = keyOf(plan.address);
     this.mac = parseMac(plan.mac);
@@ -55,13 +53,13 @@ export class Network {
   /** The port behind which a prefix with this address lies, or -1. */
   behind(key: number): number {
     for (const { prefix, port } of this.prefixes) {
-      if ((key & maskKey(prefix.bits)) === prefix.key) return port;
+      if (contains(prefix, key)) return port;
     }
     return -1;
   }
 
   /** True for every address of the subnet (a key), its own and its broadcast address among them. */
   isInside(key: number): boolean {
-    return (key & this.mask) === this.subnet.key;
+    return contains(this.subnet, key);
   }
 }
