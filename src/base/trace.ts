@@ -16,13 +16,19 @@ import {
   IN_PIECES,
   isDrop,
 } from '../routing/verdict.ts';
-import type { BaseStorage } from '../storage/base-storage.ts';
+import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
+import * as ethernet from '../wire/ethernet.ts';
 import { dotted } from '../wire/ipv4-address.ts';
+import * as ipv4 from '../wire/ipv4.ts';
 import { macText } from '../wire/mac.ts';
 import type { TracedDatagram, TracedPlace } from './plan.ts';
 
-const PROTOCOLS: Record<number, string> = { 1: 'ICMP', 6: 'TCP', 17: 'UDP' };
+const PROTOCOLS: Record<number, string> = {
+  [ipv4.PROTOCOL_ICMP]: 'ICMP',
+  [ipv4.PROTOCOL_TCP]: 'TCP',
+  [ipv4.PROTOCOL_UDP]: 'UDP',
+};
 
 interface Wish {
   id: number;
@@ -112,13 +118,8 @@ export class Tracer {
 
   /** The first copy row with bytes of this slot, -1 when it was carried out earlier: what is coupled leaves without its headers. */
   private rowOf(slot: number, rows: number): number {
-    const start = this.storage.at[slot] - 12;
-    const end = this.storage.at[slot] + this.storage.length[slot];
-    for (let row = 0; row < rows; row++) {
-      const arena = this.copies.cells[row * 6 + 3];
-      if (arena >= start && arena < end) return row;
-    }
-    return -1;
+    const at = this.storage.at[slot];
+    return this.copies.rowWithin(at - HEADER_BYTES, at + this.storage.length[slot], rows);
   }
 
   private origin(from: number): TracedPlace {
@@ -128,14 +129,15 @@ export class Tracer {
   }
 
   private place(number: number, direction: 'output' | 'input', row: number): TracedPlace {
-    const bytes = row < 0 ? null : this.copies.cells[row * 6 + 4];
-    const offset = row < 0 ? 0 : this.copies.offsets[row * 3];
+    const copy = row < 0 ? null : this.copies.row(row);
+    const bytes = copy?.length ?? null;
+    const offset = copy?.offset ?? 0;
     if (number >= this.ports.length) {
       return {
         port: this.adapters[number - this.ports.length].plan.name,
         kind: direction === 'output' ? 'adapter’s receive ring' : 'adapter’s transmit ring',
         ring: null,
-        address: row < 0 ? null : `ring + 0x${offset.toString(16)}`,
+        address: copy === null ? null : `ring + 0x${offset.toString(16)}`,
         bytes,
       };
     }
@@ -145,9 +147,7 @@ export class Tracer {
       return { port: port.vm.name, kind, ring: null, address: null, bytes };
     }
     const rings = direction === 'output' ? port.current?.outputs : port.current?.inputs;
-    const region = port.current?.memory.regions.find(
-      ({ handle }) => row >= 0 && handle === this.copies.cells[row * 6 + 2],
-    );
+    const region = port.current?.memory.regions.find(({ handle }) => handle === copy?.region);
     return {
       port: port.vm.name,
       kind: direction === 'output' ? 'output buffer' : 'input buffer',
@@ -171,18 +171,23 @@ export class Tracer {
   }
 
   private describe(at: number, length: number): TracedDatagram['datagram'] {
-    const { bytes, halves, words } = this.storage;
-    const type = halves[(at + 12) >> 1];
-    const macs = { sourceMac: macText(bytes, at + 6), destinationMac: macText(bytes, at) };
-    if (type !== IPV4 || length < 34) return { kind: type === ARP ? 'ARP' : 'other', ...macs };
-    const ip = at + 14;
+    const { bytes, halves } = this.storage;
+    const type = halves[(at + ethernet.ETHER_TYPE) >> 1];
+    const macs = {
+      sourceMac: macText(bytes, at + ethernet.SOURCE),
+      destinationMac: macText(bytes, at + ethernet.DESTINATION),
+    };
+    const ip = at + ethernet.HEADER_BYTES;
+    if (type !== IPV4 || length < ethernet.HEADER_BYTES + ipv4.MIN_HEADER_BYTES)
+      return { kind: type === ARP ? 'ARP' : 'other', ...macs };
+    const protocol = ipv4.protocol(bytes, ip);
     return {
-      kind: PROTOCOLS[bytes[ip + 9]] ?? `IP protocol ${bytes[ip + 9]}`,
+      kind: PROTOCOLS[protocol] ?? `IP protocol ${protocol}`,
       ...macs,
-      source: dotted(words[(ip + 12) >> 2]),
-      destination: dotted(words[(ip + 16) >> 2]),
-      bytes: length - 14,
-      timeToLive: bytes[ip + 8],
+      source: dotted(ipv4.source(bytes, ip)),
+      destination: dotted(ipv4.destination(bytes, ip)),
+      bytes: length - ethernet.HEADER_BYTES,
+      timeToLive: ipv4.timeToLive(bytes, ip),
     };
   }
 }

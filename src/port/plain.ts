@@ -8,7 +8,7 @@
  *
  * The numbers a loop works with are written into an array, `held`, and read back: whatever V8 has to do with a number before it can
  * be used (a field's is wrapped) it moves to where it is used, into the loop. What comes out of an array is ready, and stays where it
- * was read.
+ * was read. Rows of the copy list are written as COPY_ROW says, in numbers.
  */
 import {
   type BaseStorage,

@@ -1,11 +1,18 @@
 /**
  * The copies of one stage as rows of plain numbers, carried out by one native call. The addon checks every row again.
  */
-import type { Native } from '../native.ts';
+import { COPY_ROW, type Native } from '../native.ts';
+
+/** A row in doubles, and in words. */
+const DOUBLES = COPY_ROW.bytes / 8;
+const WORDS = COPY_ROW.bytes / 4;
+const { region: REGION, arena: ARENA, length: LENGTH } = COPY_ROW;
 
 export class CopyList {
+  /** The list two ways, as COPY_ROW says. */
   readonly offsets: Float64Array;
   readonly cells: Int32Array;
+  /** How many there can be. */
   readonly rows: number;
   /** Rows filled so far. */
   count = 0;
@@ -21,18 +28,38 @@ export class CopyList {
     this.native = native;
     this.offsets = new Float64Array(rows);
     this.cells = new Int32Array(rows);
-    this.rows = Math.floor(rows.byteLength / 24);
+    this.rows = Math.floor(rows.byteLength / COPY_ROW.bytes);
   }
 
   /** Adds: `length` bytes between `offset` of a mapped region and `arena` of the arena. The caller keeps count < rows. */
   add(region: number, offset: number, arena: number, length: number): void {
     const row = this.count;
-    this.offsets[row * 3] = offset;
-    const cell = row * 6;
-    this.cells[cell + 2] = region;
-    this.cells[cell + 3] = arena;
-    this.cells[cell + 4] = length;
+    this.offsets[row * DOUBLES] = offset;
+    const cell = row * WORDS;
+    this.cells[cell + REGION] = region;
+    this.cells[cell + ARENA] = arena;
+    this.cells[cell + LENGTH] = length;
     this.count = row + 1;
+  }
+
+  /** The first of the rows [0, rows), carried out or not, whose bytes in the arena begin within [start, end); -1: none. */
+  rowWithin(start: number, end: number, rows: number): number {
+    for (let row = 0; row < rows; row++) {
+      const arena = this.cells[row * WORDS + ARENA];
+      if (arena >= start && arena < end) return row;
+    }
+    return -1;
+  }
+
+  /** What stands in a row, carried out or not. */
+  row(row: number): { region: number; offset: number; arena: number; length: number } {
+    const cell = row * WORDS;
+    return {
+      region: this.cells[cell + REGION],
+      offset: this.offsets[row * DOUBLES],
+      arena: this.cells[cell + ARENA],
+      length: this.cells[cell + LENGTH],
+    };
   }
 
   /** Carries out what is listed, in the direction of the stage that is under way. */
