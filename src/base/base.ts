@@ -27,7 +27,7 @@ import { Announcements } from './announcements.ts';
 import { Deadline } from './deadline.ts';
 import { Outbox, BASE } from '../storage/outbox.ts';
 import type { BasePlan, FromWorker, HandoffStart, ToWorker } from './plan.ts';
-import { Tracer } from './trace.ts';
+import { Tracer } from '../turn/trace.ts';
 import { PortControl } from './port-control.ts';
 import { Reminders } from './reminders.ts';
 import { restore, snapshot, type WarmState } from './warm-state.ts';

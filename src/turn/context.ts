@@ -1,7 +1,7 @@
 /** What the stages of a turn work on. All of it belongs to the turn worker's thread. */
 import type { Adapter } from '../adapter/adapter.ts';
 import type { Outbox } from '../storage/outbox.ts';
-import type { Tracer } from '../base/trace.ts';
+import type { Tracer } from './trace.ts';
 import type { Counters } from '../counters.ts';
 import type { Handoff } from '../handoff/handoff.ts';
 import type { Native } from '../native.ts';

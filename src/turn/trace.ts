@@ -22,7 +22,7 @@ import * as ethernet from '../wire/ethernet.ts';
 import { dotted } from '../wire/ipv4-address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { macText } from '../wire/mac.ts';
-import type { TracedDatagram, TracedPlace } from './plan.ts';
+import type { TracedDatagram, TracedPlace } from '../base/plan.ts';
 
 const PROTOCOLS: Record<number, string> = {
   [ipv4.PROTOCOL_ICMP]: 'ICMP',
