@@ -14,6 +14,7 @@
 import { CELL, type Counters } from '../counters.ts';
 import { type BaseStorage, HEADER_BYTES, MAX_FRAME_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
+import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import {
   BLOCK,
   PACKET,
@@ -133,8 +134,8 @@ export class ReceiveRing {
           continue;
         }
       }
-      if (full !== length || length > MAX_FRAME_BYTES || length < 14) {
-        cells[record + (length < 14 ? CELL.runt : CELL.adapterTruncated)]++;
+      if (full !== length || length > MAX_FRAME_BYTES || length < ETHERNET_HEADER_BYTES) {
+        cells[record + (length < ETHERNET_HEADER_BYTES ? CELL.runt : CELL.adapterTruncated)]++;
       } else {
         if (copies.count >= copies.rows) copies.gather();
         const slot = storage.take(this.port, length);

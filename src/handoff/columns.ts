@@ -1,6 +1,6 @@
 /** What the entries of handed-over datagrams said, by slot of base storage, until they are routed. */
 import { AT_OWNER, BROADCAST_HERE } from '../routing/verdict.ts';
-import { HEADER_BYTES } from '../wire/ethernet.ts';
+import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 
 export class Columns {
   readonly from: Int32Array;
@@ -31,7 +31,7 @@ export class Columns {
 
   /** Whether an entry can be true: the ports exist, the receiver is ours, the frame has an Ethernet header. */
   possible(from: number, to: number, length: number): boolean {
-    if (length < HEADER_BYTES || from < -1 || from >= this.ports) return false;
+    if (length < ETHERNET_HEADER_BYTES || from < -1 || from >= this.ports) return false;
     // What the base says to a host on the LAN about a datagram that another worker's VM can't take.
     if (to >= this.vms) return from === -1 && to < this.ports && this.owner;
     if (to >= 0) return this.local(to);

@@ -10,6 +10,7 @@ import type { CopyList } from '../storage/copy-list.ts';
 import { type Chain, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
 import type { GuestMemory } from '../virtio/guest-memory.ts';
 import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
+import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const BAD_INPUT_CHAINS = CELL.badInputChains;
@@ -18,7 +19,7 @@ const INPUT_TOO_SMALL = CELL.inputTooSmall;
 /** Where the entries of an avail ring begin, in halves. */
 const RING = 2;
 /** The shortest frame: what a single buffer must hold besides the virtio-net header to be of any use. */
-const ETHERNET_BYTES = 14;
+const ETHERNET_HEADER = ETHERNET_HEADER_BYTES;
 const FLAGS = DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT;
 
 /**
@@ -173,7 +174,7 @@ function putChains(
     }
     queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
     queue.ready--;
-    if (fault !== 0 || chain.total < (mergeable ? headerBytes : headerBytes + ETHERNET_BYTES)) {
+    if (fault !== 0 || chain.total < (mergeable ? headerBytes : headerBytes + ETHERNET_HEADER)) {
       // Unusable: it goes back empty, and so do the buffers before it, so that the ring moves on.
       queue.giveBack(head, 0);
       queue.emptySince(firstUsed);

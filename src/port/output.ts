@@ -11,6 +11,7 @@ import type { CopyList } from '../storage/copy-list.ts';
 import type { Chain } from '../virtio/chain.ts';
 import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
 import type { GuestMemory } from '../virtio/guest-memory.ts';
+import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import type { GatherPlain } from './plain.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
@@ -23,7 +24,7 @@ const SHORT_CHAIN = CELL.shortChain;
 
 /** Where the entries of an avail ring begin, in halves. */
 const RING = 2;
-const ETHERNET_HEADER = 14;
+const ETHERNET_HEADER = ETHERNET_HEADER_BYTES;
 
 /** What a turn may take from one ring. */
 export interface Budget {

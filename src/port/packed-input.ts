@@ -9,13 +9,14 @@ import type { GuestMemory } from '../virtio/guest-memory.ts';
 import { ENDLESS, NONE, type PackedChain } from '../virtio/packed-chain.ts';
 import type { PackedQueue } from '../virtio/packed-queue.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
+import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import { FULL, MAX_STEPS, MAX_STEPS_PER_TURN, TOO_MANY_STEPS } from './input.ts';
 
 const INPUT_TOO_SMALL = CELL.inputTooSmall;
 const BAD_INPUT_CHAINS = CELL.badInputChains;
 
 /** The shortest frame: what a single buffer must hold besides the virtio-net header to be of any use. */
-const ETHERNET_BYTES = 14;
+const ETHERNET_HEADER = ETHERNET_HEADER_BYTES;
 /** Chains one datagram may take: 64 KiB in buffers of 16 bytes. */
 const MAX_CHAINS = 4096;
 const ids = new Int32Array(MAX_CHAINS);
@@ -73,7 +74,7 @@ export function putPacked(
     ids[chains] = packedChain.id;
     counts[chains] = packedChain.count;
     descriptors += packedChain.count;
-    if (fault !== 0 || chain.total < (mergeable ? headerBytes : headerBytes + ETHERNET_BYTES)) {
+    if (fault !== 0 || chain.total < (mergeable ? headerBytes : headerBytes + ETHERNET_HEADER)) {
       // Unusable: it goes back empty, and so do the buffers before it, so that the ring moves on.
       for (let index = 0; index <= chains; index++) queue.giveBack(ids[index], counts[index], 0);
       cells[record + BAD_INPUT_CHAINS] += chains + 1;

@@ -10,6 +10,7 @@ import type { GuestMemory } from '../virtio/guest-memory.ts';
 import { ENDLESS, NONE, type PackedChain } from '../virtio/packed-chain.ts';
 import { PackedQueue } from '../virtio/packed-queue.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
+import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import { atOnce, type Budget } from './output.ts';
 import type { GatherPlainPacked } from './plain-packed.ts';
 
@@ -20,7 +21,7 @@ const RUNT = CELL.runt;
 const OVERSIZE = CELL.oversize;
 const RING_DISABLED = CELL.ringDisabled;
 
-const ETHERNET_HEADER = 14;
+const ETHERNET_HEADER = ETHERNET_HEADER_BYTES;
 const NOT_PLAIN = (DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT) << 16;
 
 /** See `gatherOutput`: chains taken, or BROKEN with `queue.broken` set. */

@@ -15,6 +15,7 @@ import {
 import type { CopyList } from '../storage/copy-list.ts';
 import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
 import { DESC_F_AVAIL, DESC_F_USED, type PackedQueue } from '../virtio/packed-queue.ts';
+import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import type { GatherPlain, PutPlain } from './plain.ts';
 
 // A module's own constants cost V8 nothing, imported ones a load and a check per use.
@@ -22,7 +23,7 @@ const FRAME_OFFSET = ARENA_FRAME;
 const HEADER_BYTES = ARENA_HEADER;
 const MAX_FRAME_BYTES = ARENA_MAX_FRAME;
 const SLOT_ALIGN = ARENA_ALIGN;
-const ETHERNET_HEADER = 14;
+const ETHERNET_HEADER = ETHERNET_HEADER_BYTES;
 /** Flags as they stand in a descriptor's last word, above the buffer id. */
 const WRITE = DESC_F_WRITE << 16;
 const AVAIL = DESC_F_AVAIL << 16;

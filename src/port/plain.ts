@@ -21,13 +21,14 @@ import type { CopyList } from '../storage/copy-list.ts';
 import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
 import type { GuestMemory } from '../virtio/guest-memory.ts';
 import type { SplitQueue } from '../virtio/split-queue.ts';
+import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 
 // A module's own constants cost V8 nothing, imported ones a load and a check per use.
 const FRAME_OFFSET = ARENA_FRAME;
 const HEADER_BYTES = ARENA_HEADER;
 const MAX_FRAME_BYTES = ARENA_MAX_FRAME;
 const SLOT_ALIGN = ARENA_ALIGN;
-const ETHERNET_HEADER = 14;
+const ETHERNET_HEADER = ETHERNET_HEADER_BYTES;
 /** Where the entries of an avail ring begin, in halves. */
 const RING = 2;
 const WRITABLE = DESC_F_WRITE;

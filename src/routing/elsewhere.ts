@@ -6,6 +6,7 @@ import type { Port } from '../port/port.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import { BASE } from '../storage/outbox.ts';
 import * as arp from '../wire/arp.ts';
+import * as ethernet from '../wire/ethernet.ts';
 import * as icmp from '../wire/icmp.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { BROADCAST_KEY, isHost, isMulticast } from '../wire/ipv4-address.ts';
@@ -27,7 +28,7 @@ import { AT_OWNER, BROADCAST, CONSUMED, drop, dropCell, isDrop } from './verdict
 /** UDP port of the control protocol on the base's own address. */
 export const CONTROL_PORT = 7356;
 
-const IP = 14;
+const IP = ethernet.HEADER_BYTES;
 
 const SPOOFED = drop('spoofed');
 const MARTIAN = drop('martian');
@@ -68,7 +69,7 @@ export class Elsewhere {
 
   /** Takes the source of a first frame as the VM's MAC; false when it can't be one. */
   learnMac(slot: number, port: Port): boolean {
-    const source = this.storage.at[slot] + 6;
+    const source = this.storage.at[slot] + ethernet.SOURCE;
     const { bytes } = this.storage;
     const network = this.context.networks[port.network];
     if (isGroup(bytes, source) || isZero(bytes, source) || same(bytes, source, network.mac, 0))
@@ -97,7 +98,7 @@ export class Elsewhere {
 
   /** A frame of a VM that does not carry IPv4. */
   notIp(slot: number, port: Port, network: Network): number {
-    const type = this.storage.halves[(this.storage.at[slot] + 12) >> 1];
+    const type = this.storage.halves[(this.storage.at[slot] + ethernet.ETHER_TYPE) >> 1];
     return type === ARP ? this.arpFromVm(slot, port, network) : notRouted(type);
   }
 
@@ -107,7 +108,8 @@ export class Elsewhere {
     const packet = storage.at[slot] + IP;
     const { bytes } = storage;
     if (!arp.check(bytes, packet, storage.length[slot] - IP)) return ARP_INVALID;
-    if (!same(bytes, packet + arp.SENDER_MAC, bytes, storage.at[slot] + 6)) return SPOOFED;
+    if (!same(bytes, packet + arp.SENDER_MAC, bytes, storage.at[slot] + ethernet.SOURCE))
+      return SPOOFED;
     const sender = arp.senderIp(bytes, packet);
     const target = arp.targetIp(bytes, packet);
     if (sender === 0) return CONSUMED; // a probe

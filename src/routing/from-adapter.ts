@@ -3,6 +3,8 @@
  * there may speak with an address of ours.
  */
 import type { Adapter } from '../adapter/adapter.ts';
+import { HEADER_BYTES } from '../storage/base-storage.ts';
+import * as ethernet from '../wire/ethernet.ts';
 import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { isGroup, isZero, same } from '../wire/mac.ts';
@@ -16,8 +18,7 @@ import { clearOffload } from './offload.ts';
 import { checkReceivedOffload } from './offload-received.ts';
 import { drop, dropCell } from './verdict.ts';
 
-const IP = 14;
-const SOURCE_MAC = 6;
+const IP = ethernet.HEADER_BYTES;
 
 const RUNT = drop('runt');
 const BAD_IP = drop('badIp');
@@ -41,7 +42,7 @@ export class FromAdapter {
     const { bytes, halves, words } = storage;
     const at = storage.at[slot];
     if (storage.length[slot] < IP) return RUNT;
-    const type = halves[(at + 12) >> 1];
+    const type = halves[(at + ethernet.ETHER_TYPE) >> 1];
     if (type !== IPV4) return type === ARP ? adapter.receiveArp(slot) : notRouted(type);
     const ip = (at + IP) >> 2;
     if (!ipv4.checkWords(words, ip, storage.length[slot] - IP)) return BAD_IP;
@@ -55,13 +56,13 @@ export class FromAdapter {
       isMulticast(source) ||
       source === BROADCAST_KEY ||
       source === network.broadcast ||
-      isGroup(bytes, at + SOURCE_MAC) ||
-      isZero(bytes, at + SOURCE_MAC) ||
-      same(bytes, at + SOURCE_MAC, adapter.mac, 0)
+      isGroup(bytes, at + ethernet.SOURCE) ||
+      isZero(bytes, at + ethernet.SOURCE) ||
+      same(bytes, at + ethernet.SOURCE, adapter.mac, 0)
     )
       return MARTIAN;
     if (source === network.address || owner(network, source) >= 0) return SPOOFED;
-    if (halves[(at - 12) >> 1] === 0) clearOffload(storage, slot);
+    if (halves[(at - HEADER_BYTES) >> 1] === 0) clearOffload(storage, slot);
     else {
       const fault = checkReceivedOffload(storage, slot);
       if (fault !== 0) return dropCell(fault);

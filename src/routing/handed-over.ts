@@ -9,10 +9,11 @@ import type { RoutingContext } from './context.ts';
 import type { Elsewhere } from './elsewhere.ts';
 import { NOBODY } from './address-list.ts';
 import { isCanonical } from './offload-received.ts';
+import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import { DESTINATION } from '../wire/ipv4.ts';
 import { AT_OWNER, BROADCAST_HERE, drop, HELD } from './verdict.ts';
 
-const IP = 14;
+const IP = ETHERNET_HEADER_BYTES;
 
 const BAD_OFFLOAD = drop('badChecksumOffload');
 const NO_ROUTE = drop('noRoute');

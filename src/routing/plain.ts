@@ -6,6 +6,8 @@
  */
 import type { Port } from '../port/port.ts';
 import { type BaseStorage, FRAME_OFFSET as ARENA_FRAME } from '../storage/base-storage.ts';
+import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
+import { MIN_HEADER_BYTES } from '../wire/ipv4.ts';
 import type { Network } from './network.ts';
 import { NOBODY as ADDRESS_NOBODY } from './address-list.ts';
 import { UNDECIDED } from './verdict.ts';
@@ -17,8 +19,8 @@ const FRAME_OFFSET = ARENA_FRAME;
 /** EtherType as the upper half of a word, and first byte of an IP header without options, as a little-endian machine reads them. */
 const IPV4 = 0x0008 << 16;
 const NO_OPTIONS = 0x45;
-const IP = 14;
-const SHORTEST = 20;
+const IP = ETHERNET_HEADER_BYTES;
+const SHORTEST = MIN_HEADER_BYTES;
 
 /**
  * Decides for slots [first, end), all from `port` (connected, 12-byte virtio-net headers, MAC known) of `network`. What is not

@@ -8,10 +8,12 @@
 import type { Adapter } from '../adapter/adapter.ts';
 import type { Columns } from '../handoff/columns.ts';
 import type { Port } from '../port/port.ts';
-import type { BaseStorage } from '../storage/base-storage.ts';
+import { type BaseStorage, HEADER_BYTES as ARENA_HEADER } from '../storage/base-storage.ts';
+import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import { checkWords, sourceRouted } from '../wire/ipv4.ts';
 import type { RoutingContext } from './context.ts';
 import { Elsewhere } from './elsewhere.ts';
+import { IPV4 as ETHER_TYPE_IPV4 } from './ether-types.ts';
 import { FromAdapter } from './from-adapter.ts';
 import { HandedOver } from './handed-over.ts';
 import type { Network } from './network.ts';
@@ -31,9 +33,11 @@ import { CELL, RECORD_CELLS } from '../counters.ts';
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
 
-/** EtherTypes as a little-endian machine reads them. */
-const IPV4 = 0x0008;
-const IP = 14;
+// A module's own constants cost V8 nothing, imported ones a load and a check per use.
+const IPV4 = ETHER_TYPE_IPV4;
+const IP = ETHERNET_HEADER_BYTES;
+const HEADER_BYTES = ARENA_HEADER;
+const RECORD = RECORD_CELLS;
 
 const SPOOFED = drop('spoofed');
 const BAD_IP = drop('badIp');
@@ -98,7 +102,7 @@ export class Router {
   }
 
   private plain(first: number, end: number, port: Port): number {
-    if (port.current === null || port.current.headerBytes !== 12 || !port.macKnown) {
+    if (port.current === null || port.current.headerBytes !== HEADER_BYTES || !port.macKnown) {
       return this.leave(first, end);
     }
     return this.routePlain(first, end, port, this.networks[port.network]);
@@ -143,7 +147,8 @@ export class Router {
     const { bytes, halves, words } = this.storage;
     const at = this.storage.at[slot];
     const attachment = port.current!;
-    if (attachment.headerBytes !== 12) bytes.copyWithin(at - 12, at - 10, at);
+    if (attachment.headerBytes !== HEADER_BYTES)
+      bytes.copyWithin(at - HEADER_BYTES, at - attachment.headerBytes, at);
     if (words[(at + 6) >> 2] !== port.macWord || halves[(at + 10) >> 1] !== port.macHalf) {
       if (port.macKnown || !this.elsewhere.learnMac(slot, port)) return SPOOFED;
     }
@@ -157,7 +162,7 @@ export class Router {
     const source = words[ip + 3];
     if (source !== port.address && !this.elsewhere.owns(port, network, source)) return SPOOFED;
     if ((first & 0x0f) !== 5 && sourceRouted(bytes, at + IP)) return IP_OPTIONS;
-    if (halves[(at - 12) >> 1] === 0) {
+    if (halves[(at - HEADER_BYTES) >> 1] === 0) {
       clearOffload(this.storage, slot);
     } else {
       const fault = checkOffload(
@@ -197,7 +202,7 @@ export class Router {
     words[(at + 6) >> 2] = network.macWord;
     halves[(at + 10) >> 1] = network.macHalf;
     if (!target.macKnown) this.elsewhere.askMac(target, network);
-    if (halves[(at - 12) >> 1] === 0) return target.number;
+    if (halves[(at - HEADER_BYTES) >> 1] === 0) return target.number;
     const work = remainingWork(
       this.storage,
       slot,
@@ -219,7 +224,7 @@ export class Router {
     const at = this.storage.at[slot];
     words[(at + 6) >> 2] = network.macWord;
     halves[(at + 10) >> 1] = network.macHalf;
-    if (halves[(at - 12) >> 1] !== 0) completeChecksum(this.storage, slot);
+    if (halves[(at - HEADER_BYTES) >> 1] !== 0) completeChecksum(this.storage, slot);
     return target.number;
   }
 
@@ -248,7 +253,7 @@ export class Router {
   /** So many slots were appended for a datagram: each is one more received, so that the books balance, and made by its VM. */
   noteMade(from: number, count: number): void {
     if (from < 0) return;
-    this.cells[from * RECORD_CELLS + RECEIVED_DATAGRAMS] += count;
+    this.cells[from * RECORD + RECEIVED_DATAGRAMS] += count;
     if (from >= this.ports.length) return;
     const port = this.ports[from];
     if (port.remote && port.made === 0 && count > 0) this.othersThatMade[this.othersCount++] = from;

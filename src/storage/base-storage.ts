@@ -16,11 +16,13 @@
  * Words are read in the machine's (little-endian) order: an IPv4 address is used as the int32 that the four
  * bytes make there (its *key*), never swapped.
  */
+import { HEADER_BYTES } from '../wire/virtio-net-header.ts';
+
 export const SLOT_ALIGN = 64;
-/** From the start of a slot to its Ethernet frame. */
-export const FRAME_OFFSET = 14;
 /** Bytes of the virtio-net header in the arena, in front of the frame. */
-export const HEADER_BYTES = 12;
+export { HEADER_BYTES };
+/** From the start of a slot to its Ethernet frame. */
+export const FRAME_OFFSET = 2 + HEADER_BYTES;
 /** 64 KiB of IP and what goes around it. */
 export const MAX_FRAME_BYTES = 65_550;
 
