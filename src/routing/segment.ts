@@ -10,8 +10,8 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
-import { finishChecksum, headersLength, writePseudoHeader } from './offload.ts';
-import { isTunnelled, segmentTunnelled } from './tunnel.ts';
+import { finishChecksum, writePseudoHeader } from './offload.ts';
+import { finishTunnelled, innerIp, isTunnelled } from './tunnel.ts';
 
 const IP = ethernet.HEADER_BYTES;
 
@@ -22,31 +22,26 @@ const IP = ethernet.HEADER_BYTES;
  * stays as it is; what becomes of its slot is the caller's to say.
  */
 export function segment(storage: BaseStorage, slot: number): number {
-  if (isTunnelled(storage, slot)) return segmentTunnelled(storage, slot);
   const { bytes, words } = storage;
   const at = storage.at[slot];
   const header = at - virtio.HEADER_BYTES;
   const size = virtio.gsoSize(bytes, header);
-  const ip = at + IP;
-  const ipHeader = ipv4.headerLength(bytes, ip);
-  const l4 = ip + ipHeader;
-  const protocol = ipv4.protocol(bytes, ip);
-  const isTcp = protocol === ipv4.PROTOCOL_TCP;
-  const headers = headersLength(storage, slot, protocol);
-  const l4Header = headers - IP - ipHeader;
-  const checksumOffset = isTcp ? tcp.CHECKSUM : udp.CHECKSUM;
+  // All of them as the check has left them.
+  const headers = virtio.hdrLen(bytes, header);
+  const start = virtio.csumStart(bytes, header);
+  const isTcp = virtio.csumOffset(bytes, header) === tcp.CHECKSUM;
+  const inner = isTunnelled(storage, slot) ? innerIp(storage, slot) : 0;
   const data = storage.length[slot] - headers;
   const count = Math.ceil(data / size);
   if (!storage.hasRoom(count, headers + size, headers + data - (count - 1) * size)) return -1;
 
   const from = storage.from[slot];
   const to = storage.to[slot];
-  const identification = ipv4.identification(bytes, ip);
-  const sequence = tcp.sequence(bytes, l4);
-  const flags = tcp.flags(bytes, l4);
-  // From the word that holds the frame's first half to the end of the headers, which is also a word's.
+  const sequence = tcp.sequence(bytes, at + start);
+  const flags = tcp.flags(bytes, at + start);
+  // From the word that holds the frame's first half to the end of the headers, or two bytes more: the payload comes over them.
   const firstWord = (at - 2) >> 2;
-  const headerWords = (headers + 2) >> 2;
+  const headerWords = (headers + 2 + 3) >> 2;
 
   for (let i = 0, done = 0; i < count; i++, done += size) {
     const last = i === count - 1;
@@ -61,28 +56,41 @@ export function segment(storage: BaseStorage, slot: number): number {
     const payload = at + headers + done;
     bytes.copyWithin(target + headers, payload, payload + length);
 
-    const targetIp = target + IP;
-    ipv4.setTotalLength(bytes, targetIp, headers - IP + length);
-    ipv4.setIdentification(bytes, targetIp, identification + i);
-    storage.halves[(targetIp + ipv4.CHECKSUM) >> 1] = 0;
-    storage.halves[(targetIp + ipv4.CHECKSUM) >> 1] = checksum.finish(
-      checksum.sumWords(words, targetIp >> 2, ipHeader),
-    );
-
-    const targetL4 = targetIp + ipHeader;
+    const l4 = target + start;
+    const end = target + headers + length;
     if (isTcp) {
-      tcp.setSequence(bytes, targetL4, sequence + done);
+      tcp.setSequence(bytes, l4, sequence + done);
       // The end of the data belongs to the last segment; "window reduced" is said once (RFC 3168 §6.1.2).
       let own = flags;
       if (!last) own &= ~(tcp.FIN | tcp.PSH);
       if (i !== 0) own &= ~tcp.CWR;
-      tcp.setFlags(bytes, targetL4, own);
+      tcp.setFlags(bytes, l4, own);
     } else {
-      udp.setLength(bytes, targetL4, l4Header + length);
+      udp.setLength(bytes, l4, end - l4);
     }
-    const field = targetL4 + checksumOffset;
-    writePseudoHeader(storage, targetIp, field, protocol, l4Header + length);
-    finishChecksum(storage, targetL4, checksumOffset, l4Header + length);
+    if (inner !== 0) finishTunnelled(storage, target, target + inner, l4, end, i, isTcp);
+    else finishPlain(storage, target + IP, l4, end, i, isTcp);
   }
   return count;
+}
+
+/** Length, identification and checksums of the `index`th segment: IP at `ip`, TCP or UDP from `l4` to `end`. All lie on words. */
+function finishPlain(
+  storage: BaseStorage,
+  ip: number,
+  l4: number,
+  end: number,
+  index: number,
+  isTcp: boolean,
+): void {
+  const { bytes, halves, words } = storage;
+  ipv4.setTotalLength(bytes, ip, end - ip);
+  ipv4.setIdentification(bytes, ip, ipv4.identification(bytes, ip) + index);
+  const field = (ip + ipv4.CHECKSUM) >> 1;
+  halves[field] = 0;
+  halves[field] = checksum.finish(checksum.sumWords(words, ip >> 2, l4 - ip));
+  const offset = isTcp ? tcp.CHECKSUM : udp.CHECKSUM;
+  const protocol = isTcp ? ipv4.PROTOCOL_TCP : ipv4.PROTOCOL_UDP;
+  writePseudoHeader(storage, ip, l4 + offset, protocol, end - l4);
+  finishChecksum(storage, l4, offset, end - l4);
 }

@@ -84,44 +84,21 @@ function greBytes(flags: number): number {
   return GRE.bytes + checksumBytes + ((flags & GRE.hasKey) !== 0 ? 4 : 0);
 }
 
-/** As `segment`, for what has `tunnelHeaders`, which `hdr_len` says. */
-export function segmentTunnelled(storage: BaseStorage, slot: number): number {
-  const { bytes } = storage;
-  const at = storage.at[slot];
-  const header = at - virtio.HEADER_BYTES;
-  const size = virtio.gsoSize(bytes, header);
-  const start = virtio.csumStart(bytes, header);
-  const headers = virtio.hdrLen(bytes, header);
-  const isTcp = innerProtocol(storage, slot) === ipv4.PROTOCOL_TCP;
-  const inner = innerIp(storage, slot);
-  const data = storage.length[slot] - headers;
-  const count = Math.ceil(data / size);
-  if (!storage.hasRoom(count, headers + size, headers + data - (count - 1) * size)) return -1;
-
-  for (let index = 0, done = 0; index < count; index++, done += size) {
-    const last = index === count - 1;
-    const length = last ? data - done : size;
-    const part = storage.take(storage.from[slot], headers + length);
-    const target = storage.at[part];
-    storage.to[part] = storage.to[slot];
-    virtio.clear(storage.halves, storage.words, target);
-    bytes.copyWithin(target, at, at + headers);
-    const payload = at + headers + done;
-    bytes.copyWithin(target + headers, payload, payload + length);
-
-    const end = target + headers + length;
-    const l4 = target + start;
-    if (isTcp) {
-      tcp.setSequence(bytes, l4, tcp.sequence(bytes, l4) + done);
-      let flags = tcp.flags(bytes, l4);
-      if (!last) flags &= ~(tcp.FIN | tcp.PSH);
-      if (index !== 0) flags &= ~tcp.CWR;
-      tcp.setFlags(bytes, l4, flags);
-    } else udp.setLength(bytes, l4, end - l4);
-    finishInner(storage, target + inner, l4, end, index, isTcp);
-    finishOuter(storage, target + IP, end, index);
-  }
-  return count;
+/**
+ * Finishes one segment, the `index`th: all lengths, identifications and checksums, inside and then outside. The frame is at `at` and ends at
+ * `end`; the inner IP header is at `ip` (`innerIp`) and TCP or UDP at `l4`, whose own fields but for the checksum are finished.
+ */
+export function finishTunnelled(
+  storage: BaseStorage,
+  at: number,
+  ip: number,
+  l4: number,
+  end: number,
+  index: number,
+  isTcp: boolean,
+): void {
+  finishInner(storage, ip, l4, end, index, isTcp);
+  finishOuter(storage, at + IP, end, index);
 }
 
 /** What is inside: TCP or UDP. */
@@ -131,7 +108,7 @@ function innerProtocol(storage: BaseStorage, slot: number): number {
 }
 
 /** Where in the frame the IP header is that ends where the inner TCP or UDP begins, and tells of all that follows; 0: there is none. */
-function innerIp(storage: BaseStorage, slot: number): number {
+export function innerIp(storage: BaseStorage, slot: number): number {
   const { bytes } = storage;
   const at = storage.at[slot];
   const start = virtio.csumStart(bytes, at - virtio.HEADER_BYTES);
