@@ -132,8 +132,8 @@ function run(): void {
       if (watcher.wait(0) > 0) {
         // What was found takes as much of our time as turns do, at most.
         readClock();
-        const away = time[0] - lastLook[0] - LOOK_INTERVAL;
-        lastLook[0] = time[0] + Math.min(MOST_AWAY, Math.max(0, away));
+        const looked = time[0] - lastLook[0];
+        lastLook[0] = time[0] + Math.min(MOST_AWAY, Math.max(0, looked - LOOK_INTERVAL));
       }
       continue;
     }
