@@ -154,7 +154,7 @@ export class PortControl implements SessionHost, ListenerHost {
 
   // --- ListenerHost -------------------------------------------------------------------------------
 
-  connected(listener: Listener, fd: number): boolean {
+  connected(listener: Listener, fd: number): void {
     const { native, watcher, network, counters, port } = this.context;
     const session = new Session(native, watcher, this, fd, offeredFeatures(network.plan.packed));
     counters.add(port.number, 'connects');
@@ -163,7 +163,6 @@ export class PortControl implements SessionHost, ListenerHost {
     this.log('info', 'front-end connected', { ...session.peer });
     this.tell();
     this.context.due(this.context.now() + TICK);
-    return true;
   }
 
   refused(reason: string): void {

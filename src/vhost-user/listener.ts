@@ -21,8 +21,9 @@ import {
 export interface ListenerHost {
   /** Number of the VM. */
   readonly owner: number;
-  /** A front-end is connected on `fd`, which the host owns now. False: it was refused and closed. */
-  connected(listener: Listener, fd: number): boolean;
+  /** A front-end is connected on `fd`, which the host owns now. Throws when it can't be served: then `fd` is still the listener's. */
+  connected(listener: Listener, fd: number): void;
+  /** A connection was refused, and is closed. */
   refused(reason: string): void;
   /**
    * Looks at the listener's front-end: it may have gone. `looked`; `later`: there is no time for it before the next turn; `waits`: its VM has used up
@@ -78,7 +79,8 @@ export class Listener {
       const first = native.unixAccept(plan.fd);
       if (first === EINVAL) {
         // Not listening: the inherited descriptor is the connection itself.
-        this.busy = this.host.connected(this, plan.fd);
+        this.host.connected(this, plan.fd);
+        this.busy = true;
         return;
       }
       this.fd = plan.fd;
@@ -200,7 +202,8 @@ export class Listener {
       return false;
     }
     try {
-      this.busy = this.host.connected(this, fd);
+      this.host.connected(this, fd);
+      this.busy = true;
       return true;
     } catch (error) {
       this.native.closeConnection(fd, this.host.owner);
