@@ -1,37 +1,33 @@
 /**
- * The base, put together: networks, ports, adapters, base storage, router, turn, control service. Everything here belongs
+ * The base, put together: networks, ports, adapters, base storage, router, turn, and the control side of it. Everything here belongs
  * to the turn worker's thread; nothing is shared with another but the counters and, where there are several workers, the rings between
  * them. Each of those knows the whole plan, and owns some of the VMs; worker 0 also owns the adapters and answers control requests.
  */
-import { Adapter } from '../adapter/adapter.ts';
-import { LinkWatch } from '../adapter/link-watch.ts';
-import { type ControlPeer, ControlService } from '../control/service.ts';
 import { Counters } from '../counters.ts';
 import { Handoff, OWNER } from '../handoff/handoff.ts';
 import type { Native } from '../native.ts';
 import { BACKLOG_BYTES } from '../port/backlog.ts';
 import { Port } from '../port/port.ts';
-import { udpPacket } from '../routing/answers/udp-packet.ts';
-import { CONTROL_PORT } from '../routing/elsewhere.ts';
 import { Network } from '../routing/network.ts';
 import { Router } from '../routing/router.ts';
 import { BaseStorage } from '../storage/base-storage.ts';
 import { CopyList } from '../storage/copy-list.ts';
+import { Outbox } from '../storage/outbox.ts';
 import { Turn } from '../turn.ts';
+import { Tracer } from '../turn/trace.ts';
 import { RequestTime } from '../vhost-user/allowance.ts';
 import { Chain } from '../virtio/chain.ts';
 import { PackedChain } from '../virtio/packed-chain.ts';
-import { dotted, keyOf } from '../wire/ipv4-address.ts';
+import { Watcher } from '../watcher.ts';
+import { keyOf } from '../wire/ipv4-address.ts';
 import { isGroup, isZero, parseMac } from '../wire/mac.ts';
+import { AdapterControl } from './adapter-control.ts';
 import { Announcements } from './announcements.ts';
 import { Deadline } from './deadline.ts';
-import { Outbox, BASE } from '../storage/outbox.ts';
 import type { BasePlan, FromWorker, HandoffStart, ToWorker } from './plan.ts';
-import { Tracer } from '../turn/trace.ts';
 import { PortControl } from './port-control.ts';
 import { Reminders } from './reminders.ts';
 import { restore, snapshot, type WarmState } from './warm-state.ts';
-import { Watcher } from '../watcher.ts';
 
 /** What one turn can hold. More than a processor's caches: full turns are rare, and a large datagram must always fit. */
 const TURN_BYTES = 8 << 20;
@@ -56,17 +52,12 @@ export class Base {
   /** Null when there is only one worker. */
   readonly handoff: Handoff | null;
   private readonly worker: number;
-  private readonly plan: BasePlan;
   private readonly native: Native;
   private readonly post: (message: FromWorker) => void;
   private readonly clock: () => number;
-  private readonly counters: Counters;
-  private readonly outbox: Outbox;
   private readonly networks: Network[];
   private readonly ports: Port[];
-  private readonly adapters: Adapter[];
-  private readonly links: LinkWatch | null;
-  private readonly control: ControlService;
+  private readonly adapterControl: AdapterControl;
   private readonly copies: CopyList;
   private readonly tracer: Tracer;
   private readonly reminders: Reminders;
@@ -90,12 +81,11 @@ export class Base {
   ) {
     this.worker = worker;
     this.native = native;
-    this.plan = plan;
     this.post = post;
     this.clock = clock;
     this.watcher = new Watcher(native);
-    this.counters = new Counters(plan.vms.length + plan.adapters.length, counters);
-    this.outbox = new Outbox(this.counters);
+    const records = new Counters(plan.vms.length + plan.adapters.length, counters);
+    const outbox = new Outbox(records);
     this.faultsSeen = native.faults[0];
 
     const scratchAt = TURN_BYTES;
@@ -114,7 +104,7 @@ export class Base {
       (time) => this.deadline.by(time),
       (vm) => this.announceNow(this.ports[vm]),
     );
-    this.reminders = new Reminders(this.outbox, this.networks, (time) => this.deadline.by(time));
+    this.reminders = new Reminders(outbox, this.networks, (time) => this.deadline.by(time));
     this.ports = plan.vms.map((vm, number) => {
       const address = vm.addresses.length > 0 ? keyOf(vm.addresses[0]) : 0;
       const port = new Port(number, vm, address, vm.worker !== worker);
@@ -123,52 +113,44 @@ export class Base {
       this.networks[vm.network].enter(port);
       return port;
     });
-    this.adapters = plan.adapters.map((_, index) => this.makeAdapter(index, storage));
-    this.links =
-      this.adapters.length > 0 && this.isOwner
-        ? new LinkWatch(native, this.watcher, this.adapters)
-        : null;
-    this.control = new ControlService({
+    this.adapterControl = new AdapterControl({
+      native,
+      watcher: this.watcher,
       plan,
-      counters: this.counters,
+      counters: records,
+      storage,
+      copies: this.copies,
+      outbox,
+      networks: this.networks,
+      ports: this.ports,
+      isOwner: this.isOwner,
+      post,
       now: clock,
-      reply: (vm, peer, text) => this.reply(vm, peer, text),
-      view: (adapter) => this.adapters[adapter].detail(),
-      openAdapter: (adapter) => this.openAdapter(adapter),
-      closeAdapter: (adapter, reason) => this.adapters[adapter].close(reason),
-      onChange: (adapter) => this.tellAdapter(adapter),
-      log: (level, message, fields) => this.log(level, message, fields),
+      due: (time) => this.deadline.by(time),
+      unreached: (from, packet) => this.turn.unreached(from, packet),
     });
+    const { adapters } = this.adapterControl;
 
     const router = new Router({
       storage,
       ports: this.ports,
-      adapters: this.adapters,
+      adapters,
       networks: this.networks,
-      counters: this.counters,
-      outbox: this.outbox,
+      counters: records,
+      outbox,
       ownerIsElsewhere: !this.isOwner,
       control: (port, source, udpPort, payload) => {
         this.noticeStandstill(clock());
-        this.control.receive(port.number, { key: source, udpPort }, payload);
+        this.adapterControl.service.receive(port.number, { key: source, udpPort }, payload);
         this.deadline.by(clock());
       },
     });
     this.handoff =
       others === null
         ? null
-        : new Handoff(
-            native,
-            others,
-            plan,
-            worker,
-            storage,
-            this.copies,
-            this.counters,
-            router.time,
-          );
+        : new Handoff(native, others, plan, worker, storage, this.copies, records, router.time);
     if (this.handoff !== null) router.expect(this.handoff.columns);
-    this.tracer = new Tracer(storage, this.copies, this.ports, this.adapters, (id, datagrams) =>
+    this.tracer = new Tracer(storage, this.copies, this.ports, adapters, (id, datagrams) =>
       post({ kind: 'traced', id, datagrams }),
     );
     this.turn = new Turn({
@@ -177,12 +159,12 @@ export class Base {
       copies: this.copies,
       chain,
       packedChain: new PackedChain(),
-      counters: this.counters,
+      counters: records,
       ports: this.ports,
-      adapters: this.adapters,
+      adapters,
       networks: this.networks,
       router,
-      outbox: this.outbox,
+      outbox,
       tracer: this.tracer,
       handoff: this.handoff,
       budget: {
@@ -205,7 +187,7 @@ export class Base {
             watcher: this.watcher,
             port,
             network: this.networks[port.network],
-            counters: this.counters,
+            counters: records,
             turn: this.turn,
             requestTime,
             post,
@@ -229,7 +211,7 @@ export class Base {
       if (ending()) return;
       control.open();
     }
-    this.tellAdapters();
+    this.adapterControl.tellAll();
   }
 
   /** This worker owns what there is only one of. */
@@ -240,7 +222,8 @@ export class Base {
   /** Takes up what a base before this one left. */
   restore(state: unknown): void {
     const ports = this.ports.filter(({ remote }) => !remote);
-    if (this.isOwner) restore(state, ports, this.adapters, this.control);
+    const { adapters, service } = this.adapterControl;
+    if (this.isOwner) restore(state, ports, adapters, service);
     else restore(state, ports, [], null);
   }
 
@@ -255,7 +238,7 @@ export class Base {
   }
 
   private snapshot(): WarmState {
-    return snapshot(this.ports, this.adapters, this.control);
+    return snapshot(this.ports, this.adapterControl.adapters, this.adapterControl.service);
   }
 
   /** Timers; returns the milliseconds until it should be called again. */
@@ -269,7 +252,7 @@ export class Base {
   /** Who could not be heard meanwhile has not been silent. Before requests are served, too: a turn comes before the timers. */
   private noticeStandstill(now: number): void {
     if (now - this.tickAt <= STOOD_STILL) return;
-    this.control.stoodStill(now - this.tickAt);
+    this.adapterControl.service.stoodStill(now - this.tickAt);
     this.tickAt = now;
   }
 
@@ -280,11 +263,10 @@ export class Base {
       this.tellState();
     }
     for (const control of this.portControls) next = Math.min(next, control.tick(now));
-    for (const adapter of this.adapters) next = Math.min(next, adapter.tick(now));
     next = Math.min(next, this.reminders.tick(now) - now, this.announcements.tick(now) - now);
     this.tellDamage();
     this.tellRefusals();
-    return Math.max(0, Math.min(next, this.control.tick(now)));
+    return Math.max(0, Math.min(next, this.adapterControl.tick(now)));
   }
 
   /** Closes every port whose shared memory was truncated under us. Called in every round: one load. */
@@ -299,9 +281,7 @@ export class Base {
 
   /** Before each wait that may be long (not before a rest). False when something has come already. */
   fallAsleep(): boolean {
-    let nothing = true;
-    for (const adapter of this.adapters) if (!adapter.fallAsleep()) nothing = false;
-    return nothing;
+    return this.adapterControl.fallAsleep();
   }
 
   /** A message of the main thread, between two turns. */
@@ -309,14 +289,13 @@ export class Base {
     this.deadline.by(this.clock());
     switch (message.kind) {
       case 'adapterOpened':
-        this.adapterOpened(message);
+        this.adapterControl.opened(message);
         break;
       case 'announce':
         this.announce(this.ports[message.vm], null);
         break;
       case 'adapterRefused':
-        this.adapters[message.adapter].refused(message.reason);
-        this.control.refused(message.adapter, message.reason);
+        this.adapterControl.refused(message.adapter, message.reason);
         break;
       case 'trace':
         this.tracer.want(message.id, message.vm, message.count);
@@ -326,7 +305,7 @@ export class Base {
         break;
       case 'show':
         for (const control of this.portControls) control.showNow();
-        this.tellAdapters();
+        this.adapterControl.tellAll();
         this.post({ kind: 'shown', id: message.id });
         break;
       case 'stop':
@@ -337,100 +316,9 @@ export class Base {
   /** Ends it: connections closed, socket files removed, adapters closed. All rings are published already. */
   close(): void {
     for (const control of this.portControls) control.close();
-    for (const adapter of this.adapters) adapter.close('the base ended');
-    this.links?.close();
+    this.adapterControl.close();
     this.handoff?.close();
     this.watcher.close();
-  }
-
-  private makeAdapter(index: number, storage: BaseStorage): Adapter {
-    const plan = this.plan.adapters[index];
-    const network = this.networks[plan.network];
-    const adapter: Adapter = new Adapter({
-      native: this.native,
-      storage,
-      copies: this.copies,
-      counters: this.counters,
-      outbox: this.outbox,
-      port: this.plan.vms.length + index,
-      senders: this.plan.vms.length + this.plan.adapters.length,
-      plan,
-      network: network.plan,
-      addresses: {
-        owner: (key) => network.addresses.find(key),
-        ownedKeys: () => [...network.addresses.entries()].map(([key]) => key),
-      },
-      log: (level, message, fields) =>
-        this.post({ kind: 'log', level, adapter: plan.name, message, ...(fields && { fields }) }),
-      unreached: (from, packet) => this.turn.unreached(from, packet),
-      requestOpen: () => this.post({ kind: 'adapterOpen', adapter: index }),
-      watcher: this.watcher,
-      now: this.clock,
-      due: (time) => this.deadline.by(time),
-      onChange: () => this.tellAdapter(index),
-    });
-    network.adapter = adapter;
-    network.nextHop = plan.nextHop === null ? 0 : keyOf(plan.nextHop);
-    return adapter;
-  }
-
-  /** Makes the packet sockets ours, by descriptors of our own. */
-  private adapterOpened(message: Extract<ToWorker, { kind: 'adapterOpened' }>): void {
-    const { adapter } = message;
-    let fd = -1;
-    let doorbellFd = -1;
-    try {
-      fd = this.native.duplicate(message.fd);
-      doorbellFd = this.native.duplicate(message.doorbell.fd);
-    } catch {
-      // No descriptor is left.
-    }
-    this.post({ kind: 'adapterTaken', adapter, taken: doorbellFd >= 0 });
-    if (doorbellFd < 0) {
-      if (fd >= 0) this.native.closeDescriptor(fd);
-      this.adapters[adapter].refused('no file descriptor left');
-      this.control.refused(adapter, 'no file descriptor left');
-      return;
-    }
-    const doorbell = { ...message.doorbell, fd: doorbellFd };
-    if (this.adapters[adapter].attach({ ...message, fd, doorbell })) this.control.opened(adapter);
-    else this.control.refused(adapter, this.adapters[adapter].reason);
-  }
-
-  private openAdapter(index: number): void {
-    const adapter = this.adapters[index];
-    adapter.open();
-    if (adapter.state === 'open' || adapter.state === 'down') this.control.opened(index);
-  }
-
-  private tellAdapters(): void {
-    for (let adapter = 0; adapter < this.adapters.length; adapter++) this.tellAdapter(adapter);
-  }
-
-  private tellAdapter(index: number): void {
-    const adapter = this.adapters[index];
-    // Called by constructors, too.
-    if (adapter === undefined || this.control === undefined || !this.isOwner) return;
-    this.post({
-      kind: 'adapter',
-      adapter: index,
-      detail: { ...adapter.detail(), ...this.control.control(index) },
-    });
-  }
-
-  /** A control reply, from the base's own address to the guest that asked. */
-  private reply(vm: number, peer: ControlPeer, text: string): void {
-    const port = this.ports[vm];
-    const network = this.networks[port.network];
-    const mac = parseMac(port.mac ?? 'ff:ff:ff:ff:ff:ff');
-    const packet = udpPacket(
-      { mac: network.mac, address: network.address, port: CONTROL_PORT },
-      { mac, address: peer.key, port: peer.udpPort },
-      new TextEncoder().encode(text),
-    );
-    if (!this.outbox.add(BASE, vm, packet)) {
-      this.log('warn', `a control reply to ${dotted(peer.key)} was lost: too much is waiting`);
-    }
   }
 
   /** A VM appeared or moved: the LAN learns that its addresses are here. */
@@ -442,7 +330,7 @@ export class Base {
   }
 
   private announceNow(port: Port): void {
-    if (this.isOwner) this.networks[port.network].adapter?.announce(port.vm.addresses.map(keyOf));
+    if (this.isOwner) this.adapterControl.announce(port);
     else this.post({ kind: 'announce', vm: port.number });
   }
 
@@ -451,7 +339,7 @@ export class Base {
     const damaged = this.handoff?.damaged ?? 0;
     if (damaged === this.damagedSeen) return;
     this.damagedSeen = damaged;
-    this.log('error', 'entries of a ring between turn workers were impossible and left out', {
+    this.logFault('entries of a ring between turn workers were impossible and left out', {
       damaged,
     });
   }
@@ -461,14 +349,11 @@ export class Base {
     const { refused } = this.copies;
     if (refused === this.refusedSeen) return;
     this.refusedSeen = refused;
-    this.log('error', 'the addon refused copies that could not be right', { refused });
+    this.logFault('the addon refused copies that could not be right', { refused });
   }
 
-  private log(
-    level: 'info' | 'warn' | 'error',
-    message: string,
-    fields?: Record<string, unknown>,
-  ): void {
-    this.post({ kind: 'log', level, message, ...(fields && { fields }) });
+  /** A fault of ours. */
+  private logFault(message: string, fields: Record<string, unknown>): void {
+    this.post({ kind: 'log', level: 'error', message, fields });
   }
 }
