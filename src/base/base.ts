@@ -153,6 +153,7 @@ export class Base {
     this.tracer = new Tracer(storage, this.copies, this.ports, adapters, (id, datagrams) =>
       post({ kind: 'traced', id, datagrams }),
     );
+    const controls = new Map<Port, PortControl>();
     this.turn = new Turn({
       native,
       storage,
@@ -174,32 +175,31 @@ export class Base {
         shift: 1, // half of a ring
       },
       backlogStart: (port) => backlogsAt + places[port] * BACKLOG_BYTES,
-      ringBroke: (port, ring) =>
-        this.portControls.find((control) => control.port === port)!.ringBroke(ring),
+      ringBroke: (port, ring) => controls.get(port)?.ringBroke(ring),
     });
     const requestTime = new RequestTime();
-    this.portControls = this.ports
-      .filter(({ remote }) => !remote)
-      .map(
-        (port) =>
-          new PortControl({
-            native,
-            watcher: this.watcher,
-            port,
-            network: this.networks[port.network],
-            counters: records,
-            turn: this.turn,
-            requestTime,
-            post,
-            now: clock,
-            due: (time) => this.deadline.by(time),
-            announce: (mac) => this.announce(port, mac),
-            remind: (wanted) => {
-              if (wanted) this.reminders.begin(port, clock());
-              else this.reminders.end(port);
-            },
-          }),
-      );
+    for (const port of this.ports) {
+      if (port.remote) continue;
+      const control = new PortControl({
+        native,
+        watcher: this.watcher,
+        port,
+        network: this.networks[port.network],
+        counters: records,
+        turn: this.turn,
+        requestTime,
+        post,
+        now: clock,
+        due: (time) => this.deadline.by(time),
+        announce: (mac) => this.announce(port, mac),
+        remind: (wanted) => {
+          if (wanted) this.reminders.begin(port, clock());
+          else this.reminders.end(port);
+        },
+      });
+      controls.set(port, control);
+    }
+    this.portControls = [...controls.values()];
   }
 
   /**
