@@ -7,7 +7,6 @@
  * it brought - descriptors, mappings - goes with it.
  */
 import { Attachment, type Ring } from '../port/attachment.ts';
-import { EAGAIN } from '../errno.ts';
 import type { Native } from '../native.ts';
 import { EPOLLIN, EPOLLOUT, type Watcher } from '../watcher.ts';
 import { type Bits, has, PROTOCOL } from '../virtio/features.ts';
@@ -16,11 +15,10 @@ import { MESSAGES } from './message-table.ts';
 import { Refused, u64Reply } from './payload.ts';
 import { type Allowance, ROUND } from './allowance.ts';
 import { RepeatedRegions } from './repeated-regions.ts';
+import { FAILED, Replies, TOO_MANY } from './replies.ts';
 
 /** Messages served in a row before others get their turn. */
 const MESSAGES_PER_ROUND = 16;
-/** Replies that the peer has not read: beyond it the connection is closed. */
-const MAX_UNSENT = 64 * 1024;
 /**
  * Descriptors of one VM's front-ends that wait to be closed (and mappings, beyond what is usual: native/passed.cc). Beyond it nobody is
  * served there until they are.
@@ -90,8 +88,9 @@ export class Session {
 
   private readonly fd: number;
   private readonly watcher: Watcher;
-  private unsent: Uint8Array[] = [];
-  private unsentBytes = 0;
+  private readonly replies: Replies;
+  /** The peer is watched for room for replies, too. */
+  private watchesRoom = false;
   private deadline: number;
   private heard = false;
   /** When rings that wait for their log do no longer. */
@@ -107,6 +106,7 @@ export class Session {
     this.fd = fd;
     this.offered = offered;
     this.framing = new Framing(native, host.owner);
+    this.replies = new Replies(native, fd);
     this.attachment = new Attachment(native);
     const { pid, uid } = native.peerCredentials(fd);
     this.peer = { pid, uid };
@@ -163,7 +163,7 @@ export class Session {
 
   private ready(events: number, end?: number): void {
     try {
-      if (events & EPOLLOUT) this.flush();
+      if (events & EPOLLOUT) this.replied(this.replies.flush());
       if (!this.closed && events & ~EPOLLOUT) this.serve(end);
     } catch (error) {
       // The system refused us something (descriptors, watches, memory): this connection's trouble, nobody else's.
@@ -215,11 +215,11 @@ export class Session {
   }
 
   private get watchedFor(): number {
-    return this.unsent.length > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    return this.watchesRoom ? EPOLLIN | EPOLLOUT : EPOLLIN;
   }
 
-  /** After a change of `watchedFor`. */
   private rewatch(): void {
+    this.watchesRoom = this.replies.wait;
     if (this.listenAt === NEVER) this.watcher.change(this.fd, this.watchedFor);
   }
 
@@ -317,44 +317,16 @@ export class Session {
   }
 
   private send(request: number, payload: Uint8Array): void {
-    const bytes = replyBytes(request, payload);
-    if (this.unsent.length === 0) {
-      const sent = this.native.send(this.fd, bytes, 0, bytes.length, null, 0);
-      if (sent === bytes.length) return;
-      if (sent < 0 && sent !== EAGAIN) {
-        this.close('a reply could not be sent');
-        return;
-      }
-      this.unsent.push(sent > 0 ? bytes.subarray(sent) : bytes);
-      this.unsentBytes += bytes.length - Math.max(sent, 0);
-      this.rewatch();
-      return;
-    }
-    this.unsent.push(bytes);
-    this.unsentBytes += bytes.length;
-    if (this.unsentBytes > MAX_UNSENT) {
-      this.host.count('slowClients');
-      this.close('the front-end does not read its replies');
-    }
+    this.replied(this.replies.add(replyBytes(request, payload)));
   }
 
-  private flush(): void {
-    while (this.unsent.length > 0) {
-      const bytes = this.unsent[0];
-      const sent = this.native.send(this.fd, bytes, 0, bytes.length, null, 0);
-      if (sent === EAGAIN) return;
-      if (sent < 0) {
-        this.close('a reply could not be sent');
-        return;
-      }
-      this.unsentBytes -= sent;
-      if (sent < bytes.length) {
-        this.unsent[0] = bytes.subarray(sent);
-        return;
-      }
-      this.unsent.shift();
-    }
-    this.rewatch();
+  /** After each attempt to send: what became of it, as `Replies` says. */
+  private replied(outcome: number): void {
+    if (outcome === TOO_MANY) {
+      this.host.count('slowClients');
+      this.close('the front-end does not read its replies');
+    } else if (outcome === FAILED) this.close('a reply could not be sent');
+    else if (this.replies.wait !== this.watchesRoom) this.rewatch();
   }
 
   /** Tells the base when the guest kicks this ring. */
