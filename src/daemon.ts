@@ -5,12 +5,12 @@
 import { chownSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { closeSockets, type PacketSockets } from './adapter/packet-sockets.ts';
+import type { PacketSockets } from './adapter/packet-sockets.ts';
 import { AdminServer } from './admin/server.ts';
 import { Refresh } from './admin/refresh.ts';
 import { Traces } from './admin/traces.ts';
 import { BaseState } from './base-state.ts';
-import type { AdapterPlan, BasePlan, FromWorker, HandoffStart } from './base/plan.ts';
+import type { BasePlan, FromWorker, HandoffStart } from './base/plan.ts';
 import { merge, type WarmState } from './base/warm-state.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { OWNER } from './handoff/handoff.ts';
@@ -22,11 +22,10 @@ import {
   rememberSocketFile,
   type SocketFile,
 } from './socket-file.ts';
-import { forwardedByHost } from './supervision/host-forwarding.ts';
+import { AdapterSockets } from './supervision/adapter-sockets.ts';
 import { leaveCores } from './supervision/placement.ts';
 import { StateFile } from './supervision/state-file.ts';
 import { notifySystemd } from './supervision/notify.ts';
-import { type AdapterAnswer, openAdapter } from './supervision/open-adapter.ts';
 import { TurnWorker } from './supervision/turn-worker.ts';
 import { native } from './native.ts';
 
@@ -62,10 +61,7 @@ export class Daemon {
   /** By number: worker 0 owns the adapters. */
   readonly #workers: TurnWorker[];
   readonly #handoff: HandoffStart | null;
-  /** Packet sockets that were sent to their worker, by adapter, until it has descriptors of its own. */
-  readonly #sent = new Map<number, Extract<AdapterAnswer, { kind: 'adapterOpened' }>>();
-  /** Adapters whose datagrams the host forwards, too, which was logged. */
-  readonly #forwarded = new Set<AdapterPlan>();
+  readonly #adapterSockets: AdapterSockets;
   readonly #admin: AdminServer;
   readonly #traces: Traces;
   readonly #refresh: Refresh;
@@ -116,6 +112,13 @@ export class Daemon {
           onFatal: (reason) => this.#finish(new CommandError(reason.split('\n'))),
           onEnd: () => this.#finish(EXIT.ok),
         }),
+    );
+    this.#adapterSockets = new AdapterSockets(
+      plan.adapters,
+      options.packetSockets ?? [],
+      (message) => this.#workers[OWNER]!.send(message),
+      (adapter, message, reason) =>
+        this.#log.logger.warn({ adapter, ...(reason !== undefined && { reason }) }, message),
     );
     const { workers } = plan.datapath;
     this.#handoff =
@@ -261,10 +264,10 @@ export class Daemon {
         this.#refresh.take(message.id);
         break;
       case 'adapterOpen':
-        this.#openAdapter(message.adapter);
+        this.#adapterSockets.open(message.adapter);
         break;
       case 'adapterTaken':
-        this.#closeSent(message.adapter, message.taken);
+        this.#adapterSockets.taken(message.adapter, message.taken);
         break;
       case 'announce':
         this.#workers[OWNER]!.send({ kind: 'announce', vm: message.vm });
@@ -291,58 +294,6 @@ export class Daemon {
     );
   }
 
-  #openAdapter(adapter: number): void {
-    const plan = this.#options.plan.adapters[adapter];
-    if (!plan) return;
-    const answer = openAdapter(adapter, plan, this.#options.packetSockets?.[adapter]);
-    if (answer.kind === 'adapterRefused') {
-      this.#log.logger.warn({ adapter: plan.name, reason: answer.reason }, 'adapter not opened');
-    }
-    if (answer.kind === 'adapterOpened') {
-      this.#sent.set(adapter, answer);
-      this.#warnOfForwarding(plan);
-    }
-    if (!this.#workers[OWNER]!.send(answer)) this.#closeSent(adapter, false);
-  }
-
-  /** Once for each adapter, when it is opened: then it matters. */
-  #warnOfForwarding(plan: AdapterPlan): void {
-    if (this.#forwarded.has(plan)) return;
-    const forwarded = forwardedByHost(plan, native);
-    if (forwarded === '') return;
-    this.#forwarded.add(plan);
-    this.#log.logger.warn({ adapter: plan.name }, forwarded);
-  }
-
-  /** The worker has its own descriptors of an adapter's packet sockets; or, not `taken`, will never have any: they are ended. */
-  #closeSent(adapter: number, taken: boolean): void {
-    const sent = this.#sent.get(adapter);
-    if (sent === undefined) return;
-    this.#sent.delete(adapter);
-    const { fd, doorbell, interfaceIndex } = sent;
-    if (taken) for (const each of [fd, doorbell.fd]) native.closeDescriptor(each);
-    else {
-      const { mac } = this.#options.plan.adapters[adapter]!;
-      closeSockets(native, { rings: fd, doorbell: doorbell.fd }, interfaceIndex, mac);
-    }
-  }
-
-  /** A worker that failed left its adapters' sockets bound, with rings; closing its descriptors does not end the kept ones. */
-  #quietPacketSockets(): void {
-    const kept = this.#options.packetSockets ?? [];
-    kept.forEach(({ rings, doorbell }, adapter) => {
-      const { mac, interface: name } = this.#options.plan.adapters[adapter]!;
-      let index = 1;
-      try {
-        index = native.interfaceInfo(name).index;
-      } catch {
-        // No such interface now, so nothing is bound to it: any index will do.
-      }
-      const again = (fd: number) => (fd < 0 ? -1 : native.duplicate(fd));
-      closeSockets(native, { rings: again(rings), doorbell: again(doorbell) }, index, mac);
-    });
-  }
-
   /** In one-port mode on an inherited connection: nothing can come after its end. */
   #endWithFrontend(vm: number): void {
     if (!this.#options.exitWithFrontend || this.state.counters.get(vm, 'disconnects') === 0) return;
@@ -356,10 +307,7 @@ export class Daemon {
     }
     this.state.workerLost(worker);
     this.#traces.end((vm) => this.#options.plan.vms[vm]!.worker === worker);
-    if (worker === OWNER) {
-      for (const adapter of [...this.#sent.keys()]) this.#closeSent(adapter, false);
-      this.#quietPacketSockets();
-    }
+    if (worker === OWNER) this.#adapterSockets.workerLost();
     this.state.workerRestarts += 1;
     this.#log.logger.error(
       { worker, reason, pauseMs, restarts: this.state.workerRestarts },

@@ -1,0 +1,88 @@
+/**
+ * The adapters' packet sockets on their way from the main thread, which opens them, to the turn worker that owns the adapters: whose
+ * they are until the worker has descriptors of its own, and what is left of them when it fails.
+ */
+import { closeSockets, type PacketSockets } from '../adapter/packet-sockets.ts';
+import type { AdapterPlan, ToWorker } from '../base/plan.ts';
+import { native } from '../native.ts';
+import { forwardedByHost } from './host-forwarding.ts';
+import { type AdapterAnswer, openAdapter } from './open-adapter.ts';
+
+export class AdapterSockets {
+  readonly #plans: readonly AdapterPlan[];
+  readonly #kept: readonly PacketSockets[];
+  readonly #send: (message: ToWorker) => boolean;
+  readonly #warn: (adapter: string, message: string, reason?: string) => void;
+  /** Sent to the worker, by adapter, until it has descriptors of its own. */
+  readonly #sent = new Map<number, Extract<AdapterAnswer, { kind: 'adapterOpened' }>>();
+  /** Adapters whose datagrams the host forwards, too, which was logged. */
+  readonly #forwarded = new Set<AdapterPlan>();
+
+  /**
+   * `kept`: packet sockets kept per adapter (privileges.ts), ours from here on. `send` posts to the worker that owns the adapters; false when
+   * there is none. `warn` logs for people.
+   */
+  constructor(
+    plans: readonly AdapterPlan[],
+    kept: readonly PacketSockets[],
+    send: (message: ToWorker) => boolean,
+    warn: (adapter: string, message: string, reason?: string) => void,
+  ) {
+    this.#plans = plans;
+    this.#kept = kept;
+    this.#send = send;
+    this.#warn = warn;
+  }
+
+  /** Opens an adapter for the worker, which hears what became of it. */
+  open(adapter: number): void {
+    const plan = this.#plans[adapter];
+    if (!plan) return;
+    const answer = openAdapter(adapter, plan, this.#kept[adapter]);
+    if (answer.kind === 'adapterRefused')
+      this.#warn(plan.name, 'adapter not opened', answer.reason);
+    if (answer.kind === 'adapterOpened') {
+      this.#sent.set(adapter, answer);
+      this.#warnOfForwarding(plan);
+    }
+    if (!this.#send(answer)) this.taken(adapter, false);
+  }
+
+  /** The worker has its own descriptors of an adapter's packet sockets; or, not `taken`, will never have any: they are ended. */
+  taken(adapter: number, taken: boolean): void {
+    const sent = this.#sent.get(adapter);
+    if (sent === undefined) return;
+    this.#sent.delete(adapter);
+    const { fd, doorbell, interfaceIndex } = sent;
+    if (taken) for (const each of [fd, doorbell.fd]) native.closeDescriptor(each);
+    else {
+      const { mac } = this.#plans[adapter]!;
+      closeSockets(native, { rings: fd, doorbell: doorbell.fd }, interfaceIndex, mac);
+    }
+  }
+
+  /** The worker failed. It left its adapters' sockets bound, with rings; closing its descriptors does not end the kept ones. */
+  workerLost(): void {
+    for (const adapter of [...this.#sent.keys()]) this.taken(adapter, false);
+    this.#kept.forEach(({ rings, doorbell }, adapter) => {
+      const { mac, interface: name } = this.#plans[adapter]!;
+      let index = 1;
+      try {
+        index = native.interfaceInfo(name).index;
+      } catch {
+        // No such interface now, so nothing is bound to it: any index will do.
+      }
+      const again = (fd: number) => (fd < 0 ? -1 : native.duplicate(fd));
+      closeSockets(native, { rings: again(rings), doorbell: again(doorbell) }, index, mac);
+    });
+  }
+
+  /** Once for each adapter, when it is opened: then it matters. */
+  #warnOfForwarding(plan: AdapterPlan): void {
+    if (this.#forwarded.has(plan)) return;
+    const forwarded = forwardedByHost(plan, native);
+    if (forwarded === '') return;
+    this.#forwarded.add(plan);
+    this.#warn(plan.name, forwarded);
+  }
+}
