@@ -45,7 +45,7 @@ const REFUSAL_LINES = 5;
 const TICK = 500;
 /** Milliseconds between two looks at a ring whose driver has no way to notify us. */
 const POLL = 1;
-/** Between two looks at what waits behind a datagram that its ring may never hold (`Deliver.neverFits`). */
+/** Between two looks at what waits behind a datagram that its ring may never hold (`InputBuffers.neverFits`). */
 const LOOK_AGAIN = 100;
 /** Between two attempts to connect, in client mode, at least. */
 const CONNECT = 100;

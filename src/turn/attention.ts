@@ -38,7 +38,7 @@ export class Attention {
 
   /**
    * Stops looking at ports without work for `spin` (`early`: for LEAST_SPIN), once their drivers have been asked to notify us and nothing came
-   * in between. Output rings notify nobody while they are looked at, input rings not once something was put into them (`Deliver.put`).
+   * in between. Output rings notify nobody while they are looked at, input rings not once something was put into them (`InputBuffers.put`).
    */
   quieten(early: boolean): void {
     const { active } = this;

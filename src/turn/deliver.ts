@@ -1,17 +1,9 @@
 /**
- * The stage behind routing: from base storage into the VMs' input buffers, the adapters' transmit rings and the rings to other
- * workers. What a receiver can't take just now goes to its backlog, past whose bound it is dropped: nobody is ever waited for.
+ * The stage behind routing: from base storage into the VMs' input buffers (`input-buffers.ts`), the adapters' transmit rings and the rings to
+ * other workers. Nobody is ever waited for.
  */
 import type { Adapter } from '../adapter/adapter.ts';
-import { BASE } from '../storage/outbox.ts';
 import { CELL } from '../counters.ts';
-import type { Attachment, Ring } from '../port/attachment.ts';
-import { Backlog } from '../port/backlog.ts';
-import { FULL, MAX_STEPS_PER_TURN, putInput } from '../port/input.ts';
-import { putPacked } from '../port/packed-input.ts';
-import { flowOf } from '../port/flow-pairs.ts';
-import { plainPut, type PutPlain } from '../port/plain.ts';
-import { plainPutPacked, type PutPlainPacked } from '../port/plain-packed.ts';
 import type { Port } from '../port/port.ts';
 import {
   AT_OWNER,
@@ -24,44 +16,34 @@ import {
 } from '../routing/verdict.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
-import { BROKEN } from '../virtio/split-queue.ts';
+import { BASE } from '../storage/outbox.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as ipv4 from '../wire/ipv4.ts';
 import { putGroup } from '../wire/mac.ts';
 import type { Attention } from './attention.ts';
 import type { Books } from './books.ts';
 import type { TurnContext } from './context.ts';
+import { InputBuffers } from './input-buffers.ts';
 import type { Publish } from './publish.ts';
-
-const ETHERNET = 14;
-/** Of a frame, where its IP destination is. */
-const IP_DESTINATION = ETHERNET + 16;
-/** Milliseconds that others wait behind a datagram that needs more buffers than are there. */
-const MOST_SHORT = 100;
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const BROADCASTS = CELL.broadcasts;
 const HANDOFF_FULL = CELL.handoffFull;
-const INPUT_FULL = CELL.inputFull;
-const INPUT_TOO_SMALL = CELL.inputTooSmall;
 const MISSED = CELL.missed;
-const RECEIVER_NOT_RUNNING = CELL.receiverNotRunning;
-const SENT_BYTES = CELL.sentBytes;
-const SENT_DATAGRAMS = CELL.sentDatagrams;
 
 export class Deliver {
-  /** Frame bytes that the last run delivered: into input buffers, transmit rings and rings to other workers. */
-  bytes = 0;
   private readonly context: TurnContext;
   private readonly storage: BaseStorage;
   private readonly copies: CopyList;
   private readonly cells: Float64Array;
-  private readonly putPlain: PutPlain;
-  private readonly putPlainPacked: PutPlainPacked;
   private readonly time: Float64Array;
   private readonly ports: Port[];
   private readonly adapters: Adapter[];
   private readonly attention: Attention;
-  private readonly publish: Publish;
   private readonly books: Books;
+  private readonly inputs: InputBuffers;
+  /** Frame bytes that the last run put into transmit rings and rings to other workers. */
+  private others = 0;
   /** Slots behind what was gathered that went already, as pieces in their whole's place; 0 again once they are passed over. */
   private readonly gone: Uint8Array;
 
@@ -70,15 +52,18 @@ export class Deliver {
     this.storage = context.storage;
     this.copies = context.copies;
     this.cells = context.counters.cells;
-    this.putPlain = plainPut(context.storage, context.copies);
-    this.putPlainPacked = plainPutPacked(context.storage, context.copies);
     this.time = context.router.time;
     this.ports = context.ports;
     this.adapters = context.adapters;
     this.attention = attention;
-    this.publish = publish;
     this.books = books;
+    this.inputs = new InputBuffers(context, attention, publish, books);
     this.gone = new Uint8Array(context.storage.to.length);
+  }
+
+  /** Frame bytes that the last run delivered: into input buffers, transmit rings and rings to other workers. */
+  get bytes(): number {
+    return this.inputs.bytes + this.others;
   }
 
   /**
@@ -88,8 +73,9 @@ export class Deliver {
   run(gathered: number): number {
     const { storage, copies, gone } = this;
     copies.delivering = true;
-    this.bytes = 0;
-    const released = this.deliverBacklogs();
+    this.others = 0;
+    this.inputs.bytes = 0;
+    const released = this.inputs.putBacklogs();
     const { to } = storage;
     const vms = this.ports.length;
     // Broadcasts append slots while this runs.
@@ -115,7 +101,7 @@ export class Deliver {
       this.handOver(slot, to);
     } else if (to >= 0) {
       const outcome = this.adapters[to - this.ports.length].put(slot);
-      if (outcome === 0) this.bytes += storage.length[slot];
+      if (outcome === 0) this.others += storage.length[slot];
       books.settle(from, to, outcome);
     } else if (to === CONSUMED) {
       books.delivered(from, 1);
@@ -152,6 +138,7 @@ export class Deliver {
   private deliverRun(port: Port, first: number, end: number): number {
     const { to, from } = this.storage;
     const { number, remote } = port;
+    const { inputs } = this;
     const source = from[first];
     let slot = first;
     do {
@@ -159,8 +146,8 @@ export class Deliver {
         this.handOver(slot++, number);
         continue;
       }
-      const put = this.putPlainly(port, slot, end, source);
-      if (put === 0) this.deliverTo(port, slot++);
+      const put = inputs.putPlainly(port, slot, end, source);
+      if (put === 0) inputs.putOrKeep(port, slot++);
       else slot += put;
     } while (slot < end && to[slot] === number && from[slot] === source);
     if (remote) return slot;
@@ -168,181 +155,6 @@ export class Deliver {
     this.attention.activate(port);
     port.lastWork = this.time[0];
     return slot;
-  }
-
-  /** Of a run that begins with `slot`, what the plain loops can put; how many they did. */
-  private putPlainly(port: Port, slot: number, end: number, source: number): number {
-    const { number, record, backlog, current } = port;
-    if (
-      current === null ||
-      current.inputs.length !== 1 ||
-      current.headerBytes !== HEADER_BYTES ||
-      (backlog !== null && backlog.count > 0)
-    )
-      return 0;
-    const ring = current.inputs[0];
-    const { queue } = ring;
-    const put =
-      queue.format === 'split'
-        ? this.putPlain(queue, current.memory, slot, end, number, source)
-        : this.putPlainPacked(queue, current.memory, slot, end, number, source);
-    if (put > 0) {
-      this.publish.markDirty(ring);
-      this.books.delivered(source, put);
-      this.cells[record + SENT_DATAGRAMS] += put;
-      this.cells[record + SENT_BYTES] += queue.movedBytes;
-      this.bytes += queue.movedBytes;
-    }
-    return put;
-  }
-
-  /** Puts one slot into a VM's input buffer, or into its backlog. */
-  private deliverTo(port: Port, slot: number): void {
-    const { storage } = this;
-    const attachment = port.current;
-    if (attachment === null || !attachment.expects) {
-      this.books.settle(storage.from[slot], port.number, RECEIVER_NOT_RUNNING);
-      return;
-    }
-    const at = storage.at[slot];
-    const length = storage.length[slot];
-    let outcome = FULL;
-    // What waits already comes first.
-    if (attachment.receives && (port.backlog === null || port.backlog.count === 0)) {
-      outcome = this.put(port, attachment, this.inputFor(attachment, at), at, length);
-      if (outcome !== FULL) {
-        this.books.settle(storage.from[slot], port.number, outcome);
-        return;
-      }
-    }
-    port.backlog ??= this.makeBacklog(port);
-    const from = storage.from[slot];
-    if (!port.backlog.add(at, length, from)) {
-      this.books.settle(from, port.number, INPUT_FULL);
-      return;
-    }
-    this.books.waiting(from, 1);
-  }
-
-  private makeBacklog(port: Port): Backlog {
-    const senders = this.ports.length + this.adapters.length;
-    return new Backlog(this.storage, this.context.backlogStart(port.number), senders);
-  }
-
-  /** 0, FULL, or a drop cell. */
-  private put(port: Port, attachment: Attachment, ring: Ring, at: number, length: number): number {
-    const { queue } = ring;
-    const { chain, packedChain } = this.context;
-    const { headerBytes, mergeable, memory } = attachment;
-    const { storage, copies, cells } = this;
-    // Its driver was asked to notify us of room when the ring was full. What comes here has waited for that, or finds it out anew.
-    queue.disarm();
-    const outcome =
-      queue.format === 'split'
-        ? putInput(
-            queue,
-            port.record,
-            headerBytes,
-            mergeable,
-            memory,
-            storage,
-            at,
-            length,
-            copies,
-            chain,
-            cells,
-          )
-        : putPacked(
-            queue,
-            port.record,
-            headerBytes,
-            mergeable,
-            memory,
-            storage,
-            at,
-            length,
-            copies,
-            chain,
-            packedChain,
-            cells,
-          );
-    this.publish.markDirty(ring);
-    if (outcome === BROKEN) {
-      this.context.ringBroke(port, ring);
-      return RECEIVER_NOT_RUNNING;
-    }
-    if (outcome === FULL) port.fullRing = ring;
-    if (outcome === 0) {
-      this.cells[port.record + SENT_DATAGRAMS]++;
-      this.cells[port.record + SENT_BYTES] += length;
-      this.bytes += length;
-    }
-    return outcome;
-  }
-
-  /** A flow stays on one pair, and so in order. */
-  private inputFor(attachment: Attachment, at: number): Ring {
-    const { flows, inputs } = attachment;
-    if (flows === null || inputs.length === 1) return inputs[0];
-    const { words, bytes } = this.storage;
-    return inputs[flows.of(flowOf(words, bytes, at), inputs.length, this.time)];
-  }
-
-  /** What waited for buffers, oldest first. */
-  private deliverBacklogs(): number {
-    let released = 0;
-    const { active } = this.attention;
-    for (let index = 0; index < active.length; index++) {
-      const port = active[index];
-      const { backlog, current } = port;
-      if (backlog === null || backlog.count === 0 || current?.awaitsLog) continue;
-      const before = released;
-      while (backlog.count > 0) {
-        const { from } = backlog;
-        let outcome =
-          current === null || !current.receives
-            ? RECEIVER_NOT_RUNNING
-            : this.put(
-                port,
-                current,
-                this.inputFor(current, backlog.at),
-                backlog.at,
-                backlog.length,
-              );
-        if (outcome === FULL) {
-          if (backlog.count === 1 || !this.neverFits(port)) break;
-          outcome = INPUT_TOO_SMALL;
-        }
-        // The ring moves: where it ends next, it may be full for the first time, though a packed one's places come again.
-        if (outcome === 0) port.shortAt = -1;
-        backlog.shift();
-        this.books.waiting(from, -1);
-        this.books.settle(from, port.number, outcome);
-        released++;
-      }
-      if (released > before) port.lastWork = this.time[0];
-    }
-    // The backlogs' bytes may be used again from here on.
-    if (released > 0) this.copies.deliver();
-    return released;
-  }
-
-  /**
-   * The driver has buffers out, too few for the oldest datagram, and has added none for a while: it has no more, and what waits behind
-   * would wait for ever.
-   */
-  private neverFits(port: Port): boolean {
-    const { queue } = port.fullRing!;
-    // It was not looked at any more: in the next turn it is.
-    if (queue.spent >= MAX_STEPS_PER_TURN) return false;
-    const at = queue.fullAt === queue.nextAvail ? -1 : queue.fullAt;
-    if (at !== port.shortAt || port.fullRing !== port.shortRing) {
-      port.shortAt = at;
-      port.shortRing = port.fullRing;
-      port.shortSince = this.time[0];
-      return false;
-    }
-    return at >= 0 && this.time[0] - port.shortSince >= MOST_SHORT;
   }
 
   /**
@@ -355,16 +167,20 @@ export class Deliver {
     const network = this.context.networks[this.ports[from].network];
     const length = storage.length[slot];
     const at = storage.at[slot];
-    putGroup(storage.halves, at >> 1, storage.words[(at + IP_DESTINATION) >> 2]);
+    putGroup(
+      storage.halves,
+      at >> 1,
+      storage.words[(at + ethernet.HEADER_BYTES + ipv4.DESTINATION) >> 2],
+    );
     const { handoff } = this.context;
     if (handoff !== null && storage.to[slot] === BROADCAST) {
       handoff.broadcast(slot, network, this.ports[from].network);
-      this.bytes += length;
+      this.others += length;
     }
     for (const port of network.ports) {
       const { current } = port;
       if (port.number === from || current === null || !current.expects) continue;
-      if (length - ETHERNET > current.mtu) {
+      if (length - ethernet.HEADER_BYTES > current.mtu) {
         this.cells[port.record + MISSED]++;
         continue;
       }
@@ -373,7 +189,7 @@ export class Deliver {
         this.cells[port.record + MISSED]++;
         continue;
       }
-      storage.bytes.copyWithin(storage.at[copy] - 12, at - 12, at + length);
+      storage.bytes.copyWithin(storage.at[copy] - HEADER_BYTES, at - HEADER_BYTES, at + length);
       storage.to[copy] = this.context.router.toAll(copy, port, network);
       this.cells[port.record + BROADCASTS]++;
     }
@@ -384,7 +200,7 @@ export class Deliver {
     const from = this.storage.from[slot];
     const sender = from >= 0 && from < this.ports.length ? this.ports[from] : null;
     if (this.context.handoff!.put(slot, to, sender)) {
-      this.bytes += this.storage.length[slot];
+      this.others += this.storage.length[slot];
       return;
     }
     if (to >= 0) this.books.settle(from, to, HANDOFF_FULL);
@@ -393,12 +209,6 @@ export class Deliver {
 
   /** Drops what waits for a port whose front-end went or changed its mind about offloads. */
   forget(port: Port): void {
-    const { backlog } = port;
-    while (backlog !== null && backlog.count > 0) {
-      const { from } = backlog;
-      backlog.shift();
-      this.books.waiting(from, -1);
-      this.books.settle(from, port.number, RECEIVER_NOT_RUNNING);
-    }
+    this.inputs.forget(port);
   }
 }

@@ -1,0 +1,244 @@
+/**
+ * Into a VM's input buffer: its receive virtqueue, or, where that has no room just now, its backlog, past whose bound a datagram is
+ * dropped. What waits already comes first, and nobody is ever waited for.
+ */
+import { CELL } from '../counters.ts';
+import type { Attachment, Ring } from '../port/attachment.ts';
+import { Backlog } from '../port/backlog.ts';
+import { flowOf } from '../port/flow-pairs.ts';
+import { FULL, MAX_STEPS_PER_TURN, putInput } from '../port/input.ts';
+import { putPacked } from '../port/packed-input.ts';
+import { plainPut, type PutPlain } from '../port/plain.ts';
+import { plainPutPacked, type PutPlainPacked } from '../port/plain-packed.ts';
+import type { Port } from '../port/port.ts';
+import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
+import type { CopyList } from '../storage/copy-list.ts';
+import { BROKEN } from '../virtio/split-queue.ts';
+import type { Attention } from './attention.ts';
+import type { Books } from './books.ts';
+import type { TurnContext } from './context.ts';
+import type { Publish } from './publish.ts';
+
+/** Milliseconds that others wait behind a datagram that needs more buffers than are there. */
+const MOST_SHORT = 100;
+
+// Read once: the table of cells is too large for V8 to keep as a fast object.
+const INPUT_FULL = CELL.inputFull;
+const INPUT_TOO_SMALL = CELL.inputTooSmall;
+const RECEIVER_NOT_RUNNING = CELL.receiverNotRunning;
+const SENT_BYTES = CELL.sentBytes;
+const SENT_DATAGRAMS = CELL.sentDatagrams;
+
+export class InputBuffers {
+  /** Frame bytes that were put into input buffers since this was set to 0. */
+  bytes = 0;
+  private readonly context: TurnContext;
+  private readonly storage: BaseStorage;
+  private readonly copies: CopyList;
+  private readonly cells: Float64Array;
+  private readonly putPlain: PutPlain;
+  private readonly putPlainPacked: PutPlainPacked;
+  private readonly time: Float64Array;
+  private readonly attention: Attention;
+  private readonly publish: Publish;
+  private readonly books: Books;
+
+  constructor(context: TurnContext, attention: Attention, publish: Publish, books: Books) {
+    this.context = context;
+    this.storage = context.storage;
+    this.copies = context.copies;
+    this.cells = context.counters.cells;
+    this.putPlain = plainPut(context.storage, context.copies);
+    this.putPlainPacked = plainPutPacked(context.storage, context.copies);
+    this.time = context.router.time;
+    this.attention = attention;
+    this.publish = publish;
+    this.books = books;
+  }
+
+  /** Of a run that begins with `slot`, what the plain loops can put; how many they did. */
+  putPlainly(port: Port, slot: number, end: number, source: number): number {
+    const { number, record, backlog, current } = port;
+    if (
+      current === null ||
+      current.inputs.length !== 1 ||
+      current.headerBytes !== HEADER_BYTES ||
+      (backlog !== null && backlog.count > 0)
+    )
+      return 0;
+    const ring = current.inputs[0];
+    const { queue } = ring;
+    const put =
+      queue.format === 'split'
+        ? this.putPlain(queue, current.memory, slot, end, number, source)
+        : this.putPlainPacked(queue, current.memory, slot, end, number, source);
+    if (put > 0) {
+      this.publish.markDirty(ring);
+      this.books.delivered(source, put);
+      this.cells[record + SENT_DATAGRAMS] += put;
+      this.cells[record + SENT_BYTES] += queue.movedBytes;
+      this.bytes += queue.movedBytes;
+    }
+    return put;
+  }
+
+  /** Puts one slot into a VM's input buffer, or into its backlog. */
+  putOrKeep(port: Port, slot: number): void {
+    const { storage } = this;
+    const attachment = port.current;
+    if (attachment === null || !attachment.expects) {
+      this.books.settle(storage.from[slot], port.number, RECEIVER_NOT_RUNNING);
+      return;
+    }
+    const at = storage.at[slot];
+    const length = storage.length[slot];
+    let outcome = FULL;
+    // What waits already comes first.
+    if (attachment.receives && (port.backlog === null || port.backlog.count === 0)) {
+      outcome = this.put(port, attachment, this.inputFor(attachment, at), at, length);
+      if (outcome !== FULL) {
+        this.books.settle(storage.from[slot], port.number, outcome);
+        return;
+      }
+    }
+    port.backlog ??= this.makeBacklog(port);
+    const from = storage.from[slot];
+    if (!port.backlog.add(at, length, from)) {
+      this.books.settle(from, port.number, INPUT_FULL);
+      return;
+    }
+    this.books.waiting(from, 1);
+  }
+
+  /** Puts what waited for buffers, oldest first; how much of it went. */
+  putBacklogs(): number {
+    let released = 0;
+    const { active } = this.attention;
+    for (let index = 0; index < active.length; index++) {
+      const port = active[index];
+      const { backlog, current } = port;
+      if (backlog === null || backlog.count === 0 || current?.awaitsLog) continue;
+      const before = released;
+      while (backlog.count > 0) {
+        const { from } = backlog;
+        let outcome =
+          current === null || !current.receives
+            ? RECEIVER_NOT_RUNNING
+            : this.put(
+                port,
+                current,
+                this.inputFor(current, backlog.at),
+                backlog.at,
+                backlog.length,
+              );
+        if (outcome === FULL) {
+          if (backlog.count === 1 || !this.neverFits(port)) break;
+          outcome = INPUT_TOO_SMALL;
+        }
+        // The ring moves: where it ends next, it may be full for the first time, though a packed one's places come again.
+        if (outcome === 0) port.shortAt = -1;
+        backlog.shift();
+        this.books.waiting(from, -1);
+        this.books.settle(from, port.number, outcome);
+        released++;
+      }
+      if (released > before) port.lastWork = this.time[0];
+    }
+    // The backlogs' bytes may be used again from here on.
+    if (released > 0) this.copies.deliver();
+    return released;
+  }
+
+  /** Drops what waits for a port whose front-end went or changed its mind about offloads. */
+  forget(port: Port): void {
+    const { backlog } = port;
+    while (backlog !== null && backlog.count > 0) {
+      const { from } = backlog;
+      backlog.shift();
+      this.books.waiting(from, -1);
+      this.books.settle(from, port.number, RECEIVER_NOT_RUNNING);
+    }
+  }
+
+  private makeBacklog(port: Port): Backlog {
+    const senders = this.context.ports.length + this.context.adapters.length;
+    return new Backlog(this.storage, this.context.backlogStart(port.number), senders);
+  }
+
+  /** 0, FULL, or a drop cell. */
+  private put(port: Port, attachment: Attachment, ring: Ring, at: number, length: number): number {
+    const { queue } = ring;
+    const { chain, packedChain } = this.context;
+    const { headerBytes, mergeable, memory } = attachment;
+    const { storage, copies, cells } = this;
+    // Its driver was asked to notify us of room when the ring was full. What comes here has waited for that, or finds it out anew.
+    queue.disarm();
+    const outcome =
+      queue.format === 'split'
+        ? putInput(
+            queue,
+            port.record,
+            headerBytes,
+            mergeable,
+            memory,
+            storage,
+            at,
+            length,
+            copies,
+            chain,
+            cells,
+          )
+        : putPacked(
+            queue,
+            port.record,
+            headerBytes,
+            mergeable,
+            memory,
+            storage,
+            at,
+            length,
+            copies,
+            chain,
+            packedChain,
+            cells,
+          );
+    this.publish.markDirty(ring);
+    if (outcome === BROKEN) {
+      this.context.ringBroke(port, ring);
+      return RECEIVER_NOT_RUNNING;
+    }
+    if (outcome === FULL) port.fullRing = ring;
+    if (outcome === 0) {
+      this.cells[port.record + SENT_DATAGRAMS]++;
+      this.cells[port.record + SENT_BYTES] += length;
+      this.bytes += length;
+    }
+    return outcome;
+  }
+
+  /** A flow stays on one pair, and so in order. */
+  private inputFor(attachment: Attachment, at: number): Ring {
+    const { flows, inputs } = attachment;
+    if (flows === null || inputs.length === 1) return inputs[0];
+    const { words, bytes } = this.storage;
+    return inputs[flows.of(flowOf(words, bytes, at), inputs.length, this.time)];
+  }
+
+  /**
+   * The driver has buffers out, too few for the oldest datagram, and has added none for a while: it has no more, and what waits behind
+   * would wait for ever.
+   */
+  private neverFits(port: Port): boolean {
+    const { queue } = port.fullRing!;
+    // It was not looked at any more: in the next turn it is.
+    if (queue.spent >= MAX_STEPS_PER_TURN) return false;
+    const at = queue.fullAt === queue.nextAvail ? -1 : queue.fullAt;
+    if (at !== port.shortAt || port.fullRing !== port.shortRing) {
+      port.shortAt = at;
+      port.shortRing = port.fullRing;
+      port.shortSince = this.time[0];
+      return false;
+    }
+    return at >= 0 && this.time[0] - port.shortSince >= MOST_SHORT;
+  }
+}
