@@ -4,7 +4,7 @@
  */
 import { BASE } from '../storage/outbox.ts';
 import { arpReply, arpRequest, gratuitousArp } from '../routing/answers/arp.ts';
-import { TokenBuckets } from '../routing/answers/rate-limit.ts';
+import { TokenBuckets } from '../token-buckets.ts';
 import { CONSUMED, drop } from '../routing/verdict.ts';
 import { HEADER_BYTES } from '../storage/base-storage.ts';
 import * as arp from '../wire/arp.ts';

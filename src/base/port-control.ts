@@ -6,7 +6,7 @@ import type { Counters } from '../counters.ts';
 import type { Native } from '../native.ts';
 import type { Attachment, Ring } from '../port/attachment.ts';
 import type { Port } from '../port/port.ts';
-import { TokenBuckets } from '../routing/answers/rate-limit.ts';
+import { TokenBuckets } from '../token-buckets.ts';
 import type { Network } from '../routing/network.ts';
 import type { Turn } from '../turn.ts';
 import { Allowance, type RequestTime } from '../vhost-user/allowance.ts';

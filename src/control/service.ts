@@ -9,7 +9,7 @@
  */
 import type { BasePlan } from '../base/plan.ts';
 import type { AdapterState, Counters } from '../counters.ts';
-import { TokenBuckets } from '../routing/answers/rate-limit.ts';
+import { TokenBuckets } from '../token-buckets.ts';
 import { Lease, NOBODY } from './lease.ts';
 import { type Asker, type ControlPeer, Openings } from './openings.ts';
 import { parseRequest, type Request } from './request.ts';

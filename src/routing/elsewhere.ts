@@ -14,7 +14,7 @@ import { isGroup, isZero, same } from '../wire/mac.ts';
 import * as udp from '../wire/udp.ts';
 import { arpReply, arpRequest } from './answers/arp.ts';
 import { isEchoRequest } from './answers/echo-reply.ts';
-import { TokenBuckets } from './answers/rate-limit.ts';
+import { TokenBuckets } from '../token-buckets.ts';
 import type { RoutingContext } from './context.ts';
 import { ARP, notRouted } from './ether-types.ts';
 import { IcmpAnswers } from './icmp-answers.ts';

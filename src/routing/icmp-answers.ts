@@ -7,7 +7,7 @@ import { BASE } from '../storage/outbox.ts';
 import * as icmp from '../wire/icmp.ts';
 import { echoReply } from './answers/echo-reply.ts';
 import { icmpError, mayReport } from './answers/icmp-error.ts';
-import { TokenBuckets } from './answers/rate-limit.ts';
+import { TokenBuckets } from '../token-buckets.ts';
 import type { RoutingContext } from './context.ts';
 import type { Network } from './network.ts';
 import type { Router } from './router.ts';

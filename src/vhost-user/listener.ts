@@ -8,7 +8,7 @@ import { EPOLLIN, type Watcher } from '../watcher.ts';
 import type { SocketPlan } from '../base/plan.ts';
 import { EINVAL } from '../errno.ts';
 import type { Native } from '../native.ts';
-import { TokenBuckets } from '../routing/answers/rate-limit.ts';
+import { TokenBuckets } from '../token-buckets.ts';
 import { MAX_CLOSING } from './session.ts';
 import {
   makeSocketFolder,

@@ -18,6 +18,7 @@ const FLOORS = [
     'wire',
     'log.ts',
     'socket-path.ts',
+    'token-buckets.ts',
   ],
   ['counters.ts', 'socket-file.ts', 'watcher.ts', 'storage'],
   ['virtio'],

@@ -4,7 +4,7 @@
  *      in use:  3/0 network unreachable    3/1 host unreachable    3/4 fragmentation needed (rest: next-hop MTU)
  *               3/2 protocol, 3/3 port unreachable    11/0 time to live exceeded
  *
- * How often is the caller's matter (rate-limit.ts).
+ * How often is the caller's matter (token-buckets.ts).
  */
 import { BASE } from '../../storage/outbox.ts';
 import type { BaseStorage } from '../../storage/base-storage.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { TokenBuckets } from '../../../src/routing/answers/rate-limit.ts';
+import { TokenBuckets } from '../../src/token-buckets.ts';
 
 test('a full bucket gives its burst, then its rate', () => {
   const buckets = new TokenBuckets(2, 10, 3);

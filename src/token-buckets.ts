@@ -1,5 +1,6 @@
 /**
- * Token buckets, one for each port, that bound what a guest can make the base say or copy: ICMP errors, ARP replies, broadcasts.
+ * Token buckets, that bound how often somebody else can make the base do something: say or copy it (ICMP errors, ARP replies, broadcasts),
+ * open an adapter, take a connection, log a line. One for each port or VM, or for whatever is numbered.
  */
 export class TokenBuckets {
   /** Tokens in each bucket at the time in `filled`. */
