@@ -24,6 +24,7 @@
 
 #include "arguments.h"
 #include "environment.h"
+#include "open-descriptor.h"
 
 #ifndef PACKET_IGNORE_OUTGOING
 #define PACKET_IGNORE_OUTGOING 23  // Linux 4.20
@@ -36,7 +37,7 @@ namespace basewire {
 namespace {
 
 /** A filter's answer: the frame as long as it is. */
-constexpr uint32_t kWhole = 0x40000;
+constexpr uint32_t wholeFrame = 0x40000;
 
 /** An integer property of packetOpen's options. */
 uint32_t option(Napi::Env env, const Napi::Object& options, const char* name, double high) {
@@ -81,19 +82,19 @@ const uint8_t* macAddress(Napi::Env env, const Napi::Value& value) {
  * address alone: the host has the interface's then.
  */
 void filterFrames(Napi::Env env, int fd, const uint8_t* unicast, uint32_t bytes) {
-  constexpr uint32_t kPacketType = static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_PKTTYPE);
+  constexpr uint32_t packetType = static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_PKTTYPE);
   const uint32_t first = unicast == nullptr ? 0
                                             : uint32_t{unicast[0]} << 24 | uint32_t{unicast[1]} << 16 |
                                                   uint32_t{unicast[2]} << 8 | unicast[3];
   const uint32_t last = unicast == nullptr ? 0 : uint32_t{unicast[4]} << 8 | unicast[5];
   sock_filter toInterface[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kPacketType),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, packetType),
       BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, PACKET_MULTICAST, 1, 0),
       BPF_STMT(BPF_RET | BPF_K, bytes),
       BPF_STMT(BPF_RET | BPF_K, 0),
   };
   sock_filter toAddress[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kPacketType),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, packetType),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_BROADCAST, 6, 0),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_MULTICAST, 5, 0),
       BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, PACKET_OTHERHOST, 5, 0),
@@ -111,23 +112,22 @@ void filterFrames(Napi::Env env, int fd, const uint8_t* unicast, uint32_t bytes)
   }
 }
 
-/** Asks the interface for a second unicast address. */
-void addUnicast(Napi::Env env, int fd, int interfaceIndex, const uint8_t* unicast) {
-  if (unicast == nullptr) return;
+/** A second unicast address for the interface. */
+packet_mreq membershipOf(int interfaceIndex, const uint8_t* unicast) {
   packet_mreq membership = {};
   membership.mr_ifindex = interfaceIndex;
   membership.mr_type = PACKET_MR_UNICAST;
   membership.mr_alen = ETH_ALEN;
   memcpy(membership.mr_address, unicast, ETH_ALEN);
-  setOption(env, fd, PACKET_ADD_MEMBERSHIP, "PACKET_ADD_MEMBERSHIP", &membership, sizeof membership);
+  return membership;
 }
 
-struct ClosedUnlessReleased {
-  int fd;
-  ~ClosedUnlessReleased() {
-    if (fd >= 0) close(fd);
-  }
-};
+/** Asks the interface for it. */
+void addUnicast(Napi::Env env, int fd, int interfaceIndex, const uint8_t* unicast) {
+  if (unicast == nullptr) return;
+  const packet_mreq membership = membershipOf(interfaceIndex, unicast);
+  setOption(env, fd, PACKET_ADD_MEMBERSHIP, "PACKET_ADD_MEMBERSHIP", &membership, sizeof membership);
+}
 
 int packetSocketDescriptor() { return socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); }
 
@@ -151,15 +151,13 @@ bool removeRings(int fd) {
  */
 int socketForRings(Napi::Env env, int given, int version) {
   const bool made = given < 0;
-  ClosedUnlessReleased packet{made ? packetSocketDescriptor() : fcntl(given, F_DUPFD_CLOEXEC, 3)};
+  OpenDescriptor packet(made ? packetSocketDescriptor() : fcntl(given, F_DUPFD_CLOEXEC, 3));
   if (packet.fd < 0) throw systemError(env, errno, made ? "socket" : "fcntl");
   if (!made && !removeRings(packet.fd)) throw systemError(env, errno, "setsockopt", "PACKET_RX_RING");
   setOption(env, packet.fd, PACKET_VERSION, "PACKET_VERSION", &version, sizeof version);
   const int on = 1;
   setOption(env, packet.fd, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING", &on, sizeof on);
-  const int fd = packet.fd;
-  packet.fd = -1;
-  return fd;
+  return packet.release();
 }
 
 /**
@@ -167,11 +165,11 @@ int socketForRings(Napi::Env env, int given, int version) {
  * binding, while nothing of the interface is written there.
  */
 void makeBlank(Napi::Env env, int fd, size_t mapBytes, uint32_t blockBytes, uint32_t blocks) {
-  constexpr size_t kHeaderBytes = 48;  // struct tpacket_block_desc, aligned: no private area is asked for
+  constexpr size_t headerBytes = 48;  // struct tpacket_block_desc, aligned: no private area is asked for
   void* const rings = mmap(nullptr, mapBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (rings == MAP_FAILED) throw systemError(env, errno, "mmap");
   for (uint32_t block = 0; block < blocks; block++) {
-    memset(static_cast<uint8_t*>(rings) + size_t{block} * blockBytes + kHeaderBytes, 0xff, blockBytes - kHeaderBytes);
+    memset(static_cast<uint8_t*>(rings) + size_t{block} * blockBytes + headerBytes, 0xff, blockBytes - headerBytes);
   }
   munmap(rings, mapBytes);
 }
@@ -204,7 +202,7 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
 
   const int given =
       options.Get("socket").IsUndefined() ? -1 : static_cast<int>(option(env, options, "socket", INT32_MAX));
-  ClosedUnlessReleased packet{socketForRings(env, given, TPACKET_V3)};
+  OpenDescriptor packet(socketForRings(env, given, TPACKET_V3));
   int headerBytes = 12;
   if (setsockopt(packet.fd, SOL_PACKET, PACKET_VNET_HDR_SZ, &headerBytes, sizeof headerBytes) != 0) {
     headerBytes = 10;
@@ -229,7 +227,7 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
 
   makeBlank(env, packet.fd, mapBytes, blockBytes, blocks);
   const uint8_t* const unicast = macAddress(env, options.Get("unicast"));
-  filterFrames(env, packet.fd, unicast, kWhole);
+  filterFrames(env, packet.fd, unicast, wholeFrame);
   addUnicast(env, packet.fd, interfaceIndex, unicast);
   bindTo(env, packet.fd, interfaceIndex);
 
@@ -245,8 +243,7 @@ Napi::Value packetOpen(const Napi::CallbackInfo& info) {
   result.Set("receive", receiveShape);
   result.Set("transmit", transmitShape);
   result.Set("mapBytes", Napi::Number::New(env, static_cast<double>(mapBytes)));
-  environmentOf(info).own.opened(packet.fd);
-  packet.fd = -1;
+  environmentOf(info).own.opened(packet.release());
   return result;
 }
 
@@ -257,7 +254,7 @@ Napi::Value packetDoorbell(const Napi::CallbackInfo& info) {
   const uint8_t* const unicast = macAddress(env, info[1]);
   char name[IF_NAMESIZE];
   if (if_indextoname(interfaceIndex, name) == nullptr) throw systemError(env, errno, "if_indextoname");
-  ClosedUnlessReleased packet{socketForRings(env, info[2].IsUndefined() ? -1 : descriptor(info, 2), TPACKET_V2)};
+  OpenDescriptor packet(socketForRings(env, info[2].IsUndefined() ? -1 : descriptor(info, 2), TPACKET_V2));
   // Whatever the socket was before: a frame that no such header describes would stop this ring.
   const int off = 0;
   setOption(env, packet.fd, PACKET_VNET_HDR, "PACKET_VNET_HDR", &off, sizeof off);
@@ -269,22 +266,18 @@ Napi::Value packetDoorbell(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(env);
   result.Set("fd", Napi::Number::New(env, packet.fd));
   result.Set("mapBytes", Napi::Number::New(env, page));
-  environmentOf(info).own.opened(packet.fd);
-  packet.fd = -1;
+  environmentOf(info).own.opened(packet.release());
   return result;
 }
 
 /** packetClose(fd, interfaceIndex, unicast): also where other descriptors of the socket stay open. */
 Napi::Value packetClose(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const ClosedUnlessReleased packet{descriptor(info, 0)};
+  const OpenDescriptor packet(descriptor(info, 0));
   environmentOf(info).own.closing(packet.fd);
-  if (info[2].IsTypedArray() && info[2].As<Napi::TypedArray>().ByteLength() == ETH_ALEN) {
-    packet_mreq membership = {};
-    membership.mr_ifindex = integer(info, 1, "the interface index", 1);
-    membership.mr_type = PACKET_MR_UNICAST;
-    membership.mr_alen = ETH_ALEN;
-    memcpy(membership.mr_address, info[2].As<Napi::Uint8Array>().Data(), ETH_ALEN);
+  const uint8_t* const unicast = macAddress(env, info[2]);
+  if (unicast != nullptr) {
+    const packet_mreq membership = membershipOf(integer(info, 1, "the interface index", 1), unicast);
     // Fails when the interface is gone, and the membership with it.
     setsockopt(packet.fd, SOL_PACKET, PACKET_DROP_MEMBERSHIP, &membership, sizeof membership);
   }
@@ -374,7 +367,7 @@ Napi::Value interfaceInfo(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const std::string name = text(info, 0, "the name");
   if (name.empty() || name.size() >= IFNAMSIZ) throw systemError(env, ENODEV, "ioctl", name);
-  const ClosedUnlessReleased socketForIoctl{socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  const OpenDescriptor socketForIoctl(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (socketForIoctl.fd < 0) throw systemError(env, errno, "socket");
   const auto ask = [&](unsigned long request) {
     ifreq answer = {};

@@ -12,6 +12,7 @@
 
 #include "arguments.h"
 #include "environment.h"
+#include "open-descriptor.h"
 #include "passed.h"
 
 namespace basewire {
@@ -19,22 +20,6 @@ namespace {
 
 /** SCM_MAX_FD: the kernel passes no more in one message. */
 constexpr int maxPassed = 253;
-
-/** Closes on the way out unless released. */
-struct OpenDescriptor {
-  int fd;
-  explicit OpenDescriptor(int opened) : fd(opened) {}
-  ~OpenDescriptor() {
-    if (fd >= 0) close(fd);
-  }
-  OpenDescriptor(const OpenDescriptor&) = delete;
-  OpenDescriptor& operator=(const OpenDescriptor&) = delete;
-  int release() {
-    const int opened = fd;
-    fd = -1;
-    return opened;
-  }
-};
 
 /** The socket address of a path; throws ENAMETOOLONG, or EINVAL for an empty path (which would mean "any name"). */
 sockaddr_un addressOf(Napi::Env env, const std::string& path, const char* call) {
