@@ -94,6 +94,10 @@ Napi::Value sharedMemory(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), isSharedMemory(descriptor(info, 0)));
 }
 
+Napi::Value eventfdOrNot(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), isEventfd(descriptor(info, 0)));
+}
+
 Napi::Value duplicate(const Napi::CallbackInfo& info) {
   const int copy = fcntl(descriptor(info, 0), F_DUPFD_CLOEXEC, 3);
   if (copy < 0) throw systemError(info.Env(), errno, "fcntl");
@@ -142,6 +146,7 @@ void addDescriptors(Napi::Env env, Napi::Object exports, Environment& environmen
   define(env, exports, "closing", wrapped<countClosing>, &environment);
   define(env, exports, "unmapping", wrapped<countUnmapping>, &environment);
   define(env, exports, "isSharedMemory", wrapped<sharedMemory>, &environment);
+  define(env, exports, "isEventfd", wrapped<eventfdOrNot>, &environment);
   define(env, exports, "duplicate", wrapped<duplicate>, &environment);
   define(env, exports, "setNonBlocking", wrapped<setNonBlocking>, &environment);
   define(env, exports, "memfd", wrapped<memfd>, &environment);

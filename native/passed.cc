@@ -117,6 +117,14 @@ void closeElsewhere(const Item& item, int32_t owner) {
   begin(mine, owner);
 }
 
+/** Memory whose pages are given back in no time, should this be its last descriptor. */
+bool isSmallMemory(int fd) {
+  struct stat file;
+  return isSharedMemory(fd) && fstat(fd, &file) == 0 && static_cast<uint64_t>(file.st_blocks) * 512 <= smallBytes;
+}
+
+}  // namespace
+
 bool isEventfd(int fd) {
   char path[32];
   char name[32];
@@ -125,14 +133,6 @@ bool isEventfd(int fd) {
   const ssize_t length = readlink(path, name, sizeof name);
   return length == sizeof expected - 1 && memcmp(name, expected, sizeof expected - 1) == 0;
 }
-
-/** Memory whose pages are given back in no time, should this be its last descriptor. */
-bool isSmallMemory(int fd) {
-  struct stat file;
-  return isSharedMemory(fd) && fstat(fd, &file) == 0 && static_cast<uint64_t>(file.st_blocks) * 512 <= smallBytes;
-}
-
-}  // namespace
 
 void closePassed(int fd, int32_t owner) {
   if (isEventfd(fd) || isSmallMemory(fd)) close(fd);

@@ -26,6 +26,9 @@ void unmapElsewhere(void* start, size_t bytes, int32_t owner);
  */
 void sealElsewhere(int fd, int32_t owner);
 
+/** Made by eventfd(2). Asks /proc: where that is not mounted nothing is one. */
+bool isEventfd(int fd);
+
 /** Closes a descriptor that `owner` passed to us. */
 void closePassed(int fd, int32_t owner);
 

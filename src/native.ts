@@ -209,6 +209,8 @@ export interface Native {
   unmapping(owner: number): number;
   /** On tmpfs or hugetlbfs. Never waits: no file system is asked. */
   isSharedMemory(fd: number): boolean;
+  /** Made by eventfd(2). Asks /proc: where that is not mounted nothing is one. */
+  isEventfd(fd: number): boolean;
   /** dup with close-on-exec. */
   duplicate(fd: number): number;
   setNonBlocking(fd: number): void;

@@ -2,7 +2,6 @@
  * Requests about one ring (vhost-user.rst, "Ring states"): what the front-end says is kept as it says it, and the ring is
  * mapped when it starts. Whatever changes, the old way is gone when the answer leaves: messages are served between turns.
  */
-import { readlinkSync } from 'node:fs';
 import type { Ring } from '../port/attachment.ts';
 import { MAX_QUEUE_SIZE } from '../virtio/split-queue.ts';
 import { Refused, takeDescriptor, u64 } from './payload.ts';
@@ -132,17 +131,9 @@ function eventOf(session: Session, payload: DataView, descriptors: number[]): [R
   }
   if (descriptors.length !== 1)
     throw new Refused(`ring ${ring.index}: a descriptor must come along`);
-  if (!isEventfd(descriptors[0]))
+  if (!session.native.isEventfd(descriptors[0]))
     throw new Refused(`ring ${ring.index}: the descriptor is not an eventfd`);
   return [ring, takeDescriptor(descriptors, 0)];
-}
-
-function isEventfd(fd: number): boolean {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[eventfd]';
-  } catch {
-    return false;
-  }
 }
 
 /**

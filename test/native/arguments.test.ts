@@ -38,7 +38,7 @@ test('the addon has every function of its contract', () => {
       'deliverCopies sumRanges eventfd signal signalAll drain createWaiter unixListen unixConnect unixAccept',
       'unixPair peerCredentials socketError socketKind receive send closeDescriptor closePassed',
       'closeConnection closing unmapping',
-      'isSharedMemory duplicate setNonBlocking packetOpen',
+      'isSharedMemory isEventfd duplicate setNonBlocking packetOpen',
       'packetDoorbell packetSocket packetSend packetStatistics packetClose interfaceInfo netlinkOpen',
       'memfd truncate executeWithout setCores setDumpable readClock',
     ]

@@ -61,6 +61,14 @@ describe('eventfd', () => {
     expect(native.drain(fd), 'nor does draining').toBe(0);
   });
 
+  test('an eventfd is known from what is none', () => {
+    const memory = native.memfd('none', 4096, false);
+    const [left, right] = native.unixPair();
+    opened.push(memory, left, right);
+    expect(native.isEventfd(bell())).toBe(true);
+    for (const fd of [memory, left, 999_999]) expect(native.isEventfd(fd)).toBe(false);
+  });
+
   test('signal of something that cannot be signalled is false, never an exception', () => {
     const [left, right] = native.unixPair();
     native.closeDescriptor(right);
