@@ -4,17 +4,12 @@
  */
 import { describe, expect, test } from 'vitest';
 import { CELLS } from '../../src/counters.ts';
-import type { Native } from '../../src/native.ts';
-import { MAX_STEPS, putInput } from '../../src/port/input.ts';
-import { putPacked } from '../../src/port/packed-input.ts';
-import { BaseStorage } from '../../src/storage/base-storage.ts';
-import { CopyList } from '../../src/storage/copy-list.ts';
-import { Chain } from '../../src/virtio/chain.ts';
-import { GuestMemory } from '../../src/virtio/guest-memory.ts';
-import { PackedChain } from '../../src/virtio/packed-chain.ts';
+import { MAX_STEPS } from '../../src/port/input.ts';
+import type { Chain } from '../../src/virtio/chain.ts';
 import type { PackedQueue } from '../../src/virtio/packed-queue.ts';
 import { BROKEN, type SplitQueue } from '../../src/virtio/split-queue.ts';
 import { barePackedQueue, bareSplitQueue, describeAt } from '../support/bare-queues.ts';
+import { inputWorld } from '../support/input-world.ts';
 
 const SIZE = 32768;
 /** Where all buffers lie. */
@@ -24,31 +19,21 @@ const WRITE = 2;
 const INDIRECT = 4;
 const AVAIL = 1 << 7;
 
-/** Copies nothing: what is counted here is the descriptors that were looked at. */
-const native = { gatherCopies: () => 0, deliverCopies: () => 0 } as unknown as Native;
-
+/** `all`: how many descriptors were looked at. */
 function world() {
-  const arena = new ArrayBuffer(1 << 20);
-  const storage = new BaseStorage(arena, 1 << 19, 64);
-  const copies = new CopyList(native, new ArrayBuffer(24 * 4096));
-  const memory = new GuestMemory(native);
-  memory.add({ guest: 0, user: 0, bytes: 1 << 30, handle: 0 });
-  const slot = storage.take(0, 1514);
-  return { copies, memory, storage, at: storage.at[slot], chain: counting(copies, arena) };
+  const { chain, put } = inputWorld();
+  return { chain, put, all: counting(chain) };
 }
 
-/** A chain that says how many descriptors were looked at in all. */
-function counting(copies: CopyList, arena: ArrayBuffer): Chain & { all(): number } {
-  const chain = new Chain(copies, arena, 1 << 19);
+/** How many descriptors were looked at in all. */
+function counting(chain: Chain): () => number {
   let before = 0;
   const begin = chain.begin.bind(chain);
-  return Object.assign(chain, {
-    begin: () => {
-      before += chain.steps;
-      begin();
-    },
-    all: () => before + chain.steps,
-  });
+  chain.begin = () => {
+    before += chain.steps;
+    begin();
+  };
+  return () => before + chain.steps;
 }
 
 describe('the cost of an input buffer', () => {
@@ -77,27 +62,14 @@ describe('the cost of an input buffer', () => {
   for (const [name, prepare] of Object.entries(KINDS)) {
     for (const mergeable of [true, false]) {
       test(`${name}, ${mergeable ? '' : 'not '}mergeable: the ring is broken`, () => {
-        const { copies, memory, storage, at, chain } = world();
+        const { put, all } = world();
         const queue = bareSplitQueue(SIZE, SIZE);
         prepare(queue);
-        const cells = new Float64Array(CELLS.length);
         let outcome = 0;
         for (let i = 0; i < 8 && outcome !== BROKEN; i++) {
-          const before = chain.all();
-          outcome = putInput(
-            queue,
-            0,
-            12,
-            mergeable,
-            memory,
-            storage,
-            at,
-            1514,
-            copies,
-            chain,
-            cells,
-          );
-          expect(chain.all() - before).toBeLessThanOrEqual(MAX_STEPS + SIZE);
+          const before = all();
+          outcome = put(queue, 1514, mergeable);
+          expect(all() - before).toBeLessThanOrEqual(MAX_STEPS + SIZE);
         }
         if (mergeable || !name.startsWith('a header')) expect(outcome).toBe(BROKEN);
         // What is shown to the driver was taken from it.
@@ -107,7 +79,7 @@ describe('the cost of an input buffer', () => {
   }
 
   test('packed: indirect tables of empty descriptors', () => {
-    const { copies, memory, storage, at, chain } = world();
+    const { chain, put, all } = world();
     const queue = barePackedQueue(SIZE);
     queue.indirect = true;
     for (let i = 0; i < SIZE; i++)
@@ -116,23 +88,8 @@ describe('the cost of an input buffer', () => {
     chain.scratch.fill(0);
     for (let i = 0; i < 4096; i++) chain.scratch[i * 4 + 3] = WRITE << 16;
     chain.scratch[2] = 12;
-    const cells = new Float64Array(CELLS.length);
-    const outcome = putPacked(
-      queue,
-      0,
-      12,
-      true,
-      memory,
-      storage,
-      at,
-      1514,
-      copies,
-      chain,
-      new PackedChain(),
-      cells,
-    );
-    expect(outcome).toBe(BROKEN);
-    expect(chain.all()).toBeLessThan(4 * MAX_STEPS);
+    expect(put(queue, 1514, true)).toBe(BROKEN);
+    expect(all()).toBeLessThan(4 * MAX_STEPS);
   });
 
   describe('too small buffers at the head, in thousands of descriptors', () => {
@@ -166,45 +123,24 @@ describe('the cost of an input buffer', () => {
       ['packed', packed()],
     ] as const) {
       test(`${name}: are not looked at for every datagram, and forgotten when one was taken`, () => {
-        const { copies, memory, storage, at, chain } = world();
-        const cells = new Float64Array(CELLS.length);
-        const packedChain = new PackedChain();
-        const put = (bytes: number): number =>
-          queue.format === 'split'
-            ? putInput(queue, 0, 12, false, memory, storage, at, bytes, copies, chain, cells)
-            : putPacked(
-                queue,
-                0,
-                12,
-                false,
-                memory,
-                storage,
-                at,
-                bytes,
-                copies,
-                chain,
-                packedChain,
-                cells,
-              );
-        for (let i = 0; i < DATAGRAMS; i++) expect(put(5000)).toBe(TOO_SMALL);
-        expect(chain.all()).toBeLessThan((LONG * DATAGRAMS) / 20);
+        const { put, all } = world();
+        for (let i = 0; i < DATAGRAMS; i++) expect(put(queue, 5000)).toBe(TOO_SMALL);
+        expect(all()).toBeLessThan((LONG * DATAGRAMS) / 20);
         // A shorter one fits there, and the next buffer is another one.
-        expect(put(LONG - 12)).toBe(0);
-        expect(put(5000)).toBe(0);
+        expect(put(queue, LONG - 12)).toBe(0);
+        expect(put(queue, 5000)).toBe(0);
       });
     }
   });
 
   test('64 KiB in 16-byte buffers are not too many', () => {
-    const { copies, memory, storage, at, chain } = world();
+    const { put } = world();
     const queue = bareSplitQueue(SIZE, SIZE);
     for (let i = 0; i < SIZE; i++) {
       describeAt(queue, i, PLACE, 16, WRITE);
       queue.avail[2 + i] = i;
     }
-    const cells = new Float64Array(CELLS.length);
-    const bytes = 16 * 4096 - 12;
-    expect(putInput(queue, 0, 12, true, memory, storage, at, bytes, copies, chain, cells)).toBe(0);
+    expect(put(queue, 16 * 4096 - 12, true)).toBe(0);
     expect(queue.nextUsed).toBe(4096);
   });
 });
