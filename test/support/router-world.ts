@@ -1,0 +1,50 @@
+/** A router and what it works on, with VMs that are connected and take everything, and without a base around it. */
+import type { Adapter } from '../../src/adapter/adapter.ts';
+import type { VmPlan } from '../../src/base/plan.ts';
+import { Counters } from '../../src/counters.ts';
+import { native } from '../../src/native.ts';
+import { Attachment } from '../../src/port/attachment.ts';
+import { Port } from '../../src/port/port.ts';
+import { Network } from '../../src/routing/network.ts';
+import { Router } from '../../src/routing/router.ts';
+import type { BaseStorage } from '../../src/storage/base-storage.ts';
+import { Outbox } from '../../src/storage/outbox.ts';
+import { keyOf } from '../../src/wire/ipv4-address.ts';
+import { parseMac } from '../../src/wire/mac.ts';
+import { lanPlan } from './lan-plan.ts';
+
+/** VMs on one network, each with an address and a MAC; `adapterMac`: there is an adapter, open, of which routing knows no more. */
+export function routerWorld(
+  storage: BaseStorage,
+  vms: (Partial<VmPlan> & { mac: string })[],
+  adapterMac?: string,
+): Router {
+  const plan = lanPlan(vms);
+  const network = new Network(plan.networks[0]);
+  const ports = plan.vms.map((vm, number) => {
+    const port = new Port(number, vm, keyOf(vm.addresses[0]));
+    port.setMac(parseMac(vms[number].mac), 0);
+    port.current = new Attachment(native);
+    network.enter(port);
+    return port;
+  });
+  const counters = new Counters(ports.length + 1);
+  const adapters: Adapter[] = [];
+  if (adapterMac !== undefined) {
+    const port = ports.length;
+    const record = counters.base(port);
+    const known = { port, record, mac: parseMac(adapterMac), mtu: 1500, refusal: 0 };
+    adapters.push({ ...known, plan: { network: 0 } } as unknown as Adapter);
+    network.adapter = adapters[0];
+  }
+  return new Router({
+    storage,
+    ports,
+    adapters,
+    networks: [network],
+    counters,
+    outbox: new Outbox(counters),
+    ownerIsElsewhere: false,
+    control: () => {},
+  });
+}
