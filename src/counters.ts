@@ -53,7 +53,7 @@ export const DROP_REASONS = {
   broadcastLimited: 'too many broadcasts from this port',
   arpLimited: 'too many ARP requests from this port',
   icmpLimited: 'too many datagrams that ask for an answer by the base',
-  storageFull: 'no room in base storage to segment it',
+  storageFull: 'no room in base storage for its segments, its fragments or an answer to it',
   // the chain it came in (recycled: the chain goes back with length 0)
   shortChain: 'descriptor chain ends within the virtio-net header',
   oversize: 'descriptor chain is longer than 64 KiB and headers',

@@ -37,6 +37,7 @@ const TOO_BIG = drop('tooBig');
 const BAD_SEGMENTATION = drop('badSegmentation');
 const ARP_INVALID = drop('arpInvalid');
 const ARP_LIMITED = drop('arpLimited');
+const STORAGE_FULL = drop('storageFull');
 const BROADCAST_LIMITED = drop('broadcastLimited');
 const NOT_SERVED = drop('notServed');
 
@@ -119,7 +120,10 @@ export class Elsewhere {
     if (operation !== arp.REQUEST) return ARP_INVALID;
     if (target === sender || this.owns(port, network, target)) return CONSUMED;
     if (!this.arpReplies.take(port.number, this.router.now)) return ARP_LIMITED;
-    return this.answer(arpReply(storage, slot, network.mac, false), port.number);
+    const reply = arpReply(storage, slot, network.mac, false);
+    if (reply < 0) return STORAGE_FULL;
+    storage.to[reply] = port.number;
+    return CONSUMED;
   }
 
   /** A checked IPv4 datagram of a VM that is not simply for another VM. */
@@ -250,12 +254,6 @@ export class Elsewhere {
         ? icmp.PORT_UNREACHABLE
         : icmp.PROTOCOL_UNREACHABLE;
     return this.unreachable(slot, code, CONSUMED);
-  }
-
-  /** An appended slot is on its way to `to`; without room for it nothing was answered. */
-  private answer(appended: number, to: number): number {
-    if (appended >= 0) this.storage.to[appended] = to;
-    return CONSUMED;
   }
 
   private unreachable(slot: number, code: number, verdict: number): number {
