@@ -9,7 +9,7 @@ import { MAX_PIECES } from '../routing/offload.ts';
 import { SharedRoom } from '../storage/shared-room.ts';
 
 /** All pieces of one datagram (routing/pieces.ts), so that the first one to a neighbour arrives, too. */
-export const PER_NEIGHBOUR = MAX_PIECES;
+const PER_NEIGHBOUR = MAX_PIECES;
 /** Some more may wait for one whose senders have fewer there than are still free. */
 const PER_NEIGHBOUR_WITH_FEW = PER_NEIGHBOUR + PER_NEIGHBOUR / 4;
 /** At least one datagram of full size may always wait. */

@@ -118,7 +118,7 @@ function nameOf(value: unknown): string {
 }
 
 /** What stands at a path of the raw values; undefined where nothing does. */
-export function valueAt(raw: unknown, path: Path): unknown {
+function valueAt(raw: unknown, path: Path): unknown {
   let value = raw;
   for (const step of path) {
     if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step))

@@ -21,7 +21,7 @@ export class ConfigError extends Error {
 }
 
 /** One line, without control characters. */
-export function formatComplaint(file: string, complaint: Complaint): string {
+function formatComplaint(file: string, complaint: Complaint): string {
   const path = formatPath(complaint.path);
   const where = `${file}:${complaint.line}:${complaint.column}: `;
   return printable(where + (path && `${path}: `) + complaint.text);

@@ -135,7 +135,7 @@ function isId(id: unknown): id is string | number {
 }
 
 /** Why a socket can't be made in this folder; '' when it exists, or only its last part is missing. */
-export function folderTrouble(folder: string): string {
+function folderTrouble(folder: string): string {
   const kind = kindOf(folder);
   if (kind === 'folder') return '';
   if (kind === 'other') return `${folder} is no folder`;

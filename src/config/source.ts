@@ -16,7 +16,7 @@ import {
 import { keyText, TextChecks, TOO_DEEP } from './text-checks.ts';
 
 /** Larger files are refused unread. A hundred thousand addresses take two. */
-export const MAX_CONFIG_BYTES = 16 * 1024 * 1024;
+const MAX_CONFIG_BYTES = 16 * 1024 * 1024;
 
 export type Path = readonly PropertyKey[];
 
@@ -213,7 +213,7 @@ function endOf(text: string): Position {
 }
 
 /** The system's reason in words: "no such file or directory". */
-export function systemReason(error: unknown): string {
+function systemReason(error: unknown): string {
   const message = (error as Error).message ?? String(error);
   return /^[A-Z0-9]+: ([^,]+)/.exec(message)?.[1] ?? message;
 }

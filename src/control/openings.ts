@@ -5,7 +5,7 @@
 import type { RequestId } from './request.ts';
 
 /** Within which an opening is answered, in milliseconds. */
-export const OPEN_DEADLINE = 5000;
+const OPEN_DEADLINE = 5000;
 /** Requests that wait for one adapter. */
 const MAX_WAITING = 16;
 

@@ -4,8 +4,8 @@
  *
  *     {"id": 1, "op": "open" | "close" | "renew", "adapter": "uplink"}        {"id": 2, "op": "status"}
  */
-export const MAX_REQUEST_BYTES = 4096;
-export const MAX_ID_LENGTH = 64;
+const MAX_REQUEST_BYTES = 4096;
+const MAX_ID_LENGTH = 64;
 
 export type RequestId = number | string | null;
 

@@ -21,7 +21,7 @@ const PROTOCOL_SCTP = 132;
  * Most segments of one datagram. A segment may be of any size, as what was merged came so from the wire (keystrokes, say), but not of any
  * number: 64 KiB in segments of the least MSS that Linux believes a peer (TCP_MIN_SND_MSS), which is far more than is ever merged.
  */
-export const MAX_RECEIVED_SEGMENTS = Math.ceil(ipv4.MAX_TOTAL_BYTES / 48);
+const MAX_RECEIVED_SEGMENTS = Math.ceil(ipv4.MAX_TOTAL_BYTES / 48);
 
 /**
  * Makes the offload header of a frame from an adapter canonical. Returns 0, or the CELL index of the reason to drop the

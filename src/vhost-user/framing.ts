@@ -11,7 +11,7 @@ import type { Native } from '../native.ts';
 
 export const HEADER_BYTES = 12;
 /** The longest payload we know is SET_MEM_TABLE's with eight regions: 264 bytes. */
-export const MAX_PAYLOAD = 4096;
+const MAX_PAYLOAD = 4096;
 /** SCM_MAX_FD: the kernel passes no more in one message (unix(7)). */
 export const MAX_DESCRIPTORS = 253;
 

@@ -11,7 +11,7 @@ import type { Session } from './session.ts';
 /** Regions in one SET_MEM_TABLE (its descriptors must fit one message). */
 const MAX_TABLE = 8;
 /** Regions by ADD_MEM_REG; must never shrink between releases, or QEMU refuses to reconnect. */
-export const MAX_SLOTS = 509;
+const MAX_SLOTS = 509;
 
 const PAGE = 4096;
 /** Bytes one front-end may have mapped, twice that while a table replaces another: address space is everybody's. */

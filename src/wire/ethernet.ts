@@ -36,24 +36,3 @@ export function etherType(bytes: Uint8Array, at: number): number {
 export function setEtherType(bytes: Uint8Array, at: number, type: number): void {
   write16(bytes, at + ETHER_TYPE, type);
 }
-
-/*
- * MAC addresses as two numbers, for frames in base storage (at % 4 == 2): the destination lies there as a half and a
- * word behind it, the source as a word and a half behind it.
- */
-
-export function destinationHalf(halves: Uint16Array, at: number): number {
-  return halves[at >> 1];
-}
-
-export function destinationWord(words: Int32Array, at: number): number {
-  return words[(at + 2) >> 2];
-}
-
-export function sourceWord(words: Int32Array, at: number): number {
-  return words[(at + 6) >> 2];
-}
-
-export function sourceHalf(halves: Uint16Array, at: number): number {
-  return halves[(at + 10) >> 1];
-}

@@ -61,10 +61,6 @@ export function parsePrefix(text: string): Prefix {
   return { key, mask, bits };
 }
 
-export function prefixText(prefix: Prefix): string {
-  return `${dotted(prefix.key)}/${prefix.bits}`;
-}
-
 /** True for every address (a key) of the prefix, its first and last among them. */
 export function contains(prefix: Prefix, key: number): boolean {
   return (key & prefix.mask) === prefix.key;

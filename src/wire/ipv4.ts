@@ -71,7 +71,7 @@ export function checkWords(words: Int32Array, index: number, available: number):
 }
 
 /** True when the checksum of the header of `headerWords` words at `words[index]` is right. */
-export function headerOk(words: Int32Array, index: number, headerWords: number): boolean {
+function headerOk(words: Int32Array, index: number, headerWords: number): boolean {
   if (headerWords !== 5) return sumWords(words, index, headerWords << 2) === 0xffff;
   const a = words[index];
   const b = words[index + 1];

@@ -46,17 +46,6 @@ describe('ethernet', () => {
     ethernet.setEtherType(bytes, 0, ethernet.TYPE_ARP);
     expect(bytes).toEqual(frame);
   });
-
-  test('addresses as a half and a word, in base storage', () => {
-    const arena = new ArrayBuffer(64);
-    new Uint8Array(arena).set(frame, 14);
-    const halves = new Uint16Array(arena);
-    const words = new Int32Array(arena);
-    expect(ethernet.destinationHalf(halves, 14)).toBe(0x0002);
-    expect(ethernet.destinationWord(words, 14)).toBe(0x01000000);
-    expect(ethernet.sourceWord(words, 14)).toBe(0x00005452);
-    expect(ethernet.sourceHalf(halves, 14)).toBe(0x1100);
-  });
 });
 
 describe('arp', () => {
