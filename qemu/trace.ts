@@ -1,6 +1,6 @@
 // Asks a running base for the way that datagrams took (`GET /v1/trace`), while something happens.
 
-import type { TracedDatagram } from '../src/base/plan.ts';
+import type { TracedDatagram } from '../src/turn/trace.ts';
 import type { Daemon } from '../test/support/daemon.ts';
 
 /** Seconds in which `action` must bring the datagrams about. */

@@ -2,7 +2,8 @@
  * What the main thread knows about the running base: the plan, the counters it shares with the turn workers, and the
  * details these last reported. Status and metrics are made from this alone, so asking costs the data path nothing.
  */
-import type { AdapterDetail, BasePlan, VmDetail } from './base/plan.ts';
+import type { AdapterDetail, VmDetail } from './base/messages.ts';
+import type { BasePlan } from './plan.ts';
 import { ownerOf } from './handoff/handoff.ts';
 import { CounterSums } from './counters.ts';
 

@@ -1,7 +1,7 @@
 // The end of the demo: the way that one datagram took, the counters of the running base, and the
 // list of what was shown.
 
-import type { TracedPlace } from '../../src/base/plan.ts';
+import type { TracedPlace } from '../../src/turn/trace.ts';
 import type { Site } from '../site.ts';
 import { traceWhile } from '../trace.ts';
 import { command, results, say, step, table, verdict } from './show.ts';

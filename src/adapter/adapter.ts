@@ -10,7 +10,7 @@
  * Until it is open every datagram that would leave is dropped with the state's reason. The calls of a turn are
  * `gather`/`release` on the way in, `resolve` then `put`/`publish` on the way out; none allocates when a neighbour is known.
  */
-import type { AdapterDetail, AdapterPlan } from '../base/plan.ts';
+import type { AdapterPlan } from '../plan.ts';
 import { type AdapterState, CELL } from '../counters.ts';
 import { ENETDOWN } from '../errno.ts';
 import type { InterfaceInfo } from '../native.ts';
@@ -18,11 +18,11 @@ import { longestDatagram } from '../routing/offload.ts';
 import { dropCell } from '../routing/verdict.ts';
 import { broadcastOf, parsePrefix } from '../wire/ipv4-address.ts';
 import { isGroup, macText, parseMac } from '../wire/mac.ts';
-import { AttachedSocket, type Opened } from './attached-socket.ts';
+import { AttachedSocket } from './attached-socket.ts';
 import type { AdapterContext, Milliseconds } from './context.ts';
 import { LanArp } from './lan-arp.ts';
 import { Neighbours } from './neighbours.ts';
-import { closeSockets } from './packet-sockets.ts';
+import { closeSockets, type OpenedSockets } from './packet-sockets.ts';
 import { isUp, type LinkMessage } from './rtnetlink.ts';
 
 const STATISTICS_INTERVAL: Milliseconds = 1000;
@@ -34,6 +34,16 @@ const REOPEN_INTERVAL: Milliseconds = 1000;
 const SENT_BYTES = CELL.sentBytes;
 const SENT_DATAGRAMS = CELL.sentDatagrams;
 const TOO_BIG = CELL.tooBig;
+
+/** How an adapter stands. */
+export interface AdapterCondition {
+  state: AdapterState;
+  mac: string | null;
+  mtu: number | null;
+  neighbours: number;
+  /** Why it is not open. */
+  reason: string;
+}
 
 export class Adapter {
   readonly plan: AdapterPlan;
@@ -168,7 +178,7 @@ export class Adapter {
    * The main thread opened the packet sockets. The descriptors are ours from here on. False when it is not open after that: it is
    * not wanted any more, or `reason` says why.
    */
-  attach(opened: Opened): boolean {
+  attach(opened: OpenedSockets): boolean {
     this.opening = false;
     if (!this.wanted || this.socket !== null) {
       this.drop(opened);
@@ -303,7 +313,7 @@ export class Adapter {
   }
 
   /** For the status; who opened it is the control service's knowledge. */
-  detail(): Omit<AdapterDetail, 'openedBy' | 'leaseSeconds'> {
+  detail(): AdapterCondition {
     const attached = this.socket !== null;
     return {
       state: this.state,
@@ -315,7 +325,7 @@ export class Adapter {
   }
 
   /** Closes sockets that came too late. */
-  private drop(opened: Opened): void {
+  private drop(opened: OpenedSockets): void {
     const { fd, doorbell, interfaceIndex } = opened;
     const { native, plan } = this.context;
     closeSockets(native, { rings: fd, doorbell: doorbell.fd }, interfaceIndex, plan.mac);

@@ -3,18 +3,15 @@
  * gives them back in `close`.
  */
 import { EPOLLIN, EPOLLOUT } from '../watcher.ts';
-import type { ToWorker } from '../base/plan.ts';
 import type { AdapterContext } from './context.ts';
 import { Doorbell } from './doorbell.ts';
-import { closeSockets } from './packet-sockets.ts';
+import { closeSockets, type OpenedSockets } from './packet-sockets.ts';
 import { ReceiveRing } from './receive-ring.ts';
 import { TransmitRing } from './transmit-ring.ts';
 import { UdpTrain } from './udp-train.ts';
 
 /** Times that frames came or left since the last wait, from which on nobody is to be woken for each block and each frame that has left. */
 const MANY_MOVES = 16;
-
-export type Opened = Extract<ToWorker, { kind: 'adapterOpened' }>;
 
 export class AttachedSocket {
   readonly receive: ReceiveRing;
@@ -35,7 +32,7 @@ export class AttachedSocket {
   couplesUdp = false;
 
   /** Maps the rings; throws when that is not possible, and then the descriptors are still the caller's. `onError`: see `ready`. */
-  constructor(context: AdapterContext, opened: Opened, onError: () => void) {
+  constructor(context: AdapterContext, opened: OpenedSockets, onError: () => void) {
     const { native, storage, copies, counters, port } = context;
     const { fd, receive, transmit, headerBytes, mapBytes } = opened;
     this.context = context;

@@ -1,7 +1,7 @@
 /**
  * What an adapter needs of the turn worker around it. Everything here lives in the worker's thread.
  */
-import type { AdapterPlan, NetworkPlan } from '../base/plan.ts';
+import type { AdapterPlan, NetworkPlan } from '../plan.ts';
 import type { Outbox } from '../storage/outbox.ts';
 import type { Watcher } from '../watcher.ts';
 import type { Counters } from '../counters.ts';

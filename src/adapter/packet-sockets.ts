@@ -8,6 +8,23 @@ export interface PacketSockets {
   doorbell: number;
 }
 
+/** Packet sockets that were opened on an adapter's interface, with their rings' shapes and how the interface was then. */
+export interface OpenedSockets {
+  fd: number;
+  doorbell: { fd: number; mapBytes: number };
+  headerBytes: number;
+  receive: { blockBytes: number; blocks: number };
+  transmit: { frameBytes: number; frames: number };
+  mapBytes: number;
+  interfaceIndex: number;
+  mac: string;
+  mtu: number;
+  up: boolean;
+  /** auto: while the interface does not take long UDP frames, so that the kernel cuts what is coupled. */
+  coupleUdp: boolean | 'auto';
+  takesLongUdp: boolean;
+}
+
 export const NO_SOCKETS: PacketSockets = { rings: -1, doorbell: -1 };
 
 /**

@@ -2,7 +2,7 @@
  * A fresh look before an answer: the turn workers show how their ports stand when that changed, but not every change at once
  * (base/port-control.ts). Who asks gets it as it stands now.
  */
-import type { ToWorker } from '../base/plan.ts';
+import type { ToWorker } from '../base/messages.ts';
 
 /** A worker answers between two turns. One that does not is answered for by what it showed last. */
 const PATIENCE_MS = 200;

@@ -1,6 +1,6 @@
 /** `GET /v1/status`: everything about networks, VMs and adapters as one JSON value. */
 import type { BaseState } from '../base-state.ts';
-import type { AdapterDetail, VmDetail } from '../base/plan.ts';
+import type { AdapterDetail, VmDetail } from '../base/messages.ts';
 import { type CELL, type CounterSums, DROP_REASONS, EVENTS } from '../counters.ts';
 import { VERSION } from '../version.ts';
 

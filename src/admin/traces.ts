@@ -2,7 +2,8 @@
  * `GET /v1/trace?vm=NAME&count=N&seconds=S`: the way of the next N datagrams that a VM sends or gets. Answers when they have come, or
  * with fewer after S seconds. Only so many traces at once, as each one makes the turns slower.
  */
-import type { ToWorker, TracedDatagram } from '../base/plan.ts';
+import type { ToWorker } from '../base/messages.ts';
+import type { TracedDatagram } from '../turn/trace.ts';
 
 const MAX_TRACES = 4;
 export const MAX_COUNT = 100;

@@ -18,7 +18,8 @@ import { BASE, type Outbox } from '../storage/outbox.ts';
 import type { Watcher } from '../watcher.ts';
 import { dotted, keyOf } from '../wire/ipv4-address.ts';
 import { parseMac } from '../wire/mac.ts';
-import type { BasePlan, FromWorker, ToWorker } from './plan.ts';
+import type { FromWorker, ToWorker } from './messages.ts';
+import type { BasePlan } from '../plan.ts';
 
 export interface AdapterControlContext {
   native: Native;

@@ -14,7 +14,7 @@ import { Listener, type ListenerHost } from '../vhost-user/listener.ts';
 import { Session, type SessionEvent, type SessionHost } from '../vhost-user/session.ts';
 import { featureNames, offeredFeatures } from '../virtio/features.ts';
 import { LogBudget } from './log-budget.ts';
-import type { FromWorker } from './plan.ts';
+import type { FromWorker } from './messages.ts';
 import type { Watcher } from '../watcher.ts';
 
 export interface PortControlContext {

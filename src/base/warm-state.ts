@@ -7,7 +7,7 @@ import type { Adapter } from '../adapter/adapter.ts';
 import type { ControlService } from '../control/service.ts';
 import { OWNER } from '../handoff/handoff.ts';
 import type { Port } from '../port/port.ts';
-import type { BasePlan } from './plan.ts';
+import type { BasePlan } from '../plan.ts';
 import { dotted, isAddress, keyOf } from '../wire/ipv4-address.ts';
 import { isGroup, isMac, isZero, parseMac } from '../wire/mac.ts';
 

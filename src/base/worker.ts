@@ -10,7 +10,7 @@ import { native } from '../native.ts';
 import { Base } from './base.ts';
 import { Moderation } from './moderation.ts';
 import { Patience } from './patience.ts';
-import type { FromWorker, ToWorker, WorkerStart } from './plan.ts';
+import type { FromWorker, ToWorker, WorkerStart } from './messages.ts';
 import { EPOLLIN } from '../watcher.ts';
 
 /** While turns run without a pause, sockets are looked at this often: an answer to QEMU must not wait a millisecond. */

@@ -1,5 +1,5 @@
 /** `basewire check --config FILE`: what is wrong with a configuration, or what it would do. Creates nothing. */
-import type { BasePlan, SocketPlan } from '../base/plan.ts';
+import type { BasePlan, SocketPlan } from '../plan.ts';
 import { environmentWarnings } from '../config/environment.ts';
 import { forwardedByHost } from '../supervision/host-forwarding.ts';
 import { loadConfig } from '../config/load.ts';

@@ -1,7 +1,7 @@
 /** `basewire run --config FILE`: the daemon, in the foreground. */
 import { chownSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { BasePlan } from '../base/plan.ts';
+import type { BasePlan } from '../plan.ts';
 import { environmentWarnings } from '../config/environment.ts';
 import { loadConfig } from '../config/load.ts';
 import { buildPlan } from '../config/plan.ts';

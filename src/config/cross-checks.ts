@@ -4,7 +4,7 @@
  * These checks run on the file's raw values, also where the schema complained: one mistake must not hide another.
  * So each looks only at values that are well-formed and stays silent about the rest, which the schema has named.
  */
-import { MAX_VMS_PER_WORKER } from '../base/plan.ts';
+import { MAX_VMS_PER_WORKER } from '../plan.ts';
 import { MAX_WORKERS } from '../handoff/layout.ts';
 import { AdapterChecks } from './adapter-checks.ts';
 import {

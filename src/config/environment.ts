@@ -1,5 +1,5 @@
 /** What a correct configuration lacks on this host, and may appear later. */
-import type { AdapterPlan, BasePlan } from '../base/plan.ts';
+import type { AdapterPlan, BasePlan } from '../plan.ts';
 import type { Native } from '../native.ts';
 import { onlineCores } from '../supervision/idle-cores.ts';
 

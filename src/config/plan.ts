@@ -1,5 +1,5 @@
 /** From a checked configuration to the plan that the turn worker gets: names become indices, defaults are filled in. */
-import type { AdapterPlan, BasePlan, NetworkPlan, SocketPlan, VmPlan } from '../base/plan.ts';
+import type { AdapterPlan, BasePlan, NetworkPlan, SocketPlan, VmPlan } from '../plan.ts';
 import { baseMac } from './derived-mac.ts';
 import type { Config, SocketConfig } from './schema.ts';
 import { groupId, userId } from './users.ts';

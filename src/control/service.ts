@@ -7,7 +7,7 @@
  * touches the data path: the worst that a flood does is to be ignored. The end of a front-end's connection ends no lease, as
  * the guest may just be rebooting; only time does.
  */
-import type { BasePlan } from '../base/plan.ts';
+import type { BasePlan } from '../plan.ts';
 import type { AdapterState, Counters } from '../counters.ts';
 import { TokenBuckets } from '../token-buckets.ts';
 import { Lease, NOBODY } from './lease.ts';

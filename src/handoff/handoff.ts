@@ -6,7 +6,8 @@
  * A worker sleeps only after it has said so in shared memory and looked at its rings once more; a producer looks at that flag after it has
  * published. One of the two sees the other, whatever the order (both sides use sequentially consistent loads and stores).
  */
-import type { BasePlan, HandoffStart } from '../base/plan.ts';
+import type { HandoffStart } from './layout.ts';
+import type { BasePlan } from '../plan.ts';
 import { CELL, type Counters, RECORD_CELLS } from '../counters.ts';
 import type { Native } from '../native.ts';
 import type { Budget } from '../port/output.ts';

@@ -54,3 +54,11 @@ export function sleepingAt(worker: number): number {
 export function quietAt(worker: number): number {
   return worker * LINE + 4;
 }
+
+/** What several workers share besides the plan: the rings between them (src/handoff/). The descriptors are the main thread's. */
+export interface HandoffStart {
+  /** memfd with all rings. */
+  memory: number;
+  /** Each worker's wake eventfd. */
+  wakeFds: number[];
+}

@@ -2,7 +2,7 @@
  * A VM's place on its network: number, addresses, backlog, and the attachment that datagrams go through now. The
  * port stays when front-ends come and go.
  */
-import type { VmPlan } from '../base/plan.ts';
+import type { VmPlan } from '../plan.ts';
 import { RECORD_CELLS, type VmState } from '../counters.ts';
 import { Attachment, type Ring } from './attachment.ts';
 import type { Native } from '../native.ts';

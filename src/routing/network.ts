@@ -1,7 +1,7 @@
 /**
  * One IP subnet of the base: its addresses, who is on it, and where the rest of the world is.
  */
-import type { NetworkPlan } from '../base/plan.ts';
+import type { NetworkPlan } from '../plan.ts';
 import type { Adapter } from '../adapter/adapter.ts';
 import type { Port } from '../port/port.ts';
 import { broadcastOf, contains, keyOf, parsePrefix, type Prefix } from '../wire/ipv4-address.ts';

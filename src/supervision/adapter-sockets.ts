@@ -3,7 +3,8 @@
  * they are until the worker has descriptors of its own, and what is left of them when it fails.
  */
 import { closeSockets, type PacketSockets } from '../adapter/packet-sockets.ts';
-import type { AdapterPlan, ToWorker } from '../base/plan.ts';
+import type { ToWorker } from '../base/messages.ts';
+import type { AdapterPlan } from '../plan.ts';
 import { native } from '../native.ts';
 import { forwardedByHost } from './host-forwarding.ts';
 import { type AdapterAnswer, openAdapter } from './open-adapter.ts';

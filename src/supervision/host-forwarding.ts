@@ -4,7 +4,7 @@
  * way (ICMP redirect) or none (unreachable), as a router has to (RFC 1812 §5.2.7).
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import type { AdapterPlan } from '../base/plan.ts';
+import type { AdapterPlan } from '../plan.ts';
 import type { Native } from '../native.ts';
 import { macText } from '../wire/mac.ts';
 

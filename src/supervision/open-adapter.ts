@@ -2,7 +2,8 @@
  * Opens an adapter's packet sockets for the turn worker. The interface comes from the configuration, never from a guest,
  * and whatever goes wrong becomes a sentence for the management guest and the status.
  */
-import type { AdapterPlan, ToWorker } from '../base/plan.ts';
+import type { ToWorker } from '../base/messages.ts';
+import type { AdapterPlan } from '../plan.ts';
 import { closeSockets, NO_SOCKETS, type PacketSockets } from '../adapter/packet-sockets.ts';
 import { isUp } from '../adapter/rtnetlink.ts';
 import { native } from '../native.ts';

@@ -7,7 +7,9 @@
  * close and reconnect. Of several workers each has a keeper of its own: the others go on.
  */
 import { Worker } from 'node:worker_threads';
-import type { BasePlan, FromWorker, HandoffStart, ToWorker, WorkerStart } from '../base/plan.ts';
+import type { FromWorker, ToWorker, WorkerStart } from '../base/messages.ts';
+import type { HandoffStart } from '../handoff/layout.ts';
+import type { BasePlan } from '../plan.ts';
 import { BEAT } from '../beat.ts';
 import { native } from '../native.ts';
 import { Crowd } from './crowd.ts';

@@ -22,13 +22,43 @@ import * as ethernet from '../wire/ethernet.ts';
 import { dotted } from '../wire/ipv4-address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { macText } from '../wire/mac.ts';
-import type { TracedDatagram, TracedPlace } from '../base/plan.ts';
 
 const PROTOCOLS: Record<number, string> = {
   [ipv4.PROTOCOL_ICMP]: 'ICMP',
   [ipv4.PROTOCOL_TCP]: 'TCP',
   [ipv4.PROTOCOL_UDP]: 'UDP',
 };
+
+/** One end of a traced datagram's way. */
+export interface TracedPlace {
+  /** VM or adapter name, or "base". */
+  port: string;
+  kind: string;
+  /** Virtqueue index, where there is one. */
+  ring: number | null;
+  /** Guest-physical address of the buffer, or the offset in the adapter's ring. */
+  address: string | null;
+  /** Bytes copied there or from there, virtio-net header included. */
+  bytes: number | null;
+}
+
+/** The way that one datagram took. */
+export interface TracedDatagram {
+  from: TracedPlace;
+  storage: { slot: number; offset: number; bytes: number };
+  datagram: {
+    kind: string;
+    sourceMac: string;
+    destinationMac: string;
+    source?: string;
+    destination?: string;
+    bytes?: number;
+    timeToLive?: number;
+  };
+  decision: string;
+  /** Null when it was not put anywhere. */
+  to: TracedPlace | null;
+}
 
 interface Wish {
   id: number;

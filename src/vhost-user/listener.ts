@@ -5,7 +5,7 @@
 import { lchownSync } from 'node:fs';
 import { getSystemErrorName } from 'node:util';
 import { EPOLLIN, type Watcher } from '../watcher.ts';
-import type { SocketPlan } from '../base/plan.ts';
+import type { SocketPlan } from '../plan.ts';
 import { EINVAL } from '../errno.ts';
 import type { Native } from '../native.ts';
 import { TokenBuckets } from '../token-buckets.ts';

@@ -1,7 +1,7 @@
 /** A turn worker has room for as many VMs as a configuration may give it. */
 import { expect, it } from 'vitest';
 import { Base } from '../../src/base/base.ts';
-import { MAX_VMS_PER_WORKER } from '../../src/base/plan.ts';
+import { MAX_VMS_PER_WORKER } from '../../src/plan.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import { lanPlan } from '../support/lan-plan.ts';

@@ -1,7 +1,7 @@
 /** The addon refuses a copy that can't be right: nobody's guest can cause that, so it is a fault of ours and must be told, once. */
 import { expect, test } from 'vitest';
 import { Base } from '../../src/base/base.ts';
-import type { FromWorker } from '../../src/base/plan.ts';
+import type { FromWorker } from '../../src/base/messages.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import type { CopyList } from '../../src/storage/copy-list.ts';

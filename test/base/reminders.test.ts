@@ -1,7 +1,7 @@
 /** What a VM is told when its rings go on, with a clock of the test's: of whom, how often, and how much at most. */
 import { describe, expect, it } from 'vitest';
 import { BASE, Outbox } from '../../src/storage/outbox.ts';
-import type { NetworkPlan, VmPlan } from '../../src/base/plan.ts';
+import type { NetworkPlan, VmPlan } from '../../src/plan.ts';
 import { Reminders } from '../../src/base/reminders.ts';
 import { Counters } from '../../src/counters.ts';
 import { Port } from '../../src/port/port.ts';

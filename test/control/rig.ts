@@ -1,5 +1,5 @@
 /** A control service with a clock of the test's, and adapters that open when the test says so. */
-import type { AdapterPlan, BasePlan, VmPlan } from '../../src/base/plan.ts';
+import type { AdapterPlan, BasePlan, VmPlan } from '../../src/plan.ts';
 import { ControlService, type ControlPeer } from '../../src/control/service.ts';
 import { type AdapterState, Counters } from '../../src/counters.ts';
 import { DATAPATH } from '../support/datapath.ts';

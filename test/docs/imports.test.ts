@@ -20,7 +20,7 @@ const FLOORS = [
     'socket-path.ts',
     'token-buckets.ts',
   ],
-  ['counters.ts', 'socket-file.ts', 'watcher.ts', 'storage'],
+  ['counters.ts', 'plan.ts', 'socket-file.ts', 'watcher.ts', 'storage'],
   ['virtio'],
   ['port'],
   ['routing'],

@@ -3,7 +3,7 @@
  * several workers: their counts as one, their warm states as one.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
-import type { BasePlan } from '../../src/base/plan.ts';
+import type { BasePlan } from '../../src/plan.ts';
 import { merge, type WarmState } from '../../src/base/warm-state.ts';
 import { BaseState } from '../../src/base-state.ts';
 import { Counters, CounterSums } from '../../src/counters.ts';

@@ -10,7 +10,7 @@ import { ADAPTER, BASE_ADDRESS, Site } from '../../qemu/site.ts';
 import { traceWhile } from '../../qemu/trace.ts';
 import { beginSending, DIGEST_PORT, randomData, sendData } from '../../qemu/transfer.ts';
 import { until } from '../../qemu/wait.ts';
-import type { TracedDatagram } from '../../src/base/plan.ts';
+import type { TracedDatagram } from '../../src/turn/trace.ts';
 import { balanced } from './books.ts';
 import { suite } from './suite.ts';
 

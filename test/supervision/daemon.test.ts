@@ -11,7 +11,7 @@ import {
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { askAdmin } from '../../src/admin/client.ts';
-import type { BasePlan } from '../../src/base/plan.ts';
+import type { BasePlan } from '../../src/plan.ts';
 import { Daemon } from '../../src/daemon.ts';
 import { Log } from '../../src/log.ts';
 import { until } from '../support/until.ts';

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import type { BasePlan } from '../../src/base/plan.ts';
+import type { BasePlan } from '../../src/plan.ts';
 import { DATAPATH } from '../support/datapath.ts';
 
 export function testFolder(): string {

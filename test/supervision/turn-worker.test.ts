@@ -1,6 +1,6 @@
 /** A turn worker that fails is noticed, ended with all it held, and replaced. */
 import { expect, it, onTestFinished } from 'vitest';
-import type { FromWorker } from '../../src/base/plan.ts';
+import type { FromWorker } from '../../src/base/messages.ts';
 import { BaseState } from '../../src/base-state.ts';
 import { prepareSocketPath } from '../../src/socket-file.ts';
 import { TurnWorker } from '../../src/supervision/turn-worker.ts';

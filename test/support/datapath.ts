@@ -1,5 +1,5 @@
 /** The `datapath` of a plan as a configuration without that section has it, for tests that make a `BasePlan` by hand. */
-import type { BasePlan } from '../../src/base/plan.ts';
+import type { BasePlan } from '../../src/plan.ts';
 
 export const DATAPATH: BasePlan['datapath'] = {
   poll: 'adaptive',

@@ -1,5 +1,5 @@
 /** The plan of a base with one network, as a configuration that says no more would give it, for tests that make their base by hand. */
-import type { BasePlan, NetworkPlan, VmPlan } from '../../src/base/plan.ts';
+import type { BasePlan, NetworkPlan, VmPlan } from '../../src/plan.ts';
 import { BASE_IP, BASE_MAC } from './daemon.ts';
 import { DATAPATH } from './datapath.ts';
 

@@ -1,6 +1,6 @@
 /** A router and what it works on, with VMs that are connected and take everything, and without a base around it. */
 import type { Adapter } from '../../src/adapter/adapter.ts';
-import type { VmPlan } from '../../src/base/plan.ts';
+import type { VmPlan } from '../../src/plan.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import { Attachment } from '../../src/port/attachment.ts';

@@ -163,8 +163,6 @@ export class Bench {
       const unicast = this.options.mac === undefined ? null : parseMac(this.options.mac);
       const options = { ...RINGS, ...this.options.rings, unicast, interfaceIndex: info.index };
       this.adapter.attach({
-        kind: 'adapterOpened',
-        adapter: 0,
         doorbell: native.packetDoorbell(info.index, unicast),
         ...native.packetOpen(options),
         interfaceIndex: info.index,
