@@ -2,7 +2,7 @@
  * The adapters' packet sockets on their way from the main thread, which opens them, to the turn worker that owns the adapters: whose
  * they are until the worker has descriptors of its own, and what is left of them when it fails.
  */
-import { closeSockets, type PacketSockets } from '../adapter/packet-sockets.ts';
+import { closeSockets, NO_SOCKETS, type PacketSockets } from '../adapter/packet-sockets.ts';
 import type { ToWorker } from '../base/messages.ts';
 import type { AdapterPlan } from '../plan.ts';
 import { native } from '../native.ts';
@@ -65,16 +65,14 @@ export class AdapterSockets {
   /** The worker failed. It left its adapters' sockets bound, with rings; closing its descriptors does not end the kept ones. */
   workerLost(): void {
     for (const adapter of [...this.#sent.keys()]) this.taken(adapter, false);
-    this.#kept.forEach(({ rings, doorbell }, adapter) => {
-      const { mac, interface: name } = this.#plans[adapter]!;
-      let index = 1;
+    this.#kept.forEach((sockets, adapter) => {
+      const plan = this.#plans[adapter]!;
       try {
-        index = native.interfaceInfo(name).index;
-      } catch {
-        // No such interface now, so nothing is bound to it: any index will do.
+        quieten(sockets, plan);
+      } catch (error) {
+        // No descriptor is left, most likely. They are quiet when the adapter is opened next, if not before.
+        this.#warn(plan.name, `its packet sockets go on receiving: ${(error as Error).message}`);
       }
-      const again = (fd: number) => (fd < 0 ? -1 : native.duplicate(fd));
-      closeSockets(native, { rings: again(rings), doorbell: again(doorbell) }, index, mac);
     });
   }
 
@@ -86,4 +84,19 @@ export class AdapterSockets {
     this.#forwarded.add(plan);
     this.#warn(plan.name, forwarded);
   }
+}
+
+/** Has kept sockets receive nothing more; they stay open. */
+function quieten({ rings, doorbell }: PacketSockets, { mac, interface: name }: AdapterPlan): void {
+  let index = 1;
+  try {
+    index = native.interfaceInfo(name).index;
+  } catch {
+    // No such interface now, so nothing is bound to it: any index will do.
+  }
+  // One after the other: few descriptors may be left.
+  if (rings >= 0)
+    closeSockets(native, { ...NO_SOCKETS, rings: native.duplicate(rings) }, index, mac);
+  if (doorbell < 0) return;
+  closeSockets(native, { ...NO_SOCKETS, doorbell: native.duplicate(doorbell) }, index, mac);
 }
