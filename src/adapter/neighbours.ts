@@ -90,9 +90,13 @@ export class Neighbours {
     const entry = table.find(nextHop);
     if (entry >= 0 && table.states[entry] >= REACHABLE) {
       table.used[entry] = 1;
+      const { halves } = this.storage;
       const half = this.storage.at[slot] >> 1;
       const mac = entry * 3;
-      this.write(half, table.macs[mac], table.macs[mac + 1], table.macs[mac + 2]);
+      halves[half] = table.macs[mac];
+      halves[half + 1] = table.macs[mac + 1];
+      halves[half + 2] = table.macs[mac + 2];
+      this.writeSource(half);
       return 0;
     }
     if (isMulticast(nextHop) || nextHop === BROADCAST_KEY || nextHop === this.subnetBroadcast) {
@@ -172,15 +176,13 @@ export class Neighbours {
     const half = this.storage.at[slot] >> 1;
     const { halves } = this.storage;
     putGroup(halves, half, key);
-    this.write(half, halves[half], halves[half + 1], halves[half + 2]);
+    this.writeSource(half);
     return 0;
   }
 
-  private write(half: number, mac0: number, mac1: number, mac2: number): void {
-    const halves = this.storage.halves;
-    halves[half] = mac0;
-    halves[half + 1] = mac1;
-    halves[half + 2] = mac2;
+  /** Our own MAC, into the frame that begins at `halves[half]`. */
+  private writeSource(half: number): void {
+    const { halves } = this.storage;
     halves[half + 3] = this.own[0];
     halves[half + 4] = this.own[1];
     halves[half + 5] = this.own[2];

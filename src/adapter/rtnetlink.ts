@@ -25,6 +25,7 @@ const NLA_TYPE_MASK = 0x3fff;
 const decoder = new TextDecoder();
 const IFNAMSIZ = 16;
 const AF_UNSPEC = 0;
+const ARPHRD_ETHER = 1;
 const IFF_UP = 1;
 const IFF_RUNNING = 0x40;
 
@@ -39,6 +40,11 @@ export interface LinkMessage {
   /** Six bytes, or null. */
   mac: Uint8Array | null;
   up: boolean;
+}
+
+/** Whether a kind of hardware (ARPHRD_, linux/if_arp.h) has Ethernet frames. */
+export function isEthernet(type: number): boolean {
+  return type === ARPHRD_ETHER;
 }
 
 /** Up by the administrator and with a carrier. */

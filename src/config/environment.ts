@@ -1,10 +1,8 @@
 /** What a correct configuration lacks on this host, and may appear later. */
 import type { AdapterPlan, BasePlan } from '../plan.ts';
+import { isEthernet } from '../adapter/rtnetlink.ts';
 import type { Native } from '../native.ts';
 import { onlineCores } from '../supervision/idle-cores.ts';
-
-/** if_arp.h */
-const ARPHRD_ETHER = 1;
 
 /**
  * One sentence for each adapter that could not be opened now, and for each core that does not run. The kernel is asked for interfaces: /sys
@@ -33,7 +31,7 @@ function interfaceTrouble(
   native: Pick<Native, 'interfaceInfo'>,
 ): string {
   try {
-    if (native.interfaceInfo(name).type === ARPHRD_ETHER) return '';
+    if (isEthernet(native.interfaceInfo(name).type)) return '';
     return `${name} is no Ethernet interface: it can’t be opened`;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENODEV') return '';

@@ -5,13 +5,10 @@
 import type { ToWorker } from '../base/messages.ts';
 import type { AdapterPlan } from '../plan.ts';
 import { closeSockets, NO_SOCKETS, type PacketSockets } from '../adapter/packet-sockets.ts';
-import { isUp } from '../adapter/rtnetlink.ts';
+import { isEthernet, isUp } from '../adapter/rtnetlink.ts';
 import { native } from '../native.ts';
 import { whereCut } from './where-cut.ts';
 import { macText, parseMac } from '../wire/mac.ts';
-
-/** if_arp.h */
-const ARPHRD_ETHER = 1;
 
 /**
  * Receive ring: 32 blocks of 256 KiB, handed over by the kernel when full or after a millisecond. A transmit frame holds the
@@ -35,7 +32,7 @@ export function openAdapter(adapter: number, plan: AdapterPlan, kept = NO_SOCKET
   const refused = (reason: string): AdapterAnswer => ({ kind: 'adapterRefused', adapter, reason });
   try {
     const info = native.interfaceInfo(plan.interface);
-    if (info.type !== ARPHRD_ETHER) return refused(`${plan.interface} is no Ethernet interface`);
+    if (!isEthernet(info.type)) return refused(`${plan.interface} is no Ethernet interface`);
     const { doorbell, opened } = openSockets(info.index, plan, kept);
     return {
       kind: 'adapterOpened',

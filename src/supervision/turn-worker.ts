@@ -52,7 +52,8 @@ type Phase = 'idle' | 'starting' | 'serving' | 'stopping' | 'lost' | 'stopped';
 
 export class TurnWorker {
   readonly #options: TurnWorkerOptions;
-  readonly #wakeFd: number;
+  /** The eventfd that wakes it; the same for every worker that is started here. */
+  readonly wakeFd: number;
   #worker: Worker | null = null;
   #beat = new Int32Array(new SharedArrayBuffer(BEAT.cells * 4));
   #phase: Phase = 'idle';
@@ -69,12 +70,7 @@ export class TurnWorker {
 
   constructor(options: TurnWorkerOptions) {
     this.#options = options;
-    this.#wakeFd = native.eventfd();
-  }
-
-  /** The eventfd that wakes it; the same for every worker that is started here. */
-  get wakeFd(): number {
-    return this.#wakeFd;
+    this.wakeFd = native.eventfd();
   }
 
   get phase(): Phase {
@@ -101,7 +97,7 @@ export class TurnWorker {
   send(message: ToWorker): boolean {
     if (!this.#worker || (this.#phase !== 'serving' && this.#phase !== 'starting')) return false;
     this.#worker.postMessage(message);
-    native.signal(this.#wakeFd);
+    native.signal(this.wakeFd);
     return true;
   }
 
@@ -126,13 +122,13 @@ export class TurnWorker {
         timer = setTimeout(() => resolve(false), milliseconds);
         Atomics.store(this.#beat, BEAT.ending, 1);
         worker.postMessage({ kind: 'stop', away } satisfies ToWorker);
-        native.signal(this.#wakeFd);
+        native.signal(this.wakeFd);
       });
       clearTimeout(timer);
     }
     this.#phase = 'stopped';
     const ended = worker.terminate();
-    native.signal(this.#wakeFd);
+    native.signal(this.wakeFd);
     await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 200).unref())]);
     return inTime;
   }
@@ -146,14 +142,14 @@ export class TurnWorker {
     this.#stills = 0;
     this.#rounds = 0;
     this.#reason = '';
-    native.drain(this.#wakeFd);
+    native.drain(this.wakeFd);
     const workerData: WorkerStart = {
       plan: options.plan,
       worker: options.worker,
       handoff: options.handoff(),
       counters: options.counters,
       beat,
-      wakeFd: this.#wakeFd,
+      wakeFd: this.wakeFd,
       state: options.state(),
     };
     let worker: Worker;
@@ -237,7 +233,7 @@ export class TurnWorker {
     this.#phase = 'lost';
     void worker.terminate();
     // It may sit in its native wait, which only a descriptor ends.
-    native.signal(this.#wakeFd);
+    native.signal(this.wakeFd);
     setTimeout(() => {
       if (this.#worker === worker) {
         this.#options.onFatal(`the turn worker is stuck inside a system call (${this.#reason})`);

@@ -95,11 +95,11 @@ export class Gather {
     if (handed) {
       this.storage.release();
       if (lan) this.storage.keepBack(KEPT_BYTES, KEPT_SLOTS);
-      found += handoff!.gather(shares.lan());
+      found += handoff!.gather(shares.ofMany());
     }
     if (lan) {
       this.storage.release();
-      found += this.gatherAdapters(shares.lan());
+      found += this.gatherAdapters(shares.ofMany());
     }
     if (found > 0) {
       this.untilLan = 0;
@@ -116,7 +116,7 @@ export class Gather {
   /** Takes only what other workers handed over: the base is ending, and what is in their rings was taken from VMs already. */
   runHanded(handoff: Handoff): number {
     this.copies.delivering = false;
-    const found = handoff.gather(this.shares.lan());
+    const found = handoff.gather(this.shares.ofMany());
     this.copies.gather();
     handoff.release();
     return found;

@@ -17,7 +17,7 @@ import type { Port } from '../port/port.ts';
 /** What a heavy port may bring while a light one is about: some microseconds of work. */
 const SHORT: Budget = { datagrams: 8, descriptors: 64, bytes: 32 << 10, shift: 1 };
 /** What each adapter may, which stands for a whole LAN, and each other worker, which stands for its VMs. */
-const SHORT_LAN: Budget = { datagrams: 32, descriptors: 0, bytes: 64 << 10, shift: 0 };
+const SHORT_OF_MANY: Budget = { datagrams: 32, descriptors: 0, bytes: 64 << 10, shift: 0 };
 /** Milliseconds over which a port's datagrams are counted. */
 const SPAN = 0.1;
 /** A port is heavy that brings more than this in one span, until it has brought less in one. */
@@ -80,9 +80,9 @@ export class Shares {
     return port.filledTimes >= GREEDY_AFTER ? this.half[rings] : this.full[rings];
   }
 
-  /** For each adapter, and each other worker. */
-  lan(): Budget {
-    return this.hurry ? SHORT_LAN : this.whole;
+  /** For each adapter, and each other worker: they stand for many. */
+  ofMany(): Budget {
+    return this.hurry ? SHORT_OF_MANY : this.whole;
   }
 
   /**

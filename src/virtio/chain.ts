@@ -25,16 +25,17 @@ export const DESC_F_WRITE = 2;
 export const DESC_F_INDIRECT = 4;
 
 /** Buffers of one chain: 64 KiB in one-byte buffers would be more, nobody legitimate needs more than this. */
-export const MAX_SEGMENTS = 4096;
+const MAX_BUFFERS = 4096;
+/** Entries of an indirect table. */
 const MAX_TABLE = 4096;
 
 export class Chain {
   /** The chain's buffers in order, each wholly inside one region. */
-  readonly region = new Int32Array(MAX_SEGMENTS);
-  readonly offset = new Float64Array(MAX_SEGMENTS);
-  readonly length = new Int32Array(MAX_SEGMENTS);
+  readonly region = new Int32Array(MAX_BUFFERS);
+  readonly offset = new Float64Array(MAX_BUFFERS);
+  readonly length = new Int32Array(MAX_BUFFERS);
   /** Guest-physical address of each buffer, for the dirty log. */
-  readonly address = new Float64Array(MAX_SEGMENTS);
+  readonly address = new Float64Array(MAX_BUFFERS);
   segments = 0;
   /** Bytes of all buffers. */
   total = 0;
@@ -175,7 +176,7 @@ export class Chain {
       const index = memory.holding(at);
       if (index < 0) return CHAIN_BAD_ADDRESS;
       const part = Math.min(left, memory.ends[index] - at);
-      if (this.segments === MAX_SEGMENTS) return OVERSIZE;
+      if (this.segments === MAX_BUFFERS) return OVERSIZE;
       const segment = this.segments++;
       this.region[segment] = memory.handles[index];
       this.offset[segment] = at - memory.starts[index];
