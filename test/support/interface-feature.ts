@@ -23,6 +23,14 @@ words[bit // 32 * 2 + 1] = int(on) << bit % 32
 ask(struct.pack('II%dI' % len(words), SFEATURES, blocks, *words))
 `;
 
-export function setFeature(interfaceName: string, feature: string, on: boolean): void {
-  execFileSync('python3', ['-c', PROGRAM, interfaceName, feature, on ? 'on' : 'off']);
+/** `namespace`: of the interface, where it is another than ours. */
+export function setFeature(
+  interfaceName: string,
+  feature: string,
+  on: boolean,
+  namespace?: string,
+): void {
+  const there = namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace];
+  const [program, ...words] = [...there, 'python3', '-c', PROGRAM];
+  execFileSync(program, [...words, interfaceName, feature, on ? 'on' : 'off']);
 }

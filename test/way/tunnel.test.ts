@@ -5,6 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BASE_IP } from '../support/daemon.ts';
+import { setFeature } from '../support/interface-feature.ts';
 import { LAN_INTERFACE, LAN_IP, Lan, NO_LAN } from '../support/lan.ts';
 import { pattern } from '../support/offload-frames.ts';
 import {
@@ -83,10 +84,8 @@ describe.skipIf(NO_LAN !== '')(`through a tunnel to a VM${NO_LAN && ` (${NO_LAN}
   test('TCP in IP in IP that the kernel has merged', async () => {
     const inside = (...words: string[]) =>
       execFileSync('ip', ['netns', 'exec', lan.inside, ...words]);
-    const outside = (...words: string[]) =>
-      execFileSync('ip', ['netns', 'exec', lan.outside, ...words]);
-    inside('ethtool', '-K', LAN_INTERFACE, 'gro', 'on');
-    outside('ethtool', '-K', 'lan0', 'tso', 'off');
+    setFeature(LAN_INTERFACE, 'rx-gro', true, lan.inside);
+    setFeature('lan0', 'tx-tcp-segmentation', false, lan.outside);
     const device = `/sys/class/net/${LAN_INTERFACE}`;
     inside(
       'sh',
