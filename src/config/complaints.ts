@@ -1,6 +1,13 @@
 /** Turns what the schema finds wrong into complaints that a person can act on. */
 import type { z } from 'zod';
-import { descriptionAt, emptyForm, type JsonSchema, keysAt, mayBeMissing } from './json-schema.ts';
+import {
+  descriptionAt,
+  emptyForm,
+  itemType,
+  type JsonSchema,
+  keysAt,
+  mayBeMissing,
+} from './json-schema.ts';
 import type { Complaint, ConfigSource, Path } from './source.ts';
 import { didYouMean } from './suggest.ts';
 
@@ -40,7 +47,7 @@ export function issueComplaints(
       if (value === undefined)
         return [at(path, `is missing: ${descriptionAt(schema, path)}`, 'key')];
       if (value === null) return [at(path, wrongType(issue, value) + whenEmpty(schema, path))];
-      return [at(path, wrongType(issue, value))];
+      return [at(path, wrongType(issue, value) + asList(schema, path, value))];
     case 'invalid_value': {
       const known = issue.values.map(String);
       const hint = typeof value === 'string' ? didYouMean(value, known) : '';
@@ -62,13 +69,25 @@ function wrongType(issue: Issue & { code: 'invalid_type' }, value: unknown): str
   const expected = String(issue.expected);
   const numeric = expected === 'number' || expected === 'int';
   if (numeric && typeof value === 'number') return `${issue.message}, not ${value}`;
-  const rule = `must be ${TYPES[expected] ?? expected}, not ${nameOf(value)}`;
-  if (numeric && typeof value === 'string' && /^\d+$/.test(value)) {
-    return `${rule}: write it without quotes`;
+  // The schema's own words name range and unit.
+  const words = issue.message.startsWith('must ')
+    ? issue.message
+    : `must be ${TYPES[expected] ?? expected}`;
+  const rule = `${words}, not ${nameOf(value)}`;
+  if (numeric && typeof value === 'string') {
+    if (/^\d+$/.test(value)) return `${rule}: write it without quotes`;
+    if (/^\d+ ?\p{L}+$/u.test(value)) return `${rule}: write the number alone`;
   }
   if (expected === 'boolean' && typeof value === 'string') return `${rule}: write true or false`;
   if (expected === 'string' && typeof value === 'number') return `${rule}: put it in quotes`;
   return rule;
+}
+
+/** A value where a list of such values is wanted: how that is written. */
+function asList(schema: JsonSchema, path: Path, value: unknown): string {
+  const type = itemType(schema, path);
+  const fits = type === 'integer' ? Number.isInteger(value) : typeof value === type;
+  return fits && /^[\w.:/-]{1,64}$/.test(String(value)) ? `: write [${String(value)}]` : '';
 }
 
 /** What to do about a key with nothing behind it, as it is left when all that stood there is commented out. */

@@ -56,6 +56,11 @@ export function emptyForm(schema: JsonSchema, path: readonly PropertyKey[]): '' 
   return at?.type === 'object' && !needs && at.minProperties === undefined ? '{}' : '';
 }
 
+/** The type of what is in the list at a path; undefined where there is no list, or one of several types. */
+export function itemType(schema: JsonSchema, path: readonly PropertyKey[]): string | undefined {
+  return schemaAt(schema, path)?.items?.type;
+}
+
 /** Whether the value at a path may be left out. */
 export function mayBeMissing(schema: JsonSchema, path: readonly PropertyKey[]): boolean {
   const required = schemaAt(schema, path.slice(0, -1))?.required;

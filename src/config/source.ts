@@ -96,7 +96,8 @@ export class ConfigSource {
     }
     for (const { code, message, pos } of faults) {
       const text = code === 'MULTIPLE_DOCS' ? SECOND_DOCUMENT : message.replace(/\s+/g, ' ');
-      this.refuse(text, this.#place(pos[0]));
+      const hint = HINTS.find(([start]) => text.startsWith(start))?.[1];
+      this.refuse(hint === undefined ? text : `${text}: ${hint}`, this.#place(pos[0]));
     }
   }
 
@@ -140,6 +141,17 @@ export class ConfigSource {
 
 const SECOND_DOCUMENT =
   'a second document begins here: a file holds one configuration, remove the others';
+
+/** What most often is behind the parser's words, by how these begin. */
+const HINTS: [start: string, hint: string][] = [
+  ['Tabs are not allowed', 'use spaces'],
+  ['Implicit keys need', 'is there no space behind a colon, or is a line indented too far?'],
+  ['Implicit map keys need', 'is there no space behind the colon?'],
+  [
+    'Nested mappings are not',
+    'is a line indented too far, or a text with a colon in it not quoted?',
+  ],
+];
 
 /** Reads a configuration file. Whatever is wrong with it is a complaint of the result; nothing is thrown. */
 export function readConfig(file: string): ConfigSource {

@@ -114,6 +114,8 @@ function keyTrouble(key: unknown): string {
   if (!isScalar(key)) return 'a key must be text';
   const { value, source } = key;
   if (value === null && !source) return 'a key is missing';
+  if (source === '<<' && key.type === 'PLAIN')
+    return 'YAML 1.2 has no merge key <<: write out what it stands for';
   if (keyText(key) === source || typeof value === 'string') return '';
   const kind = value === null ? 'as nothing' : `as ${kindOf(value)}${String(value)}`;
   return `key ${source} is read ${kind}: put it in quotes`;

@@ -345,7 +345,7 @@ describe('one mistake gets one complaint, at its place', () => {
       'lease as text',
       ['adapters', 'uplink', 'lease'],
       '10',
-      /must be a number, not "10": write it without quotes/,
+      /whole number from 1 to 86400 seconds, not "10": write it without quotes/,
     ],
     [
       'loss',
@@ -388,7 +388,20 @@ describe('one mistake gets one complaint, at its place', () => {
       { workers: 2, cores: [3, 3] },
       /datapath\.cores\[1\]: core 3 is another worker's already/,
     ],
-    ['cores as text', ['datapath', 'cores'], '0-1', /datapath\.cores: must be a list/],
+    ['cores as text', ['datapath', 'cores'], '0-1', /datapath\.cores: must be a list, not "0-1"$/],
+    [
+      'a unit beside a number',
+      ['adapters', 'uplink', 'lease'],
+      '10s',
+      /whole number from 1 to 86400 seconds, not "10s": write the number alone$/,
+    ],
+    [
+      'one address, no list',
+      ['vms', 'web', 'addresses'],
+      '10.77.0.11',
+      /must be a list, not "10\.77\.0\.11": write \[10\.77\.0\.11\]$/,
+    ],
+    ['one core, no list', ['datapath', 'cores'], 1, /must be a list, not 1: write \[1\]$/],
     ['half a worker', ['vms', 'web', 'worker'], 0.5, /must be a whole number/],
     ['half a burst', ['datapath', 'burst'], 1.5, /whole number/],
     [
@@ -455,7 +468,23 @@ describe('the text itself', () => {
     ['a comment', '# nothing\n', /^f:1:1: is empty/],
     ['a scalar', 'hello', /^f:1:1: must be a mapping of keys to values, not "hello"/],
     ['broken flow', 'networks: {lan: [', /^f:1:\d+: /],
-    ['a tab', 'networks:\n\tlan: 1', /^f:2:\d+: /],
+    ['a tab', 'networks:\n\tlan: 1', /^f:2:\d+: Tabs are not allowed as indentation: use spaces/],
+    [
+      'no space behind a colon',
+      EXAMPLE.replace('subnet: ', 'subnet:'),
+      /^f:3:5: Implicit keys .*: is there no space behind a colon, or /,
+    ],
+    [
+      'no space behind the last colon',
+      `${EXAMPLE}user:root
+`,
+      /^f:26:1: .*: is there no space behind /,
+    ],
+    [
+      'a line too far to the right',
+      EXAMPLE.replace('    address:', '      address:'),
+      /^f:3:\d+: Nested mappings .*: is a line indented too far/,
+    ],
     [
       'two documents',
       `${EXAMPLE}---\n${EXAMPLE}`,
@@ -506,6 +535,7 @@ describe('the text itself', () => {
     ['~', 'key ~ is read as nothing: put it in quotes'],
     ['null', 'key null is read as nothing: put it in quotes'],
     ['', 'a key is missing'],
+    ['<<', 'YAML 1.2 has no merge key <<: write out what it stands for'],
     ['[web]', 'a key must be text'],
   ])('the key %s is not renamed', (key, complaint) => {
     expect(complaintsOf(EXAMPLE.replace('  web:', `  ${key}:`))).toEqual([`f:7:3: ${complaint}`]);
