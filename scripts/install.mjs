@@ -8,8 +8,10 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -39,6 +41,13 @@ function libraries() {
   return found;
 }
 
+/** Lets everybody read what was copied: a clone that was made under umask 077 is its owner's alone, and copies keep modes. */
+function open(path) {
+  const status = statSync(path);
+  chmodSync(path, status.isDirectory() || status.mode & 0o100 ? 0o755 : 0o644);
+  if (status.isDirectory()) for (const name of readdirSync(path)) open(join(path, name));
+}
+
 /** @param {string} into */
 function install(into) {
   for (const built of ['dist/cli.js', 'build/Release/basewire.node', 'node_modules/pino']) {
@@ -51,6 +60,7 @@ function install(into) {
     mkdirSync(dirname(target), { recursive: true });
     rmSync(target, { recursive: true, force: true });
     cpSync(join(root, from), target, { recursive: true, dereference: true });
+    open(target);
   };
   rmSync(join(into, HOME), { recursive: true, force: true });
   for (const part of ['dist', 'build/Release/basewire.node', 'package.json', 'LICENSE'])
@@ -65,6 +75,7 @@ function install(into) {
   copy('packaging/basewire.sysusers', '/usr/lib/sysusers.d/basewire.conf');
   copy('packaging/basewire.tmpfiles', '/usr/lib/tmpfiles.d/basewire.conf');
   copy('README.md', '/usr/share/doc/basewire/README.md');
+  copy('SECURITY.md', '/usr/share/doc/basewire/SECURITY.md');
   copy('docs', '/usr/share/doc/basewire/docs');
   copy('qemu/guest/basewire-control', '/usr/share/basewire/basewire-control');
 }

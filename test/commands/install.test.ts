@@ -1,6 +1,17 @@
 /** `npm run install-system`: what it puts into a folder is all that the program needs, and runs from there. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +21,19 @@ import { ended, ready, startProgram } from '../support/running.ts';
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
 const HOME = '/usr/lib/node_modules/basewire';
+/** What is installed, and what does it. */
+const PARTS = [
+  'build/Release/basewire.node',
+  'dist',
+  'docs',
+  'LICENSE',
+  'package.json',
+  'packaging',
+  'qemu/guest/basewire-control',
+  'README.md',
+  'scripts',
+  'SECURITY.md',
+];
 
 describe.skipIf(!BUILT)(`install-system${BUILT ? '' : ' (not built)'}`, () => {
   let folder: string;
@@ -36,11 +60,29 @@ describe.skipIf(!BUILT)(`install-system${BUILT ? '' : ' (not built)'}`, () => {
       'usr/lib/sysusers.d/basewire.conf',
       'usr/lib/tmpfiles.d/basewire.conf',
       'usr/share/doc/basewire/README.md',
+      'usr/share/doc/basewire/SECURITY.md',
       'usr/share/doc/basewire/docs/configuration.md',
       'usr/share/basewire/basewire-control',
     ])
       expect(existsSync(join(into, file)), file).toBe(true);
     expect(existsSync(join(into, HOME, 'node_modules/node-gyp'))).toBe(false);
+  });
+
+  test('what only its owner may read (umask 077) everybody may where it is installed', () => {
+    const clone = join(folder, 'clone');
+    for (const part of PARTS) cpSync(join(PROJECT, part), join(clone, part), { recursive: true });
+    symlinkSync(join(PROJECT, 'node_modules'), join(clone, 'node_modules'));
+    spawnSync('chmod', ['-R', 'go=', clone]);
+    const target = join(folder, 'for-all');
+    const words = [join(clone, 'scripts/install.mjs'), '--into', target];
+    expect(spawnSync(process.execPath, words).status).toBe(0);
+    const closed = readdirSync(target, { recursive: true, encoding: 'utf8' }).filter((name) => {
+      const status = lstatSync(join(target, name));
+      const wanted = status.isDirectory() ? 0o5 : 0o4;
+      return !status.isSymbolicLink() && (status.mode & wanted) !== wanted;
+    });
+    expect(closed).toEqual([]);
+    expect(statSync(join(target, HOME, 'dist/cli.js')).mode & 0o777).toBe(0o755);
   });
 
   test('the installed program checks a configuration and serves', async () => {
