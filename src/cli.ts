@@ -44,14 +44,7 @@ Exit status: ${EXIT.ok} done, ${EXIT.failure} failed, ${EXIT.usage} wrong comman
 Without a command, --socket-path or --fd serves one port (vhost-user back-end program conventions).`,
     )
     .action(async (options: BackendOptions, command: Command) => {
-      const [unknown] = command.args;
-      if (unknown !== undefined) {
-        const hint = didYouMean(unknown, [...program.commands.map((each) => each.name()), 'help']);
-        throw new CommandError(
-          `unknown command "${unknown}"${hint} (see basewire --help)`,
-          EXIT.usage,
-        );
-      }
+      if (command.args.length > 0) throw unknownCommand(program, command.args[0]!);
       if (options.socketPath === undefined && options.fd === undefined) {
         if (process.argv.length <= 2) command.help({ error: true });
         throw new CommandError(
@@ -114,6 +107,21 @@ function subcommand(program: Command, name: string): Command {
   return program.command(name).allowExcessArguments(false);
 }
 
+function namesOf(program: Command): string[] {
+  return [...program.commands.map((each) => each.name()), 'help'];
+}
+
+function unknownCommand(program: Command, word: string): CommandError {
+  const hint = didYouMean(word, namesOf(program));
+  return new CommandError(`unknown command "${word}"${hint} (see basewire --help)`, EXIT.usage);
+}
+
+/** The options behind a misspelt command are not what is wrong: the parser would name them. */
+function refuseUnknownCommand(program: Command, [word]: string[]): void {
+  if (word !== undefined && !word.startsWith('-') && !namesOf(program).includes(word))
+    throw unknownCommand(program, word);
+}
+
 /** What stands before a command is an option of the back-end program form, and would be ignored. */
 function refuseOptionsBefore(program: Command, command: Command): void {
   const before = program.options.find(
@@ -146,9 +154,11 @@ async function main(): Promise<number> {
   }
   let exitCode: number = EXIT.ok;
   try {
-    await commandLine((code) => {
+    const program = commandLine((code) => {
       exitCode = code;
-    }).parseAsync();
+    });
+    refuseUnknownCommand(program, process.argv.slice(2));
+    await program.parseAsync();
     return exitCode;
   } catch (error) {
     return failed(error);

@@ -193,6 +193,7 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
 
     it.each([
       [['chekc'], /unknown command "chekc" \(did you mean "check"\?\)/],
+      [['chekc', '-c', 'x'], /unknown command "chekc" \(did you mean "check"\?\)/],
       [['check'], /required option '-c, --config <file>' not specified/],
       [['run', '--config'], /argument missing/],
       [['run', '--daemonize', '--config', 'x'], /unknown option '--daemonize'/],
