@@ -6,6 +6,7 @@ import { isAbsolute, resolve } from 'node:path';
 import { crossCheck } from '../config/cross-checks.ts';
 import { formatPath } from '../config/config-error.ts';
 import { formatAddress, formatPrefix, parsePrefix } from '../config/addresses.ts';
+import { environmentWarnings } from '../config/environment.ts';
 import { buildPlan } from '../config/plan.ts';
 import { configSchema, LOG_LEVELS } from '../config/schema.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
@@ -40,9 +41,11 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
   const listens = fd >= 0 && (await inherited(fd)).listens;
   const log = new Log({ level, format: 'json' });
   const { Daemon } = await import('../daemon.ts');
+  const { native } = await import('../native.ts');
   const { lessen } = await import('../supervision/privileges.ts');
-  const { packetSockets, warning } = lessen(plan.adapters.length, null, fd >= 0 ? [fd] : []);
-  if (warning !== '') log.logger.warn(warning);
+  const { packetSockets, warnings } = lessen(plan.adapters.length, null, fd >= 0 ? [fd] : []);
+  for (const warning of [...environmentWarnings(plan, native), ...warnings])
+    log.logger.warn(warning);
   const daemon = new Daemon({
     plan,
     log,

@@ -1,6 +1,6 @@
 /** `basewire check --config FILE`: what is wrong with a configuration, or what it would do. Creates nothing. */
 import type { BasePlan, SocketPlan } from '../plan.ts';
-import { environmentWarnings } from '../config/environment.ts';
+import { environmentWarnings, stateFolderWarning } from '../config/environment.ts';
 import { forwardedByHost } from '../supervision/host-forwarding.ts';
 import { loadConfig } from '../config/load.ts';
 import { buildPlan } from '../config/plan.ts';
@@ -20,7 +20,10 @@ export async function check(options: { config: string }): Promise<number> {
     native === null
       ? []
       : plan.adapters.map((each) => forwardedByHost(each, native)).filter((each) => each !== '');
-  const environment = environmentWarnings(plan, native);
+  const environment = [
+    ...environmentWarnings(plan, native),
+    ...stateFolderWarning(config.state?.file),
+  ];
   for (const warning of [...warnings, ...missing, ...environment, ...forwarded]) {
     process.stderr.write(`${printable(`${file}: warning: ${warning}`)}\n`);
   }

@@ -26,10 +26,12 @@ export async function run(options: { config: string }): Promise<number> {
     orFailure(() => makeFoldersFor(account, plan, adminSocket, makeSocketFolder));
   // Before the account: the terminal may be one that only who started us may open again.
   const log = new Log(config.log);
-  const { packetSockets, warning } = orFailure(() => lessen(plan.adapters.length, account));
+  const { packetSockets, warnings: lacking } = orFailure(() =>
+    lessen(plan.adapters.length, account),
+  );
   for (const warning of warnings) log.logger.warn({ file }, warning);
-  for (const warning of environmentWarnings(plan, native)) log.logger.warn(warning);
-  if (warning !== '') log.logger.warn(warning);
+  for (const warning of [...environmentWarnings(plan, native), ...lacking])
+    log.logger.warn(warning);
   const daemon = new Daemon({
     plan,
     log,

@@ -1,4 +1,6 @@
 /** What a correct configuration lacks on this host, and may appear later. */
+import { statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { AdapterPlan, BasePlan } from '../plan.ts';
 import { isEthernet } from '../adapter/rtnetlink.ts';
 import type { Native } from '../native.ts';
@@ -24,6 +26,21 @@ export function environmentWarnings(
       warnings.push(`datapath.cores: core ${core} does not run on this host now`);
   }
   return warnings;
+}
+
+/** For `check`; a daemon says it when it writes there. */
+export function stateFolderWarning(file: string | undefined): string[] {
+  if (file === undefined) return [];
+  const folder = dirname(file);
+  try {
+    if (statSync(folder).isDirectory()) return [];
+  } catch (error) {
+    // Whoever may not look there does not know.
+    if ((error as NodeJS.ErrnoException).code === 'EACCES') return [];
+  }
+  return [
+    `state.file: there is no folder ${folder} now; nothing outlives a restart until it is made`,
+  ];
 }
 
 function interfaceTrouble(

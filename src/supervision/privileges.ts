@@ -27,8 +27,8 @@ export interface Account {
 export interface Privileges {
   /** By adapter; -1 where none could be made. */
   packetSockets: PacketSockets[];
-  /** For the log: what could not be given up, or ''. */
-  warning: string;
+  /** For the log: what could not be given up, or could not be had. */
+  warnings: string[];
 }
 
 /**
@@ -43,7 +43,7 @@ export function lessen(
   const handedOver = takeOver(count);
   if (handedOver !== null) {
     native.setDumpable(false);
-    return { packetSockets: handedOver, warning: '' };
+    return { packetSockets: handedOver, warnings: lacking(handedOver) };
   }
   const packetSockets = Array.from({ length: count }, () => ({
     // In this order: when an interface comes up the kernel hooks sockets in as they were made, the last one first (open-adapter.ts).
@@ -51,25 +51,31 @@ export function lessen(
     rings: packetSocket(),
   }));
   if (account !== null) become(account);
-  if (process.getuid!() === 0) return { packetSockets, warning: '' };
-  let warning = '';
-  if (isCapable())
-    warning = executeAgain(
-      packetSockets.flatMap(({ rings, doorbell }) => [rings, doorbell]),
-      inherited,
-    );
+  const warnings = lacking(packetSockets);
+  if (process.getuid!() === 0) return { packetSockets, warnings };
+  if (isCapable()) {
+    const descriptors = packetSockets.flatMap(({ rings, doorbell }) => [rings, doorbell]);
+    warnings.push(executeAgain(descriptors, inherited));
+  }
   // Its own user's other processes, QEMU perhaps, can't trace it.
   native.setDumpable(false);
-  return { packetSockets, warning };
+  return { packetSockets, warnings };
 }
 
 function packetSocket(): number {
   try {
     return native.packetSocket();
   } catch {
-    // EPERM: opening the adapter will say so to the management guest.
-    return -1;
+    return -1; // EPERM, most likely
   }
+}
+
+/** Said at the start, when somebody looks: it would come out when a management guest asks, which may be much later. */
+function lacking(packetSockets: readonly PacketSockets[]): string[] {
+  if (packetSockets.every(({ rings, doorbell }) => rings >= 0 && doorbell >= 0)) return [];
+  return [
+    'adapters can’t be opened: no packet sockets could be made, which needs CAP_NET_RAW at the start',
+  ];
 }
 
 /** Whether there is a capability to give up; whoever can't know says yes. */

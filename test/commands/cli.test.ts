@@ -364,6 +364,13 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
       expect(existsSync(path)).toBe(false);
     });
 
+    it('--interface: one that is not there is said at the start', async () => {
+      const socket = join(testFolder(), 'port.sock');
+      const daemon = start([`--socket-path=${socket}`, '--interface', 'bw-none']);
+      await ready(daemon);
+      expect(daemon.stdout()).toContain('adapter uplink: there is no interface bw-none');
+    });
+
     it('--fd: serves the inherited socket and ends with its front-end', async () => {
       // Node's own "pipe" for a child is a pair of Unix stream sockets.
       const daemon = start(['--fd=3'], ['ignore', 'pipe', 'pipe', 'pipe']);

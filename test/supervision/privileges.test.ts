@@ -148,6 +148,13 @@ describe.skipIf(NO_LAN !== '')(
       const answer = await ask(vms.b, 'open');
       expect(answer).toMatchObject({ ok: false, error: 'unavailable' });
       expect(JSON.stringify(answer)).toMatch(/CAP_NET_RAW/);
+      // Nobody should have to wait for the management guest to learn it.
+      const { lines } = world!.daemon;
+      const before = lines.slice(
+        0,
+        lines.findIndex((line) => line.includes('"ready"')),
+      );
+      expect(before.join()).toContain('adapters can’t be opened');
       await vms.a.send(udpFrame(A, B.ip, Buffer.from('inside')));
       await take(vms.b, 'a datagram', ({ udp }) => udp?.payload.toString() === 'inside');
     });
