@@ -11,7 +11,7 @@ import type { Network } from '../routing/network.ts';
 import type { Turn } from '../turn.ts';
 import { Allowance, type RequestTime } from '../vhost-user/allowance.ts';
 import { Listener, type ListenerHost } from '../vhost-user/listener.ts';
-import { Session, type SessionEvent, type SessionHost } from '../vhost-user/session.ts';
+import { LEFT, Session, type SessionEvent, type SessionHost } from '../vhost-user/session.ts';
 import { featureNames, offeredFeatures } from '../virtio/features.ts';
 import { LogBudget } from './log-budget.ts';
 import type { FromWorker } from './messages.ts';
@@ -254,8 +254,8 @@ export class PortControl implements SessionHost, ListenerHost {
       // The one that takes its place may have sent something meanwhile, and notified us in vain.
       if (port.current !== null) this.activate();
     }
-    // Of a VM that runs all the same it is no trouble.
-    if (port.state !== 'running') port.lastError = reason;
+    // Of a VM that runs all the same it is no trouble. Nor is it one that a front-end left, and why it may have done so stays to be read.
+    if (port.state !== 'running' && reason !== LEFT) port.lastError = reason;
     this.noteRunning();
     this.forgetMac();
     this.log('info', `front-end disconnected: ${reason}`);

@@ -36,6 +36,9 @@ const NO_LOG_DEADLINE = 300;
 const WATCH_AGAIN = 1000;
 const NEVER = Number.POSITIVE_INFINITY;
 
+/** Why it ended when the front-end wished it: a guest that was switched off, or who did not get what it asked for. */
+export const LEFT = 'the front-end closed the connection';
+
 export type SessionEvent =
   | 'messages'
   | 'nacks'
@@ -246,7 +249,7 @@ export class Session {
           this.close(this.framing.fault);
           return;
         case ENDED:
-          this.close('the front-end closed the connection');
+          this.close(LEFT);
           return;
       }
     }
