@@ -20,6 +20,10 @@ const commands = {
     return 0;
   },
   async demo() {
+    if (rest.some((word) => word !== '--keep')) {
+      process.stderr.write('usage: npm run demo [-- --keep]\n');
+      return rest.includes('--help') ? 0 : 2;
+    }
     await setup({ guests: true, tests: false });
     return node(['--import', 'tsx', join(root, 'qemu/demo.ts'), ...rest]);
   },
