@@ -109,7 +109,7 @@ function reopenNonBlocking(fd: number): number {
   }
 }
 
-/** One line for people: time, level, who, message, the rest as JSON. */
+/** One line for people: time (UTC, as the Z says), level, who, message, the rest as JSON. */
 export function toText(line: string): string {
   const { time, level, pid: _pid, msg, vm, adapter, ...rest } = JSON.parse(line);
   const who = [vm && `vm ${vm}`, adapter && `adapter ${adapter}`].filter(Boolean).join(', ');
@@ -117,7 +117,7 @@ export function toText(line: string): string {
   const message = JSON.stringify(String(msg ?? ''))
     .slice(1, -1)
     .replaceAll('\\"', '"');
-  return `${String(time).slice(11, 23)} ${String(level).padEnd(5)} ${who && `${who}: `}${message}${fields}\n`;
+  return `${String(time).slice(11, 24)} ${String(level).padEnd(5)} ${who && `${who}: `}${message}${fields}\n`;
 }
 
 /** Lets through a burst per key, then a trickle, and says how many lines it kept back. */

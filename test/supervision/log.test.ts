@@ -115,7 +115,7 @@ it('text for people has no control characters', () => {
     msg: 'a\u001b[2J"b"',
     n: 1,
   });
-  expect(toText(line)).toBe('03:04:05.678 info  vm web: a\\u001b[2J"b" {"n":1}\n');
+  expect(toText(line)).toBe('03:04:05.678Z info  vm web: a\\u001b[2J"b" {"n":1}\n');
 });
 
 it('the limiter lets a burst through, then a trickle, per key, and counts', () => {
