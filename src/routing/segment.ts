@@ -11,7 +11,8 @@ import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
 import { finishChecksum, writePseudoHeader } from './offload.ts';
-import { finishTunnelled, innerIp, isTunnelled } from './tunnel.ts';
+import { innerIp } from './tunnel-inside.ts';
+import { finishTunnelled, isTunnelled } from './tunnel.ts';
 
 const IP = ethernet.HEADER_BYTES;
 

@@ -14,17 +14,19 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
+import {
+  innerIp,
+  innerProtocol,
+  IPV6,
+  PROTOCOL_GRE,
+  PROTOCOL_IPV4,
+  PROTOCOL_IPV6,
+} from './tunnel-inside.ts';
 
 const IP = ethernet.HEADER_BYTES;
-const MAX_HEADER_BYTES = 60;
-
-const PROTOCOL_IPV4 = 4;
-const PROTOCOL_IPV6 = 41;
-const PROTOCOL_GRE = 47;
 
 /** GRE (RFC 2784, RFC 2890): flags that change nothing from segment to segment, and where the checksum is. */
 const GRE = { bytes: 4, checksum: 4, hasChecksum: 0x8000, hasKey: 0x2000 } as const;
-const IPV6 = { bytes: 40, payloadLength: 4, nextHeader: 6, source: 8, bothAddresses: 32 } as const;
 
 /** True when it is not the datagram's own TCP or UDP that is to be segmented. Its IPv4 header has been checked. */
 export function isTunnelled(storage: BaseStorage, slot: number): boolean {
@@ -101,41 +103,6 @@ export function finishTunnelled(
   finishOuter(storage, at + IP, end, index);
 }
 
-/** What is inside: TCP or UDP. */
-function innerProtocol(storage: BaseStorage, slot: number): number {
-  const type = virtio.gsoType(storage.bytes, storage.at[slot] - virtio.HEADER_BYTES);
-  return (type & ~virtio.GSO_ECN) === virtio.GSO_UDP_L4 ? ipv4.PROTOCOL_UDP : ipv4.PROTOCOL_TCP;
-}
-
-/** Where in the frame the IP header is that ends where the inner TCP or UDP begins, and tells of all that follows; 0: there is none. */
-export function innerIp(storage: BaseStorage, slot: number): number {
-  const { bytes } = storage;
-  const at = storage.at[slot];
-  const start = virtio.csumStart(bytes, at - virtio.HEADER_BYTES);
-  const protocol = innerProtocol(storage, slot);
-  const end = IP + ipv4.totalLength(bytes, at + IP);
-  const behindOuter = IP + ipv4.headerLength(bytes, at + IP);
-  for (let length: number = ipv4.MIN_HEADER_BYTES; length <= MAX_HEADER_BYTES; length += 4) {
-    const inner = start - length;
-    if (inner < behindOuter) return 0;
-    const ip = at + inner;
-    if (
-      bytes[ip] === (0x40 | (length >>> 2)) &&
-      ipv4.protocol(bytes, ip) === protocol &&
-      ipv4.totalLength(bytes, ip) === end - inner
-    )
-      return inner;
-    if (
-      length === IPV6.bytes &&
-      bytes[ip] >>> 4 === 6 &&
-      bytes[ip + IPV6.nextHeader] === protocol &&
-      read16(bytes, ip + IPV6.payloadLength) === end - start
-    )
-      return inner;
-  }
-  return 0;
-}
-
 /** Lengths, identification and checksums of the inner headers; TCP or UDP is at `l4` and reaches to `end`. */
 function finishInner(
   storage: BaseStorage,
@@ -153,7 +120,7 @@ function finishInner(
     finishIpv4(bytes, ip, end, index);
     addresses = checksum.sumBytes(bytes, ip + ipv4.SOURCE, 8);
   } else {
-    write16(bytes, ip + IPV6.payloadLength, length);
+    write16(bytes, ip + IPV6.payloadLength, end - ip - IPV6.bytes);
     addresses = checksum.sumBytes(bytes, ip + IPV6.source, IPV6.bothAddresses);
   }
   const pseudo = checksum.fold(addresses + (protocol << 8) + swap16(length));

@@ -155,8 +155,13 @@ describe.each(Object.entries(TUNNELS))('%s', (_name, tunnel) => {
   });
 });
 
-test('TCP over IPv6 in IPv4', () => {
+test.each([
+  ['TCP over IPv6 in IPv4', ''],
+  ['TCP behind destination options in IPv6', '0600010400000000'],
+  ['TCP behind two extensions in IPv6', `3c000104000000000601010c${'00'.repeat(12)}`],
+])('%s', (_name, extensions) => {
   const data = pattern(3000);
+  const between = Buffer.from(extensions, 'hex');
   const addresses = Buffer.from(
     '20010db8000000000000000000000001' + '20010db8000000000000000000000002',
     'hex',
@@ -166,12 +171,14 @@ test('TCP over IPv6 in IPv4', () => {
     const bytes = data.subarray(at, at + length);
     const segment = tcp({ ...PORTS, sequence: 1 + at, flags, checksum: 0 }, bytes);
     const head = Buffer.from('600000000000' + '0640', 'hex');
-    head.writeUInt16BE(segment.length, 4);
+    head.writeUInt16BE(between.length + segment.length, 4);
+    // Hop-by-hop options first, where there are two.
+    if (between.length > 0) head[6] = between.length > 8 ? 0 : 60;
     const pseudo = Buffer.alloc(8);
     pseudo.writeUInt32BE(segment.length, 0);
     pseudo[7] = PROTOCOL.tcp;
     if (style === 'full') segment.writeUInt16BE(checksum(addresses, pseudo, segment), 16);
-    return Buffer.concat([head, addresses, segment]);
+    return Buffer.concat([head, addresses, between, segment]);
   };
   const tunnel = behind(41, Buffer.alloc(0));
   const storage = dirtyStorage();
@@ -179,7 +186,7 @@ test('TCP over IPv6 in IPv4', () => {
     flags: HDR_FLAG.needsCsum,
     gsoType: GSO.tcpv6,
     gsoSize: 1400,
-    checksumStart: 74,
+    checksumStart: 74 + between.length,
     checksumOffset: 16,
   });
   expect(checkReceivedOffload(storage, slot)).toBe(0);
