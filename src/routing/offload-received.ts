@@ -13,6 +13,7 @@ import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
 import { checksumOwner, clearOffload, dataLength, headersLength, writeOffload } from './offload.ts';
 import { isTunnelled, tunnelHeaders } from './tunnel.ts';
+import { findInside } from './tunnel-inside.ts';
 
 const IP = ethernet.HEADER_BYTES;
 const PROTOCOL_SCTP = 132;
@@ -76,6 +77,8 @@ export function isCanonical(storage: BaseStorage, slot: number): boolean {
 
 /** Merged datagrams have no use for their first one's checksum: it counts as unfinished, whatever the flags say. */
 function checkSegmentation(storage: BaseStorage, slot: number, gsoType: number): number {
+  if ((storage.bytes[storage.at[slot] - virtio.HEADER_BYTES] & virtio.NEEDS_CSUM) === 0)
+    findInside(storage, slot);
   if (isTunnelled(storage, slot)) return checkTunnel(storage, slot);
   const bytes = storage.bytes;
   const at = storage.at[slot];

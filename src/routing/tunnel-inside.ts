@@ -5,9 +5,12 @@
  * Inner headers need not lie on words, so they are read by bytes. Nothing is allocated.
  */
 import type { BaseStorage } from '../storage/base-storage.ts';
-import { read16 } from '../wire/bytes.ts';
+import { read16, swap16 } from '../wire/bytes.ts';
+import * as checksum from '../wire/checksum.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
+import * as tcp from '../wire/tcp.ts';
+import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
 
 const IP = ethernet.HEADER_BYTES;
@@ -41,7 +44,59 @@ export function innerIp(storage: BaseStorage, slot: number): number {
   return search(storage, slot, virtio.csumStart(storage.bytes, header));
 }
 
-/** The outermost IP header inside that tells of all that follows, with TCP or UDP at `start` of the frame behind it; or 0. */
+/**
+ * What the kernel has strung together as a list (`rx-gro-list`) has been verified: its virtio-net header says no place of a checksum, though
+ * what is to be cut may be inside of a tunnel. Where it is, that place is written. For a frame without NEEDS_CSUM whose IPv4 header has been
+ * checked.
+ */
+export function findInside(storage: BaseStorage, slot: number): void {
+  const { bytes } = storage;
+  const at = storage.at[slot];
+  const outer = ipv4.protocol(bytes, at + IP);
+  const protocol = innerProtocol(storage, slot);
+  if (
+    ipv4.isFragment(bytes, at + IP) ||
+    IP + ipv4.totalLength(bytes, at + IP) > storage.length[slot]
+  )
+    return;
+  if (outer === ipv4.PROTOCOL_UDP) {
+    if (protocol === outer && isFirstOfList(storage, slot)) return;
+  } else if (outer !== PROTOCOL_IPV4 && outer !== PROTOCOL_IPV6 && outer !== PROTOCOL_GRE) return;
+  const inner = search(storage, slot, 0);
+  if (inner === 0) return;
+  const header = at - virtio.HEADER_BYTES;
+  const end = at + IP + ipv4.totalLength(bytes, at + IP);
+  virtio.setFlags(bytes, header, virtio.NEEDS_CSUM);
+  virtio.setCsumStart(bytes, header, behind(bytes, at + inner, end, protocol) - at);
+  const isTcp = protocol === ipv4.PROTOCOL_TCP;
+  virtio.setCsumOffset(bytes, header, isTcp ? tcp.CHECKSUM : udp.CHECKSUM);
+}
+
+/** True when the outer UDP itself was merged: then its checksum is still that of the first datagram, right or yet to be completed. */
+function isFirstOfList(storage: BaseStorage, slot: number): boolean {
+  const { bytes } = storage;
+  const at = storage.at[slot];
+  const ip = at + IP;
+  const l4 = ip + ipv4.headerLength(bytes, ip);
+  const length = udp.HEADER_BYTES + virtio.gsoSize(bytes, at - virtio.HEADER_BYTES);
+  if (l4 + length > ip + ipv4.totalLength(bytes, ip)) return false;
+  const field = checksum.get(bytes, l4 + udp.CHECKSUM);
+  const pseudo = checksum.pseudoHeader(
+    ipv4.source(bytes, ip),
+    ipv4.destination(bytes, ip),
+    ipv4.PROTOCOL_UDP,
+    length,
+  );
+  if (field === 0) return false; // the kernel merges none of these
+  if (field === pseudo) return true;
+  // The length in the header is that of all by now.
+  const ports = checksum.sumBytes(bytes, l4, udp.LENGTH);
+  const rest = checksum.sumBytes(bytes, l4 + udp.CHECKSUM, length - udp.CHECKSUM);
+  const sum = checksum.add(checksum.add(ports, rest), checksum.add(pseudo, swap16(length)));
+  return sum === 0xffff;
+}
+
+/** The outermost IP header inside that tells of all that follows, with TCP or UDP at `start` of the frame (0: anywhere) behind it; or 0. */
 function search(storage: BaseStorage, slot: number, start: number): number {
   const { bytes } = storage;
   const at = storage.at[slot];
@@ -51,7 +106,7 @@ function search(storage: BaseStorage, slot: number, start: number): number {
   const last = Math.min(first + MOST_BETWEEN, end - ipv4.MIN_HEADER_BYTES);
   for (let inner = first; inner <= last; inner += 2) {
     const l4 = behind(bytes, at + inner, at + end, protocol);
-    if (l4 === at + start) return inner;
+    if (l4 !== 0 && (start === 0 || l4 === at + start)) return inner;
   }
   return 0;
 }

@@ -134,6 +134,32 @@ describe.each(Object.entries(TUNNELS))('%s', (_name, tunnel) => {
     }
   });
 
+  test.each(Object.entries(INSIDE))(
+    '%s as a list, which was verified',
+    (_kind, { inner, type }) => {
+      const data = pattern(5000);
+      const size = 1300;
+      const whole = outer(tunnel, inner(data, 0, data.length, 0, 'full'), 100);
+      const storage = dirtyStorage();
+      const slot = putFrame(storage, whole, {
+        flags: HDR_FLAG.dataValid,
+        gsoType: type,
+        headerLength: 1474,
+        gsoSize: size,
+      });
+      expect(checkReceivedOffload(storage, slot)).toBe(0);
+      expect(remainingWork(storage, slot, true, true, true)).toBe(SEGMENT);
+      const first = storage.count;
+      expect(segment(storage, slot)).toBe(4);
+      for (let index = 0; index < 4; index++) {
+        const at = index * size;
+        const length = Math.min(size, data.length - at);
+        const expected = outer(tunnel, inner(data, at, length, index, 'full'), 100 + index);
+        expect(frameOf(storage, first + index)).toEqual(expected);
+      }
+    },
+  );
+
   test('no more than one segment: checksums are made, inside and outside', () => {
     const data = pattern(300);
     const start = 14 + 20 + tunnel.head.length + 20;
@@ -198,6 +224,38 @@ test.each([
     expect(frameOf(storage, first + index)).toEqual(expected);
   }
 });
+
+test.each(['full', 'partial'] as const)(
+  'a list of UDP that is a tunnel for nobody here (%s)',
+  (style) => {
+    // Whoever listens for VXLAN is in the VM: what is merged are the outer datagrams.
+    const one = (index: number) => {
+      const payload = Buffer.concat([
+        VXLAN,
+        ethernet({ ...FRAME, type: ETHERTYPE.ipv4 }, innerUdp(pattern(400), 0, 400, index, 'full')),
+      ]);
+      return udp({ ...OUTER, sourcePort: 5555, destinationPort: 4789, checksum: style }, payload);
+    };
+    const parts = [one(0), one(1), one(2)];
+    const size = parts[0].length - 8;
+    const together = Buffer.concat([parts[0], parts[1].subarray(8), parts[2].subarray(8)]);
+    together.writeUInt16BE(together.length, 4);
+    const fields = { ...OUTER, protocol: PROTOCOL.udp, identification: 5 };
+    const storage = dirtyStorage();
+    const slot = putFrame(
+      storage,
+      ethernet({ ...FRAME, type: ETHERTYPE.ipv4 }, ipv4(fields, together)),
+      { flags: HDR_FLAG.dataValid, gsoType: GSO.udpL4, gsoSize: size },
+    );
+    expect(checkReceivedOffload(storage, slot)).toBe(0);
+    expect(segment(storage, slot)).toBe(3);
+    for (let index = 0; index < 3; index++) {
+      const { udp: got, problems } = parse(frameOf(storage, slot + 1 + index));
+      expect(problems).toEqual([]);
+      expect(got!.payload).toEqual(parts[index].subarray(8));
+    }
+  },
+);
 
 test('what is no tunnel that we know is dropped, unchanged', () => {
   const tunnel = TUNNELS['IP in IP'];

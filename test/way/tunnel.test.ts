@@ -81,10 +81,14 @@ describe.skipIf(NO_LAN !== '')(`through a tunnel to a VM${NO_LAN && ` (${NO_LAN}
     return taken;
   }
 
-  test('TCP in IP in IP that the kernel has merged', async () => {
+  test.each([
+    ['merged', false],
+    ['strung together', true],
+  ])('TCP in IP in IP that the kernel has %s', async (_how, asList) => {
     const inside = (...words: string[]) =>
       execFileSync('ip', ['netns', 'exec', lan.inside, ...words]);
     setFeature(LAN_INTERFACE, 'rx-gro', true, lan.inside);
+    setFeature(LAN_INTERFACE, 'rx-gro-list', asList, lan.inside);
     setFeature('lan0', 'tx-tcp-segmentation', false, lan.outside);
     const device = `/sys/class/net/${LAN_INTERFACE}`;
     inside(
