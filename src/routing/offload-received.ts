@@ -8,6 +8,7 @@ import type { BaseStorage } from '../storage/base-storage.ts';
 import * as checksum from '../wire/checksum.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
+import * as sctp from '../wire/sctp.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
@@ -16,7 +17,6 @@ import { isTunnelled, tunnelHeaders } from './tunnel.ts';
 import { findInside } from './tunnel-inside.ts';
 
 const IP = ethernet.HEADER_BYTES;
-const PROTOCOL_SCTP = 132;
 
 /**
  * Most segments of one datagram. A segment may be of any size, as what was merged came so from the wire (keystrokes, say), but not of any
@@ -118,7 +118,7 @@ function checkTunnel(storage: BaseStorage, slot: number): number {
 
 /**
  * A sender on this host may leave a checksum further inside to be finished, in a tunnelled datagram say. No guest
- * expects that, so it is done at once. SCTP's is no internet checksum.
+ * expects that, so it is done at once. SCTP's (RFC 9260 §6.8) is no internet checksum, and not every guest takes it unfinished.
  */
 function completeOther(storage: BaseStorage, slot: number, start: number, offset: number): number {
   const bytes = storage.bytes;
@@ -128,7 +128,6 @@ function completeOther(storage: BaseStorage, slot: number, start: number, offset
   const end = IP + ipv4.totalLength(bytes, ip);
   if (
     ethernet.etherType(bytes, at) !== ethernet.TYPE_IPV4 ||
-    ipv4.protocol(bytes, ip) === PROTOCOL_SCTP ||
     ipv4.isFragment(bytes, ip) ||
     start < IP + ipv4.headerLength(bytes, ip) ||
     start + offset + 2 > end ||
@@ -136,9 +135,15 @@ function completeOther(storage: BaseStorage, slot: number, start: number, offset
   ) {
     return CELL.badChecksumOffload;
   }
-  const value = checksum.finish(checksum.sumBytes(bytes, at + start, end - start));
-  // Most such are UDP or TCP inside; 0xffff is right for both, 0 is not for UDP.
-  checksum.put(bytes, at + start + offset, value === 0 ? 0xffff : value);
+  if (ipv4.protocol(bytes, ip) === sctp.PROTOCOL) {
+    const whole = start === IP + ipv4.headerLength(bytes, ip) && offset === sctp.CHECKSUM;
+    if (!whole || end - start < sctp.HEADER_BYTES) return CELL.badChecksumOffload;
+    sctp.writeChecksum(bytes, at + start, end - start);
+  } else {
+    const value = checksum.finish(checksum.sumBytes(bytes, at + start, end - start));
+    // Most such are UDP or TCP inside; 0xffff is right for both, 0 is not for UDP.
+    checksum.put(bytes, at + start + offset, value === 0 ? 0xffff : value);
+  }
   storage.length[slot] = end;
   clearOffload(storage, slot);
   return 0;

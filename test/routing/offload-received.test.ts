@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { CELL } from '../../src/counters.ts';
 import { checkReceivedOffload, isCanonical } from '../../src/routing/offload-received.ts';
+import { crc32c } from '../../src/wire/sctp.ts';
 import { GSO, HDR_FLAG, PLAIN, type NetHeader } from '../support/net-header.ts';
 import { offloadedTcp, offloadedUdp, pattern, type Offloaded } from '../support/offload-frames.ts';
 import { ethernet, ETHERTYPE, ipv4, parse, udp } from '../support/packets.ts';
@@ -117,6 +118,34 @@ describe('believed', () => {
     expect(check({ frame: sctp, header }).reason).toBe(CELL.badChecksumOffload);
     expect(check({ frame: frame.subarray(0, 20), header }).reason).toBe(CELL.badChecksumOffload);
   });
+});
+
+describe('SCTP whose checksum a sender on this host leaves to the device', () => {
+  const chunks = '0300001000000001';
+  const packet = Buffer.from(`03e807d000000001${'00'.repeat(4)}${chunks}`, 'hex');
+  const header = { ...PLAIN, flags: HDR_FLAG.needsCsum, checksumStart: 34, checksumOffset: 8 };
+  const frame = ethernet(
+    { source: '52:54:00:00:00:11', destination: '02:00:00:00:00:01', type: ETHERTYPE.ipv4 },
+    ipv4({ source: '10.77.0.200', destination: '10.77.0.11', protocol: 132 }, packet),
+  );
+
+  test('is completed: a CRC32c', () => {
+    const outcome = check({ frame, header });
+    expect(outcome.reason).toBe(0);
+    expect(outcome.header).toEqual(PLAIN);
+    const made = outcome.frame.subarray(34);
+    expect(made.readInt32LE(8)).toBe(crc32c(packet, 0, packet.length));
+    expect(made.toString('hex', 12)).toBe(chunks);
+  });
+
+  test.each([{ checksumStart: 38 }, { checksumOffset: 6 }, { checksumOffset: 9 }])(
+    'at another place it is none: %o',
+    (lie) => {
+      const refused = check({ frame, header }, lie);
+      expect(refused.reason).toBe(CELL.badChecksumOffload);
+      expect(refused.frame).toEqual(frame);
+    },
+  );
 });
 
 test('what no guest could be given is dropped', () => {
