@@ -11,6 +11,7 @@ import { NOBODY } from './address-list.ts';
 import { isCanonical } from './offload-received.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import { DESTINATION } from '../wire/ipv4.ts';
+import * as mac from '../wire/mac.ts';
 import { AT_OWNER, BROADCAST_HERE, drop, HELD } from './verdict.ts';
 
 const IP = ETHERNET_HEADER_BYTES;
@@ -46,10 +47,15 @@ export class HandedOver {
     }
     if (to >= ports.length) return this.toLan(slot, adapters[to - ports.length]);
     const target = ports[to];
-    // Its worker has held it to the network's MTU, and can't know the VM's own.
-    if (from !== BASE) return this.elsewhere.toVm(slot, target, networks[target.network], false);
+    const { at, bytes, halves, words } = storage;
+    if (from !== BASE) {
+      const network = networks[target.network];
+      // A learned MAC is not known to its worker, which has addressed it to everybody; no error may be said about such a frame.
+      mac.copy(bytes, at[slot], network.mac, 0);
+      // It has held it to the network's MTU, and can't know the VM's own.
+      return this.elsewhere.toVm(slot, target, network, false);
+    }
     // What the base says is finished but for the MAC, which another worker does not know.
-    const { halves, words, at } = storage;
     halves[at[slot] >> 1] = target.macFirstHalf;
     words[(at[slot] + 2) >> 2] = target.macLastWord;
     return to;
