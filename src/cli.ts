@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The command line: what was asked for, in which file it is done, and what the exit status says. */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import type { BackendOptions } from './commands/backend-program.ts';
 import type { QemuArgsOptions } from './commands/qemu-args.ts';
 import type { StatusOptions } from './commands/status.ts';
@@ -74,7 +74,11 @@ Without a command, --socket-path or --fd serves one port (vhost-user back-end pr
     .description('show state, counters and drops of the running daemon')
     .option('--json', 'print the admin interface’s /v1/status')
     .option('-c, --config <file>', 'ask the daemon of this configuration')
-    .option('--admin-socket <path>', 'ask the daemon on this admin socket')
+    .addOption(
+      new Option('--admin-socket <path>', 'ask the daemon on this admin socket').conflicts(
+        'config',
+      ),
+    )
     .action(async (options: StatusOptions) => {
       finish(await (await import('./commands/status.ts')).status(options));
     });
@@ -99,7 +103,19 @@ Without a command, --socket-path or --fd serves one port (vhost-user back-end pr
       finish((await import('./commands/schema.ts')).schema());
     });
 
+  for (const command of [program, ...program.commands]) refuseRepetition(command);
   return program;
+}
+
+/** Of an option that is given twice the first value would be ignored. */
+function refuseRepetition(command: Command): void {
+  for (const option of command.options.filter(({ required }) => required)) {
+    let given = false;
+    command.on(`option:${option.name()}`, () => {
+      if (given) throw new CommandError(`${option.long} is given twice`, EXIT.usage);
+      given = true;
+    });
+  }
 }
 
 /** A command with options of its own, and nothing that would be ignored behind it. */

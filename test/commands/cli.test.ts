@@ -221,6 +221,12 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
       [['no\u009b2J\nne'], /^basewire: unknown command "no\\u009b2J\\nne"/],
       [['status', '--admin-socket', `/${'x'.repeat(107)}`], /is 108 bytes long, .* holds 107/],
       [['status', '--admin-socket='], /--admin-socket is empty/],
+      [['run', '-c', 'x', '--config', 'y'], /--config is given twice/],
+      [['--socket-path=/x', '--socket-path=/y'], /--socket-path is given twice/],
+      [
+        ['status', '-c', 'x', '--admin-socket', '/y'],
+        /'--admin-socket <path>' cannot be used with option '-c, --config <file>'/,
+      ],
       [[], /Usage: basewire/],
     ])('%j is a usage error', (args, message) => {
       const result = basewire(...args);
