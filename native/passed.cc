@@ -35,6 +35,7 @@ struct Item {
   int fd = -1;
   void* start = nullptr;
   size_t bytes = 0;
+  uint32_t pages = 0;
   bool seal = false;
 };
 
@@ -85,8 +86,12 @@ void work(int32_t owner) {
       mine.items.pop_front();
     }
     if (item.seal) fcntl(item.fd, F_ADD_SEALS, F_SEAL_SHRINK);
-    if (item.bytes != 0) munmap(item.start, item.bytes);
-    else close(item.fd);
+    if (item.bytes != 0) {
+      munmap(item.start, item.bytes);
+      pagesUnmapped(item.pages);
+    } else {
+      close(item.fd);
+    }
     const std::lock_guard<std::mutex> guard(lock());
     Waiting& mine = waiting()[owner];
     if (item.bytes != 0) {
@@ -139,7 +144,9 @@ void closePassed(int fd, int32_t owner) {
   else closeElsewhere({fd}, owner);
 }
 
-void unmapElsewhere(void* start, size_t bytes, int32_t owner) { closeElsewhere({-1, start, bytes}, owner); }
+void unmapElsewhere(void* start, size_t bytes, uint32_t pages, int32_t owner) {
+  closeElsewhere({-1, start, bytes, pages}, owner);
+}
 
 void sealElsewhere(int fd, int32_t owner) {
   const int seals = fcntl(fd, F_GET_SEALS);
@@ -149,7 +156,7 @@ void sealElsewhere(int fd, int32_t owner) {
   if (mine.items.size() >= mostBeforeSeal) return;
   const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (copy < 0) return;
-  mine.items.push_back({copy, nullptr, 0, true});
+  mine.items.push_back({copy, nullptr, 0, 0, true});
   mine.seals++;
   begin(mine, owner);
   if (mine.slow || !mine.works) return;

@@ -16,8 +16,11 @@ namespace basewire {
  */
 constexpr uint64_t smallBytes = 16u << 20;
 
-/** Unmaps what `owner` shared with us: however small the mapping, it may be the last that holds a large file. */
-void unmapElsewhere(void* start, size_t bytes, int32_t owner);
+/**
+ * Unmaps what `owner` shared with us: however small the mapping, it may be the last that holds a large file. `pages`: how many of its pages the
+ * SIGBUS handler has replaced alone.
+ */
+void unmapElsewhere(void* start, size_t bytes, uint32_t pages, int32_t owner);
 
 /**
  * Tries to add F_SEAL_SHRINK to a file that `owner` shared, by a thread of its own: the kernel makes whoever does so wait for everybody who is

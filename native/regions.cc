@@ -27,8 +27,12 @@ namespace {
 constexpr uint64_t tmpfsMagic = 0x01021994;
 constexpr uint64_t hugetlbfsMagic = 0x958458f6;
 constexpr uint64_t hugePage = 2u << 20;
-/** Faults after which a whole region is replaced: one mapping per page would run into vm.max_map_count. */
+/**
+ * Faults after which a whole region is replaced: each page that is replaced alone makes two mappings more, and of those a process may have
+ * vm.max_map_count only, 65530 mostly. So of one region, and of all regions together: a front-end may share hundreds.
+ */
 constexpr uint32_t maxFaultsByPage = 1024;
+constexpr uint32_t maxPagesInAll = 4096;
 
 /**
  * One region as the handler sees it. Written only by the thread that owns the handle. `end` is 0 while the
@@ -39,6 +43,7 @@ struct Cell {
   std::atomic<uintptr_t> end;
   std::atomic<uintptr_t> pageBytes;
   std::atomic<uint32_t> faults;
+  std::atomic<uint32_t> pages;  // replaced alone
 };
 static_assert(std::atomic<uintptr_t>::is_always_lock_free, "the signal handler needs lock-free cells");
 static_assert(std::atomic<int32_t>::is_always_lock_free && sizeof(std::atomic<int32_t>) == 4,
@@ -47,6 +52,7 @@ static_assert(std::atomic<int32_t>::is_always_lock_free && sizeof(std::atomic<in
 // Process-wide, because a signal handler is. Zero at start, no destructors.
 Cell cells[maxRegions];
 std::atomic<uint32_t> cellsUsed{0};  // no cell at or above was ever taken
+std::atomic<uint32_t> pagesInAll{0};
 alignas(64) std::atomic<int32_t> faultedRegions{0};
 struct sigaction previousAction;
 
@@ -65,6 +71,17 @@ bool putZeros(uintptr_t from, size_t bytes) {
               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == want;
 }
 
+/** Whether one more page of the region may be replaced alone. */
+bool takePage(Cell& cell) {
+  if (cell.pages.load(std::memory_order_relaxed) >= maxFaultsByPage) return false;
+  if (pagesInAll.fetch_add(1, std::memory_order_relaxed) >= maxPagesInAll) {
+    pagesInAll.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+  cell.pages.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
 /** Mends the page under `address` if it belongs to a region. */
 bool mend(uintptr_t address) {
   const uint32_t used = cellsUsed.load(std::memory_order_acquire);
@@ -77,8 +94,12 @@ bool mend(uintptr_t address) {
     if (address < start || cell.end.load(std::memory_order_acquire) != end) continue;
     const uint32_t before = cell.faults.fetch_add(1, std::memory_order_acq_rel);
     const uintptr_t page = address & ~(pageBytes - 1);
-    const bool byPage = before < maxFaultsByPage && putZeros(page, pageBytes);
-    if (!byPage && !putZeros(start, end - start)) return false;
+    const bool byPage = takePage(cell) && putZeros(page, pageBytes);
+    if (!byPage) {
+      if (!putZeros(start, end - start)) return false;
+      // One mapping again.
+      pagesInAll.fetch_sub(cell.pages.exchange(0, std::memory_order_relaxed), std::memory_order_relaxed);
+    }
     if (before == 0) faultedRegions.fetch_add(1, std::memory_order_acq_rel);
     return true;
   }
@@ -174,6 +195,7 @@ int32_t takeHandle(uintptr_t start, uint64_t bytes, uint64_t pageBytes) {
   lowestFree = handle + 1;
   Cell& cell = cells[handle];
   cell.faults.store(0, std::memory_order_relaxed);
+  cell.pages.store(0, std::memory_order_relaxed);
   cell.pageBytes.store(pageBytes, std::memory_order_relaxed);
   cell.start.store(start, std::memory_order_release);
   cell.end.store(start + bytes, std::memory_order_release);
@@ -258,11 +280,18 @@ void unmap(int32_t handle, const Mapping& mapping, int32_t owner) {
   const std::lock_guard<std::mutex> guard(tableLock());
   const uint32_t index = static_cast<uint32_t>(handle);
   cells[index].end.store(0, std::memory_order_release);
-  if (owner >= 0) unmapElsewhere(mapping.reserved, mapping.reservedBytes, owner);
-  else munmap(mapping.reserved, mapping.reservedBytes);
+  const uint32_t pages = cells[index].pages.load(std::memory_order_relaxed);
+  if (owner >= 0) {
+    unmapElsewhere(mapping.reserved, mapping.reservedBytes, pages, owner);
+  } else {
+    munmap(mapping.reserved, mapping.reservedBytes);
+    pagesUnmapped(pages);
+  }
   taken[index] = false;
   if (index < lowestFree) lowestFree = index;
 }
+
+void pagesUnmapped(uint32_t pages) { pagesInAll.fetch_sub(pages, std::memory_order_relaxed); }
 
 bool isFaulted(int32_t handle) {
   return cells[handle].faults.load(std::memory_order_acquire) != 0;

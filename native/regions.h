@@ -45,6 +45,9 @@ int32_t mapRings(int fd, uint64_t length, Mapping& mapping, MapFailure& failure)
 /** Gives the handle back and unmaps; what `owner` (-1: nobody) shared is unmapped by another thread. */
 void unmap(int32_t handle, const Mapping& mapping, int32_t owner);
 
+/** So many pages that the SIGBUS handler had replaced alone are unmapped: others may be. */
+void pagesUnmapped(uint32_t pages);
+
 /** Whether the handle's region has been hit by SIGBUS. */
 bool isFaulted(int32_t handle);
 

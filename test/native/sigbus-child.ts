@@ -90,6 +90,28 @@ const cases: Record<string, () => void | Promise<void>> = {
     say({ sum, regions: native.faults[0] });
   },
 
+  /** The same in many regions, none of which has so many faults. */
+  spread() {
+    const [regions, pages] = [40, 2048];
+    let sum = 0;
+    for (let round = 0; round < 3; round++) {
+      const fd = openSync(path, 'w+');
+      rmSync(path);
+      native.truncate(fd, regions * pages * PAGE);
+      const handles = Array.from({ length: regions }, (_, index) =>
+        native.mapRegion(fd, index * pages * PAGE, pages * PAGE, 1),
+      );
+      native.truncate(fd, 0);
+      for (const handle of handles) {
+        const bytes = new Uint8Array(native.viewRegion(handle, 0, pages * PAGE));
+        for (let page = 0; page < pages; page += 2) sum += bytes[page * PAGE];
+      }
+      for (const handle of handles) native.unmapRegion(handle);
+      closeSync(fd);
+    }
+    say({ sum, regions: native.faults[0] });
+  },
+
   async worker() {
     const answer = await runWorker(
       `const fs = require('node:fs');

@@ -55,6 +55,10 @@ test('a fault on every second page does not use up the mappings a process may ha
   expect(status).toBe(0);
 });
 
+test('nor does one in many regions', () => {
+  expect(run('spread')).toEqual({ lines: [{ sum: 0, regions: 120 }], status: 0, signal: null });
+});
+
 test('in a worker; the handler stays when that worker is gone', () => {
   const { lines, status } = run('worker');
   expect(lines).toEqual([{ answer: { read: 0, reported: 1 }, regions: 1, ours: [] }, { read: 0 }]);
