@@ -33,6 +33,7 @@ namespace {
 /** A descriptor, which may be to be sealed first, or where `bytes` is not 0 a mapping. */
 struct Item {
   int fd = -1;
+  bool event = false;
   void* start = nullptr;
   size_t bytes = 0;
   uint32_t pages = 0;
@@ -43,12 +44,15 @@ struct Item {
 constexpr size_t mostBeforeSeal = 32;
 /** So many mappings wait where a VM with all its regions ends, or has them replaced: they don't count. */
 constexpr int32_t usualUnmaps = 1024;
+/** And so many eventfds: all rings' where a front-end goes, and twice what one message carries. */
+constexpr int32_t usualEvents = 512;
 /** Usually it is there at once; whoever makes us wait longer gets it later. */
 constexpr std::chrono::milliseconds mostForSeal{5};
 
 struct Waiting {
   std::deque<Item> items;
   int32_t count = 0;   // descriptors, with the one that is being closed
+  int32_t events = 0;  // eventfds, likewise
   int32_t unmaps = 0;  // mappings, likewise
   uint64_t bytes = 0;  // of those
   int32_t seals = 0;   // that are to be added
@@ -97,7 +101,7 @@ void work(int32_t owner) {
     if (item.bytes != 0) {
       mine.unmaps--;
       mine.bytes -= item.bytes;
-    } else if (!item.seal) mine.count--;
+    } else if (!item.seal) (item.event ? mine.events : mine.count)--;
     else if (--mine.seals == 0) sealed().notify_all();
   }
 }
@@ -117,7 +121,7 @@ void closeElsewhere(const Item& item, int32_t owner) {
   const std::lock_guard<std::mutex> guard(lock());
   Waiting& mine = waiting()[owner];
   mine.items.push_back(item);
-  (item.bytes != 0 ? mine.unmaps : mine.count)++;
+  (item.bytes != 0 ? mine.unmaps : item.event ? mine.events : mine.count)++;
   mine.bytes += item.bytes;
   begin(mine, owner);
 }
@@ -140,12 +144,12 @@ bool isEventfd(int fd) {
 }
 
 void closePassed(int fd, int32_t owner) {
-  if (isEventfd(fd) || isSmallMemory(fd)) close(fd);
-  else closeElsewhere({fd}, owner);
+  if (isSmallMemory(fd)) close(fd);
+  else closeElsewhere({fd, isEventfd(fd)}, owner);
 }
 
 void unmapElsewhere(void* start, size_t bytes, uint32_t pages, int32_t owner) {
-  closeElsewhere({-1, start, bytes, pages}, owner);
+  closeElsewhere({-1, false, start, bytes, pages}, owner);
 }
 
 void sealElsewhere(int fd, int32_t owner) {
@@ -156,7 +160,7 @@ void sealElsewhere(int fd, int32_t owner) {
   if (mine.items.size() >= mostBeforeSeal) return;
   const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (copy < 0) return;
-  mine.items.push_back({copy, nullptr, 0, 0, true});
+  mine.items.push_back({copy, false, nullptr, 0, 0, true});
   mine.seals++;
   begin(mine, owner);
   if (mine.slow || !mine.works) return;
@@ -179,7 +183,8 @@ int32_t closing(int32_t owner) {
   const auto found = waiting().find(owner);
   if (found == waiting().end()) return 0;
   begin(found->second, owner);
-  return found->second.count + std::max(0, found->second.unmaps - usualUnmaps);
+  const Waiting& its = found->second;
+  return its.count + std::max(0, its.events - usualEvents) + std::max(0, its.unmaps - usualUnmaps);
 }
 
 uint64_t unmapping(int32_t owner) {

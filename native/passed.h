@@ -1,7 +1,8 @@
 // Closing what somebody else made, without ever waiting.
 //
 // The last close of a descriptor waits as long as its maker likes: a TCP socket that lingers over what its peer does not read, a file whose file
-// system is a process (FUSE), a Unix socket with one of these in its queue. Front-ends pass us descriptors and hold their connections' queues, so all
+// system is a process (FUSE), a Unix socket with one of these in its queue, an eventfd that an epoll instance watches whose maker is just being
+// told of its events (the kernel holds the instance's mutex, and copies to where it may wait for ever). Front-ends pass us descriptors and hold their connections' queues, so all
 // that is not known to close at once is closed by a thread of its own for each front-end; how many wait there is counted.
 #pragma once
 
@@ -38,7 +39,7 @@ void closePassed(int fd, int32_t owner);
 /** Ends a connection, which its peer sees at once, and closes it. What lies in its queue unread may be anything. */
 void closeConnection(int fd, int32_t owner);
 
-/** How many descriptors of `owner` are being closed, and mappings unmapped beyond what a VM may have. */
+/** How many descriptors of `owner` are being closed, but for as many eventfds as a VM may have, and mappings unmapped beyond what it may have. */
 int32_t closing(int32_t owner);
 
 /** Bytes of address space that wait to be unmapped. */

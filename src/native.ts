@@ -197,13 +197,13 @@ export interface Native {
   /** Closes; EBADF throws, everything else is ignored. */
   closeDescriptor(fd: number): void;
   /**
-   * Closes a descriptor that a peer passed, and never waits: what is no eventfd and no shared memory is closed by another thread (see
+   * Closes a descriptor that a peer passed, and never waits: what is no small shared memory is closed by another thread (see
    * native/passed.h), one for each `owner`, an integer >= 0.
    */
   closePassed(fd: number, owner: number): void;
   /** Shuts a connection down, which its peer sees at once, and closes it; never waits, whatever lies in its queue. */
   closeConnection(fd: number, owner: number): void;
-  /** How many descriptors of `owner` are still being closed, and mappings unmapped beyond the 1,024 that are usual. */
+  /** How many descriptors of `owner` are still being closed beyond the 512 eventfds, and mappings unmapped beyond the 1,024, that are usual. */
   closing(owner: number): number;
   /** Bytes of address space that `owner` shared and that wait to be unmapped. */
   unmapping(owner: number): number;

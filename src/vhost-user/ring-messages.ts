@@ -147,7 +147,7 @@ export function setKick(session: Session, payload: DataView, descriptors: number
   const early = !ring.started && !isWhole(session, ring);
   const fault = ring.queue.mapped || early ? '' : mapRing(session, ring);
   if (fault !== '') {
-    if (fd >= 0) session.native.closeDescriptor(fd);
+    if (fd >= 0) session.native.closePassed(fd, session.host.owner);
     if (!ring.started) ring.queue.stop();
     throw new Refused(`ring ${ring.index} can't start: ${fault}`);
   }

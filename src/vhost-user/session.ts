@@ -343,7 +343,7 @@ export class Session {
     if (fd < 0) return;
     ring[which] = -1;
     if (which === 'kickFd') this.watcher.unwatch(fd);
-    this.native.closeDescriptor(fd);
+    this.native.closePassed(fd, this.host.owner);
   }
 
   /** Ends the connection and releases everything it brought. */

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
 import { useFixture } from '../support/fixture.ts';
 import { encodeMessage, FrontEnd } from '../support/frontend.ts';
-import { Lingering } from '../support/lingering.ts';
+import { Lingering, type LingeringKind, NO_LINGERING_EVENTFDS } from '../support/lingering.ts';
 import { REQUEST, singleRegion, u64 } from '../support/protocol.ts';
 import { until } from '../support/until.ts';
 
@@ -26,10 +26,14 @@ describe('descriptors that linger', () => {
   }
 
   /** With so many of them; afterwards nobody has waited, nobody was cut off. */
-  async function lingering(count: number, work: (fds: number[]) => Promise<void>): Promise<void> {
+  async function lingering(
+    count: number,
+    work: (fds: number[]) => Promise<void>,
+    kind: LingeringKind = 'sockets',
+  ): Promise<void> {
     const { flow, b, c } = fixture();
     const before = await restarts();
-    const sockets = await Lingering.start(count);
+    const sockets = await Lingering.start(count, kind);
     try {
       await work(sockets.take());
       // Longer than the watchdog of the turn worker would let it stand still.
@@ -71,6 +75,46 @@ describe('descriptors that linger', () => {
       await fixture().goodPasses(a);
     });
   });
+
+  /** Eventfds that somebody else's epoll instance watches. */
+  const aboutEventfds = `(needs root${NO_LINGERING_EVENTFDS && `; skipped: ${NO_LINGERING_EVENTFDS}`})`;
+
+  test.skipIf(NO_LINGERING_EVENTFDS !== '').each([
+    ['kick', REQUEST.SET_VRING_KICK],
+    ['call', REQUEST.SET_VRING_CALL],
+    ['err', REQUEST.SET_VRING_ERR],
+  ])(`as a ring's eventfd, %s, that is given up ${aboutEventfds}`, async (_, request) => {
+    const a = await fixture().attacker();
+    const work = async ([fd, other]: number[]): Promise<void> => {
+      for (const one of [fd, other]) {
+        expect(await a.frontEnd.setVringDescriptor(request, 0, one)).toBe(0n);
+        native.closeDescriptor(one);
+      }
+      expect(await a.frontEnd.askNumber(request, u64(0x100n), { needReply: true })).toBe(0n);
+      await fixture().goodPasses(a);
+    };
+    await lingering(2, work, 'eventfds');
+  });
+
+  test.skipIf(NO_LINGERING_EVENTFDS !== '')(
+    `eventfds, where none belong, and of rings whose front-end goes ${aboutEventfds}`,
+    async () => {
+      const a = await fixture().attacker();
+      const work = async ([fd, call, err]: number[]): Promise<void> => {
+        const message = encodeMessage(REQUEST.SET_VRING_ENABLE, Buffer.alloc(8), {
+          needReply: true,
+        });
+        await pass(a.frontEnd, message, [fd]);
+        expect((await a.frontEnd.reply()).payload.readBigUInt64LE()).toBe(1n);
+        expect(await a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_CALL, 0, call)).toBe(0n);
+        expect(await a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_ERR, 0, err)).toBe(0n);
+        for (const one of [call, err]) native.closeDescriptor(one);
+        a.close();
+        await fixture().goodPasses(await fixture().attacker());
+      };
+      await lingering(3, work, 'eventfds');
+    },
+  );
 
   test('in the queue of a socket that is passed', async () => {
     const a = await fixture().attacker();

@@ -1,12 +1,12 @@
 /**
- * Descriptors whose last close waits: TCP sockets that linger over what their peer does not read. A Python process makes them, as Node
- * can't ask for that, and holds the other ends until `release`.
+ * Descriptors whose last close waits: TCP sockets that linger over what their peer does not read, and eventfds in an epoll instance that is
+ * held. A Python process makes them, as Node can't ask for that, and keeps them waiting until `release`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { native } from '../../src/native.ts';
 import { until } from './until.ts';
 
-const PROGRAM = `
+const SOCKETS = `
 import socket, struct, sys
 ours = socket.socket(fileno=3)
 listener = socket.socket()
@@ -31,6 +31,35 @@ ours.settimeout(60)
 ours.recv(1)
 `;
 
+/** epoll_wait holds the instance while it tells of an event, here to a page that never comes. */
+const EVENTFDS = `
+import ctypes, fcntl, os, socket, struct, sys, threading
+ours = socket.socket(fileno=3)
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+faults = libc.syscall(323, os.O_CLOEXEC)
+fcntl.ioctl(faults, 0xc018aa3f, bytearray(struct.pack('QQQ', 0xaa, 0, 0)))
+page = libc.mmap(None, 4096, 3, 0x22, -1, 0)
+fcntl.ioctl(faults, 0xc020aa00, bytearray(struct.pack('QQQQ', page, 4096, 1, 0)))
+epoll = libc.epoll_create1(0)
+events = [libc.eventfd(0, 0o4000) for _ in range(int(sys.argv[1]))]
+for one in events + [libc.eventfd(1, 0)]:
+    libc.epoll_ctl(epoll, 1, one, struct.pack('<IQ', 1, 0))
+wait = lambda: libc.epoll_wait(epoll, ctypes.c_void_p(page), 8, -1)
+threading.Thread(target=wait, daemon=True).start()
+os.read(faults, 32)
+for one in events:
+    socket.send_fds(ours, [b'x'], [one])
+    os.close(one)
+ours.settimeout(60)
+ours.recv(1)
+os._exit(0)
+`;
+
+/** What can be made. Eventfds of this kind take a privilege, or FUSE. */
+export type LingeringKind = 'sockets' | 'eventfds';
+export const NO_LINGERING_EVENTFDS = process.getuid!() === 0 ? '' : 'needs root for userfaultfd';
+
 export class Lingering {
   readonly #child: ChildProcess;
   readonly #socket: number;
@@ -42,9 +71,10 @@ export class Lingering {
   }
 
   /** So many of them. */
-  static async start(count: number): Promise<Lingering> {
+  static async start(count: number, kind: LingeringKind = 'sockets'): Promise<Lingering> {
     const [socket, theirs] = native.unixPair();
-    const child = spawn('python3', ['-c', PROGRAM, `${count}`], {
+    const program = kind === 'sockets' ? SOCKETS : EVENTFDS;
+    const child = spawn('python3', ['-c', program, `${count}`], {
       stdio: ['ignore', 'ignore', 'inherit', theirs],
     });
     native.closeDescriptor(theirs);
