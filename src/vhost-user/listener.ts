@@ -45,8 +45,15 @@ const BACKLOG = 16;
 const ACCEPTS_PER_ROUND = 32;
 const FIRST_RETRY = 100; // milliseconds between attempts to connect (client), doubling up to:
 const LAST_RETRY = 1000;
+/** Where it is us who listens there: each attempt is a connection to another VM's socket, if a short one. */
+const OURS_RETRY = 30_000;
 /** What unixAccept gives instead of EAGAIN. */
 const NONE_WAITS = -1;
+
+/** Both ends of a connection are this daemon's. */
+class OursError extends Error {
+  override name = 'OursError';
+}
 
 export class Listener {
   readonly plan: SocketPlan;
@@ -124,12 +131,12 @@ export class Listener {
     if (this.plan.mode !== 'client' || this.plan.fd >= 0 || this.busy || now < this.retryAt) return;
     if (this.mustWait) return;
     try {
-      this.take(this.native.unixConnect(this.plan.path));
+      this.take(this.connect());
       this.complained = '';
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       this.retry = Math.min(this.retry * 2, LAST_RETRY);
-      this.retryAt = now + this.retry;
+      this.retryAt = now + (error instanceof OursError ? OURS_RETRY : this.retry);
       const reason = `can't connect to ${this.plan.path}: ${code ?? (error as Error).message}; trying on`;
       if (reason !== this.complained)
         this.host.log(code === 'ENOENT' || code === 'ECONNREFUSED' ? 'debug' : 'warn', reason);
@@ -174,6 +181,14 @@ export class Listener {
   /** What front-ends passed before is still being closed: who comes now would only make it more. */
   private get mustWait(): boolean {
     return this.native.closing(this.host.owner) > MAX_CLOSING;
+  }
+
+  /** Client mode. Whoever may put a link at the path must not come to another VM's socket in our name, and keep its front-end out. */
+  private connect(): number {
+    const fd = this.native.unixConnect(this.plan.path);
+    if (this.native.peerCredentials(fd).pid !== process.pid) return fd;
+    this.native.closeConnection(fd, this.host.owner);
+    throw new OursError('it leads to a socket of this daemon');
   }
 
   /** Looks again later. */

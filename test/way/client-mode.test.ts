@@ -1,5 +1,5 @@
 /** The other direction of the socket: the front-end listens, and the base connects, again and again until somebody is there. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -75,4 +75,20 @@ test('over a restart of the base, which connects by itself', async () => {
   b = world.adopt(await Vm.over(await FrontEnd.connect(world.daemon.socket('b')), b));
   for (const name of ['a', 'b']) await world.daemon.untilState(name, 'running');
   await passes(resumed, 'back');
+  resumed.frontEnd.close();
+  await world.daemon.untilState('a', 'waiting');
+});
+
+test('a path that leads to another VM’s socket: that VM is not kept out in our name', async () => {
+  const { daemon } = world;
+  symlinkSync(daemon.socket('c'), path);
+  try {
+    await until('the base to notice', () =>
+      daemon.lines.some((line) => line.includes('it leads to a socket of this daemon')),
+    );
+    await world.vm('c');
+    expect((await daemon.vm('a')).state).toBe('waiting');
+  } finally {
+    rmSync(path);
+  }
 });
