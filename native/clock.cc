@@ -18,12 +18,25 @@ napi_value readClock(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+/** readWorked(): raw Node-API, twice for each round of requests. */
+napi_value readWorked(napi_env env, napi_callback_info info) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  timespec worked;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &worked);
+  static_cast<Environment*>(data)->worked = static_cast<double>(worked.tv_sec) * 1e3 + static_cast<double>(worked.tv_nsec) * 1e-6;
+  return nullptr;
+}
+
 }  // namespace
 
 void addClock(Napi::Env env, Napi::Object exports, Environment& environment) {
   define(env, exports, "readClock", readClock, &environment);
   const Napi::ArrayBuffer cell = Napi::ArrayBuffer::New(env, &environment.clock, sizeof(double));
   exports.Set("clock", Napi::Float64Array::New(env, 1, cell, 0));
+  define(env, exports, "readWorked", readWorked, &environment);
+  const Napi::ArrayBuffer worked = Napi::ArrayBuffer::New(env, &environment.worked, sizeof(double));
+  exports.Set("worked", Napi::Float64Array::New(env, 1, worked, 0));
 }
 
 }  // namespace basewire

@@ -35,6 +35,7 @@ struct Environment {
   Mapping arena;
   Mapping rows;
   double clock = 0;                                   // what readClock writes
+  double worked = 0;                                  // what readWorked writes
   std::vector<std::unique_ptr<WaiterState>> waiters;
 
   Environment();

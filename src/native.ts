@@ -122,6 +122,9 @@ export interface Native {
   readonly clock: Float64Array;
   /** Reads the clock into `clock[0]`. Returns nothing, so that a loop that always asks leaves no garbage. */
   readClock(): void;
+  /** Milliseconds of a processor that this thread has had, as `readWorked` last wrote it (CLOCK_THREAD_CPUTIME_ID). */
+  readonly worked: Float64Array;
+  readWorked(): void;
 
   // --- base storage and copies ---------------------------------------------------------------
   /**

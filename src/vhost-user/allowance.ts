@@ -12,8 +12,6 @@ const SHARE = 0.25;
 const LEAST = 0.1;
 /** Milliseconds over which it is counted how many those are. */
 const WINDOW = 2000;
-/** Milliseconds that one round counts at most: the worker may have lost its core in the midst of it. */
-const MOST_COUNTED = 2;
 /** Milliseconds that anybody is kept waiting at most: a front-end that goes meanwhile is noticed only then. */
 const LONGEST_WAIT = 1000;
 /** Milliseconds of all requests between two turns: mapping memory takes longer than other requests. */
@@ -78,12 +76,15 @@ export class Allowance {
     return this.shared.roundEnd(look, now);
   }
 
-  /** Requests were served from `start` to `now`. Milliseconds until there is time for more; 0: at once. */
-  spend(start: number, now: number): number {
+  /**
+   * Requests were served until `now`, and took `worked` milliseconds of a processor: the worker may have lost its core in their midst. One request may
+   * take long, where its front-end has a million of watches on what is signalled. Milliseconds until there is time for more; 0: at once.
+   */
+  spend(now: number, worked: number): number {
     this.counted = this.shared.count(this.counted, now);
     const rate = this.shared.rate(now);
     const earned = Math.min(BURST, this.credit + Math.max(0, now - this.at) * rate);
-    this.credit = earned - Math.min(MOST_COUNTED, Math.max(0, now - start));
+    this.credit = earned - worked;
     this.at = now;
     return this.credit > 0 ? 0 : Math.min(LONGEST_WAIT, (LEAST - this.credit) / rate);
   }

@@ -118,7 +118,7 @@ export class Session {
     // Last: if it throws, the descriptor is still the caller's.
     watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
     // Connecting anew renews no allowance.
-    this.listenIn(host.allowance.spend(now, now), now);
+    this.listenIn(host.allowance.spend(now, 0), now);
   }
 
   /** The first ring is about to start, and may have to wait for its log: not for ever, as some acknowledge LOG_ALL and never share one. */
@@ -183,12 +183,16 @@ export class Session {
     const start = this.host.now();
     const last = end ?? allowance.roundEnd(this.watcher.looks, start);
     if (start >= last) return;
+    const { native } = this;
+    native.readWorked();
+    const before = native.worked[0];
     try {
       this.serveRound(last);
     } finally {
       // Its end is paid for, too: who connects anew for each few requests has no other allowance.
       const now = this.host.now();
-      const wait = allowance.spend(start, now);
+      native.readWorked();
+      const wait = allowance.spend(now, native.worked[0] - before);
       if (!this.closed) this.listenIn(wait, now);
     }
   }

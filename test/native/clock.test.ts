@@ -20,3 +20,16 @@ test('the cell is one number, the same for the life of the thread', () => {
   native.readClock();
   expect(native.clock).toBe(clock);
 });
+
+test('readWorked writes the time that the thread had a processor: not that of a wait', () => {
+  native.readWorked();
+  const [before] = native.worked;
+  const start = performance.now();
+  while (performance.now() - start < 20);
+  native.readWorked();
+  const [busy] = native.worked;
+  expect(busy).toBeGreaterThan(before);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+  native.readWorked();
+  expect(native.worked[0] - busy).toBeLessThan(100);
+});
