@@ -79,13 +79,16 @@ export class ControlService {
     this.logLines = new TokenBuckets(adapters.length, LOG_LINES.rate, LOG_LINES.burst);
   }
 
-  /** Takes a UDP payload that came through the port of `vm`. Replies at once, later, or (over the limit) never. */
-  receive(vm: number, peer: ControlPeer, payload: Uint8Array): void {
+  /**
+   * Takes a UDP payload that came through the port of `vm`. Replies at once, later, or (over the limit) never: then false, and nothing has
+   * changed.
+   */
+  receive(vm: number, peer: ControlPeer, payload: Uint8Array): boolean {
     const now = this.context.now();
     this.context.counters.add(vm, 'controlRequests');
     if (!this.requests.take(vm, now)) {
       this.context.counters.add(vm, 'controlRefused');
-      return;
+      return false;
     }
     const request = parseRequest(payload);
     const asker = { vm, peer, id: request.id };
@@ -107,6 +110,7 @@ export class ControlService {
         this.serve(asker, request, adapter, now);
       }
     }
+    return true;
   }
 
   /** The adapter is open (or its interface is down, but the socket is there). */

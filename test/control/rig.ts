@@ -101,9 +101,10 @@ export class Rig {
     });
   }
 
-  send(vm: number, request: unknown, peer = PEER): void {
+  /** Whether it was taken, and timers may have to be looked at. */
+  send(vm: number, request: unknown, peer = PEER): boolean {
     const text = typeof request === 'string' ? request : JSON.stringify(request);
-    this.service.receive(vm, peer, new TextEncoder().encode(text));
+    return this.service.receive(vm, peer, new TextEncoder().encode(text));
   }
 
   /** Asks, and returns the reply; undefined when none came at once. */

@@ -142,6 +142,12 @@ describe('the control service', () => {
     expect(rig.replies.length).toBe(61);
   });
 
+  it('has timers looked at for what it takes, not for a flood', () => {
+    const rig = new Rig();
+    const taken = Array.from({ length: 1000 }, () => rig.send(FIRST, { id: 1, op: 'status' }));
+    expect(taken.filter(Boolean).length).toBe(40);
+  });
+
   it('closes for the holder only', () => {
     const rig = new Rig();
     rig.take(FIRST);
