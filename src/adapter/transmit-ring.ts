@@ -5,13 +5,15 @@
  * kernel reads a frame only inside that call, so a frame marked but not taken is ours again when we say so (`rewind`).
  *
  * The kernel stops at the first frame that it can't send and never steps over it: TP_STATUS_WRONG_FORMAT, or TP_STATUS_SEND_REQUEST
- * again when the queueing discipline or the driver threw it away (ENOBUFS). Such a frame is taken out and those behind it move up, so that one
- * bad frame never holds up the others for long. Nothing is allocated here.
+ * again when the queueing discipline or the driver threw it away (ENOBUFS). Such a frame is taken out, and those behind it move up, as nothing is to
+ * overtake them: a few at a time, as the kernel takes them, so that each is moved once at most, however many are refused. Nothing is allocated here.
  *
  * A frame carries one datagram, or a train of them (`udp-train.ts`).
  *
  *     held by the driver | pending: marked, not taken yet | reserved: put in this turn | free
  *     ^ oldest           ^ head                                                          (and round)
+ *
+ * While the kernel is called, pending may be in two parts: those that follow the head at once (near), and behind a gap the others.
  *
  * Where most of it is in use, what is left is shared out (`storage/shared-room.ts`); and if much of that was put in this turn, it is sent
  * before the turn ends.
@@ -39,11 +41,12 @@ const KEPT = 1 / 8;
 /** Of the ring, what is sent before the turn ends, at the least. */
 const AT_ONCE = 1 / 4;
 
-/** Frames that one `publish` gives up at most before it leaves the rest to the next turn, and bytes that it moves up for that. */
-const REFUSALS_A_KICK = 8;
-const MOVED_BYTES = 1 << 20;
-/** Times in a row that the last frame was given up in vain, after which it is the one at the head that nobody wants. */
-const FRUITLESS = 3;
+/** Frames that one `publish` gives up at most before it leaves the rest to the next turn. */
+const REFUSALS_A_KICK = 32;
+/** Bytes of frames that move up at once behind one that was refused: what is moved may have to move once more. */
+const MOVED_AT_ONCE = 128 << 10;
+/** Bytes of frames that wait for the next turn behind so many refusals; what is more the queue would refuse as well. */
+const WAITING_BYTES = 1 << 20;
 
 /**
  * Frames up to this length are to lie in the kernel's buffer as a whole. What it does not copy there it refers to, page by page, and
@@ -75,14 +78,16 @@ export class TransmitRing {
 
   /** The frame that the kernel looks at next. */
   private head = 0;
-  /** Frames from `head` on that are marked for sending and not taken yet. */
+  /** Frames from `head` on that are marked for sending and not taken yet. Outside of `send` they follow each other. */
   private pending = 0;
   /** Frames behind those that were put in this turn. */
   private reserved = 0;
   /** Frames in front of `head` that the driver may still hold. */
   private held = 0;
-  /** Times in a row that the last frame was given up, and the head was refused again. */
-  private fruitless = 0;
+  /** Frames that were given up in front of those pending ones that have not moved up yet. */
+  private gap = 0;
+  /** Pending frames in front of the gap; all of them where there is none. */
+  private near = 0;
   /** What the kernel said when it was asked in the midst of a turn, until `publish` tells. */
   private failure = 0;
   /** Datagrams in each frame, and the data bytes of each where that is more than one. */
@@ -248,19 +253,23 @@ export class TransmitRing {
     }
     this.train?.end();
     if (this.pending === 0) return 0;
-    let budget = MOVED_BYTES;
-    for (let refusals = 0; refusals < REFUSALS_A_KICK; refusals++) {
-      const result = this.native.packetSend(this.fd);
+    this.near = this.pending;
+    let refusals = 0;
+    let result = 0;
+    while (this.pending > 0) {
+      if (this.near === 0) this.moveUp(MOVED_AT_ONCE);
+      result = this.native.packetSend(this.fd);
       this.advance();
-      if (this.pending === 0 || result === 0 || result === EAGAIN) return 0;
-      if (result === ENETDOWN || result === ENXIO || result === ENODEV) return result;
-      const behind = this.bytesBehindHead();
-      if (refusals > 0 && behind > budget) return 0;
-      budget -= behind;
-      this.giveUpOne(behind <= MOVED_BYTES);
-      if (this.pending === 0) return 0;
+      if (this.near === 0) continue;
+      if (result === 0 || result === EAGAIN || isAway(result)) break;
+      if (refusals++ === REFUSALS_A_KICK) break;
+      this.giveUpHead();
     }
-    return 0;
+    if (this.gap > 0) {
+      this.giveUpLast();
+      this.moveUp(Number.POSITIVE_INFINITY);
+    }
+    return isAway(result) ? result : 0;
   }
 
   /** Takes back every frame that the kernel has not taken (the interface is down); how many datagrams. */
@@ -284,70 +293,88 @@ export class TransmitRing {
 
   /** Steps over the frames that the kernel took. */
   private advance(): void {
-    while (this.pending > 0) {
-      const frame = this.start + this.head * this.frameBytes;
-      const status = this.words[(frame + PACKET.status) >> 2];
+    while (this.near > 0) {
+      const status = this.words[this.statusOf(this.head)];
       if ((status & (TP_STATUS_SEND_REQUEST | TP_STATUS_WRONG_FORMAT)) !== 0) return;
       this.pending--;
+      this.near--;
       this.held++;
-      this.fruitless = 0;
       if (++this.head === this.frames) this.head = 0;
     }
   }
 
-  /**
-   * Gives one frame up, since the kernel refused the one at the head: that, and those behind it move up, as nothing is to overtake them. Where
-   * they are too much to move the last one goes, which a full queue would have refused, too; and where that does not help, it is the head itself that is
-   * refused (it is too long for the far end, say): the last one takes its place. What is malformed goes at once.
-   */
-  private giveUpOne(movable: boolean): void {
+  /** Gives the frame at the head up, which the kernel refused. Of those behind it what moved up already does so again, the others when it is their turn. */
+  private giveUpHead(): void {
     const { head, datagrams } = this;
-    const last = (head + this.pending - 1) % this.frames;
-    const malformed = (this.words[this.statusOf(head)] & TP_STATUS_WRONG_FORMAT) !== 0;
-    const headGoes = malformed || movable || this.fruitless === FRUITLESS;
-    const victim = headGoes ? head : last;
-    this.refused += datagrams[victim];
-    this.room.give(this.owners[victim], 1);
-    if (malformed && datagrams[head] > 1) {
+    if ((this.words[this.statusOf(head)] & TP_STATUS_WRONG_FORMAT) !== 0 && datagrams[head] > 1) {
       this.trainRefused = true;
       this.train = null;
     }
-    if (movable) {
-      for (let to = head; to !== last; ) {
-        const from = (to + 1) % this.frames;
-        this.move(from, to);
-        to = from;
+    this.giveUp(head);
+    const again = this.gap === 0 ? 0 : this.near - 1;
+    this.gap++;
+    for (this.near = 0; this.near < again; this.near++)
+      this.move(head + this.near + 1, head + this.near);
+  }
+
+  /** Gives up what was put last, where those behind the gap are too many bytes to wait. */
+  private giveUpLast(): void {
+    let bytes = 0;
+    let kept = this.near;
+    for (; kept < this.pending; kept++) {
+      bytes += this.words[this.lengthOf(this.head + this.gap + kept)];
+      if (bytes > WAITING_BYTES) break;
+    }
+    while (this.pending > kept) this.giveUp(this.head + this.gap + this.pending - 1);
+  }
+
+  /** Moves pending frames from behind the gap up to the near ones, up to so many bytes, but one at least. Without any the gap is none. */
+  private moveUp(bytes: number): void {
+    if (this.gap > 0) {
+      for (let moved = 0; this.near < this.pending && moved < bytes; this.near++) {
+        const to = this.head + this.near;
+        this.move(to + this.gap, to);
+        moved += this.words[this.lengthOf(to)];
       }
-    } else if (headGoes) this.move(last, head);
-    this.fruitless = headGoes ? 0 : this.fruitless + 1;
+    }
+    if (this.near === this.pending) this.gap = 0;
+  }
+
+  /** Counts the pending frame in place `index` as refused, and frees the place. */
+  private giveUp(index: number): void {
+    const place = index % this.frames;
+    this.refused += this.datagrams[place];
+    this.room.give(this.owners[place], 1);
+    this.words[this.statusOf(place)] = TP_STATUS_AVAILABLE;
     this.pending--;
-    this.words[this.statusOf(last)] = TP_STATUS_AVAILABLE;
   }
 
   private statusOf(index: number): number {
-    return (this.start + index * this.frameBytes + PACKET.status) >> 2;
+    return (this.start + (index % this.frames) * this.frameBytes + PACKET.status) >> 2;
   }
 
-  private bytesBehindHead(): number {
-    let bytes = 0;
-    for (let behind = 1; behind < this.pending; behind++) {
-      const index = (this.head + behind) % this.frames;
-      bytes += this.words[(this.start + index * this.frameBytes + PACKET.length) >> 2];
-    }
-    return bytes;
+  private lengthOf(index: number): number {
+    return (this.start + (index % this.frames) * this.frameBytes + PACKET.length) >> 2;
   }
 
-  /** A pending frame's content, marked for sending, into another place. */
+  /** A pending frame into another place, which is free, in front of its own. */
   private move(from: number, to: number): void {
-    const { words } = this;
-    const source = this.start + from * this.frameBytes;
-    const target = this.start + to * this.frameBytes;
+    const { frames, words } = this;
+    const source = this.start + (from % frames) * this.frameBytes;
+    const target = this.start + (to % frames) * this.frameBytes;
     const length = words[(source + PACKET.length) >> 2];
     const data = source + PACKET.headerBytes;
     this.bytes.copyWithin(target + PACKET.headerBytes, data, data + length);
     words[(target + PACKET.length) >> 2] = length;
     words[(target + PACKET.status) >> 2] = TP_STATUS_SEND_REQUEST;
-    this.datagrams[to] = this.datagrams[from];
-    this.owners[to] = this.owners[from];
+    words[(source + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
+    this.datagrams[to % frames] = this.datagrams[from % frames];
+    this.sizes[to % frames] = this.sizes[from % frames];
+    this.owners[to % frames] = this.owners[from % frames];
   }
+}
+
+/** The interface is down or gone. */
+function isAway(result: number): boolean {
+  return result === ENETDOWN || result === ENXIO || result === ENODEV;
 }

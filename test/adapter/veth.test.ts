@@ -42,6 +42,7 @@ const NAMES = [
   'sends in the midst of a turn what its ring has no room for',
   'keeps places for others when one VM sends more than a slow interface carries',
   'is not held up by frames that its interface refuses',
+  'keeps the order of long frames behind those that its interface refuses',
   'is not told of frames while turns run, and is again before it sleeps',
   'takes a frame before its block is handed over, and is woken by it',
   'hears nothing of frames for others, and of the host’s where it has a MAC of its own',

@@ -214,18 +214,21 @@ export class Bench {
     }
   }
 
-  /** Sends datagrams of the VM to `nextHop`; 0, HELD or a drop cell, as `resolve` and then `put` said, for each. */
+  /**
+   * Sends datagrams of the VM to `nextHop`, with a header of their own each or all with the same; 0, HELD or a drop cell, as `resolve` and then
+   * `put` said, for each.
+   */
   send(
     frames: Uint8Array[],
     nextHop = NEIGHBOUR,
-    header: Partial<NetHeader> = {},
+    header: Partial<NetHeader> | Partial<NetHeader>[] = {},
     from = VM_PORT,
   ): number[] {
     const { storage, copies, adapter } = this;
     storage.clear();
     const results: number[] = [];
-    for (const frame of frames) {
-      const slot = fill(storage, from, frame, header);
+    for (const [index, frame] of frames.entries()) {
+      const slot = fill(storage, from, frame, Array.isArray(header) ? header[index] : header);
       const verdict = adapter.resolve(slot, keyOf(nextHop));
       if (verdict === adapter.port) results.push(adapter.put(slot));
       else results.push(isDrop(verdict) ? cellOf(verdict) : verdict);

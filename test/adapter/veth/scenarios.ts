@@ -13,7 +13,7 @@ import { HELD } from '../../../src/routing/verdict.ts';
 import { isUp } from '../../../src/adapter/rtnetlink.ts';
 import { BASE as BASE_SENDER } from '../../../src/storage/outbox.ts';
 import { macText } from '../../../src/wire/mac.ts';
-import { GSO, HDR_FLAG, PLAIN } from '../../support/net-header.ts';
+import { GSO, HDR_FLAG, type NetHeader, PLAIN } from '../../support/net-header.ts';
 import { setFeature } from '../../support/interface-feature.ts';
 import { BROADCAST, ethernet, icmp, ipv4, PROTOCOL, tcp, udp } from '../../support/packets.ts';
 import { until } from '../../support/until.ts';
@@ -473,6 +473,38 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       bench.skew += 1000;
       bench.turn();
       assert.equal(bench.counters.get(ADAPTER_PORT, 'transmitRefused'), 15);
+    },
+  },
+
+  'keeps the order of long frames behind those that its interface refuses': {
+    async run(bench) {
+      await bench.open();
+      await bench.meet(datagram(10));
+      ip('link', 'set', 'bw1', 'mtu', '576');
+      // What is to be segmented goes through, and is told from the others by its length: more than is moved up at once, and than may wait.
+      const frames: Buffer[] = [];
+      const headers: Partial<NetHeader>[] = [];
+      const LONG_ONES = 18;
+      for (let index = 0; index < LONG_ONES; index++) {
+        const { bytes, header } = large(60_000 + index, VM, NEIGHBOUR);
+        if (index % 3 === 0) {
+          frames.push(datagram(1400));
+          headers.push({});
+        }
+        frames.push(bytes);
+        headers.push(header);
+      }
+      assert.deepEqual(new Set(bench.send(frames, NEIGHBOUR, headers)), new Set([0]));
+      await bench.until('an empty ring', () => !bench.adapter.needsKick);
+      await bench.lan.until('the last long one', ({ bytes }) => bytes.length === 60_017 + 54);
+      const lengths = bench.lan.seen.map(({ bytes }) => bytes.length - 54);
+      assert.deepEqual(
+        lengths.filter((length) => length > 576),
+        Array.from({ length: LONG_ONES }, (_, index) => 60_000 + index),
+      );
+      bench.skew += 1000;
+      bench.turn();
+      assert.equal(bench.counters.get(ADAPTER_PORT, 'transmitRefused'), LONG_ONES / 3);
     },
   },
 
