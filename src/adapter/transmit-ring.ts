@@ -6,14 +6,14 @@
  *
  * The kernel stops at the first frame that it can't send and never steps over it: TP_STATUS_WRONG_FORMAT, or TP_STATUS_SEND_REQUEST
  * again when the queueing discipline or the driver threw it away (ENOBUFS). Such a frame is taken out, and those behind it move up, as nothing is to
- * overtake them: a few at a time, as the kernel takes them, so that each is moved once at most, however many are refused. Nothing is allocated here.
+ * overtake them: a few at a time, as the kernel takes them, so that little is moved in a turn, however much waits. Nothing is allocated here.
  *
  * A frame carries one datagram, or a train of them (`udp-train.ts`).
  *
  *     held by the driver | pending: marked, not taken yet | reserved: put in this turn | free
  *     ^ oldest           ^ head                                                          (and round)
  *
- * While the kernel is called, pending may be in two parts: those that follow the head at once (near), and behind a gap the others.
+ * Where some were refused, pending may be in two parts: those that follow the head at once (near), and behind a gap the others.
  *
  * Where most of it is in use, what is left is shared out (`storage/shared-room.ts`); and if much of that was put in this turn, it is sent
  * before the turn ends.
@@ -23,6 +23,7 @@ import { EAGAIN, ENETDOWN, ENODEV, ENXIO } from '../errno.ts';
 import type { Native } from '../native.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
+import { BASE } from '../storage/outbox.ts';
 import { SharedRoom } from '../storage/shared-room.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ipv4 from '../wire/ipv4.ts';
@@ -43,10 +44,9 @@ const AT_ONCE = 1 / 4;
 
 /** Frames that one `publish` gives up at most before it leaves the rest to the next turn. */
 const REFUSALS_A_KICK = 32;
-/** Bytes of frames that move up at once behind one that was refused: what is moved may have to move once more. */
-const MOVED_AT_ONCE = 128 << 10;
-/** Bytes of frames that wait for the next turn behind so many refusals; what is more the queue would refuse as well. */
-const WAITING_BYTES = 1 << 20;
+/** Frames that move up at once behind those that were refused, and their bytes: with the next refusal they move once more. */
+const MOVED_FRAMES = 16;
+const MOVED_BYTES = 128 << 10;
 
 /**
  * Frames up to this length are to lie in the kernel's buffer as a whole. What it does not copy there it refers to, page by page, and
@@ -78,13 +78,13 @@ export class TransmitRing {
 
   /** The frame that the kernel looks at next. */
   private head = 0;
-  /** Frames from `head` on that are marked for sending and not taken yet. Outside of `send` they follow each other. */
+  /** Frames that are marked for sending and not taken yet: near ones from `head` on, and those behind the gap. */
   private pending = 0;
   /** Frames behind those that were put in this turn. */
   private reserved = 0;
   /** Frames in front of `head` that the driver may still hold. */
   private held = 0;
-  /** Frames that were given up in front of those pending ones that have not moved up yet. */
+  /** Places of frames that were given up, in front of those pending ones that have not moved up yet. They count as the base's. */
   private gap = 0;
   /** Pending frames in front of the gap; all of them where there is none. */
   private near = 0;
@@ -165,7 +165,7 @@ export class TransmitRing {
       this.makeRoom();
       if (!this.room.mayTake(from, 1)) return ADAPTER_FULL;
     }
-    let index = this.head + this.pending + this.reserved;
+    let index = this.head + this.gap + this.pending + this.reserved;
     if (index >= this.frames) index -= this.frames;
     const frame = this.start + index * this.frameBytes;
     const { words } = this;
@@ -196,7 +196,7 @@ export class TransmitRing {
   private couple(slot: number): boolean {
     const train = this.train!;
     if (this.reserved === 0) return false;
-    const index = (this.head + this.pending + this.reserved - 1) % this.frames;
+    const index = (this.head + this.gap + this.pending + this.reserved - 1) % this.frames;
     const frame = this.start + index * this.frameBytes;
     const length = this.words[(frame + PACKET.length) >> 2];
     const data = this.storage.length[slot] - TRAIN_HEADERS;
@@ -245,7 +245,7 @@ export class TransmitRing {
 
   private send(): number {
     for (; this.reserved > 0; this.reserved--, this.pending++) {
-      const index = (this.head + this.pending) % this.frames;
+      const index = (this.head + this.gap + this.pending) % this.frames;
       const frame = this.start + index * this.frameBytes;
       // Only now: before, the first datagram's own headers were still to be copied there.
       if (this.datagrams[index] > 1) this.finishTrain(index, frame);
@@ -253,11 +253,11 @@ export class TransmitRing {
     }
     this.train?.end();
     if (this.pending === 0) return 0;
-    this.near = this.pending;
+    if (this.gap === 0) this.near = this.pending;
     let refusals = 0;
     let result = 0;
     while (this.pending > 0) {
-      if (this.near === 0) this.moveUp(MOVED_AT_ONCE);
+      if (this.near === 0) this.moveUp();
       result = this.native.packetSend(this.fd);
       this.advance();
       if (this.near === 0) continue;
@@ -265,24 +265,20 @@ export class TransmitRing {
       if (refusals++ === REFUSALS_A_KICK) break;
       this.giveUpHead();
     }
-    if (this.gap > 0) {
-      this.giveUpLast();
-      this.moveUp(Number.POSITIVE_INFINITY);
-    }
+    if (this.near === this.pending) this.closeGap();
     return isAway(result) ? result : 0;
   }
 
   /** Takes back every frame that the kernel has not taken (the interface is down); how many datagrams. */
   rewind(): number {
-    let taken = 0;
-    for (let index = this.head; this.pending > 0; this.pending--, index++) {
-      const frame = this.start + (index % this.frames) * this.frameBytes;
-      this.words[(frame + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
-      this.room.give(this.owners[index % this.frames], 1);
-      taken += this.datagrams[index % this.frames];
+    const before = this.refused;
+    for (let index = this.head; this.pending > 0; index++) {
+      if (this.near-- === 0) index += this.gap;
+      this.giveUp(index);
     }
-    this.refused += taken;
-    return taken;
+    this.near = 0;
+    this.closeGap();
+    return this.refused - before;
   }
 
   private finishTrain(index: number, frame: number): void {
@@ -313,31 +309,25 @@ export class TransmitRing {
     this.giveUp(head);
     const again = this.gap === 0 ? 0 : this.near - 1;
     this.gap++;
+    this.room.take(BASE, 1);
     for (this.near = 0; this.near < again; this.near++)
       this.move(head + this.near + 1, head + this.near);
   }
 
-  /** Gives up what was put last, where those behind the gap are too many bytes to wait. */
-  private giveUpLast(): void {
-    let bytes = 0;
-    let kept = this.near;
-    for (; kept < this.pending; kept++) {
-      bytes += this.words[this.lengthOf(this.head + this.gap + kept)];
-      if (bytes > WAITING_BYTES) break;
+  /** Moves some pending frames, one at least, from behind the gap to the head. Behind the last one there is none. */
+  private moveUp(): void {
+    const most = Math.min(this.pending, MOVED_FRAMES);
+    for (let moved = 0; this.near < most && moved < MOVED_BYTES; this.near++) {
+      const to = this.head + this.near;
+      this.move(to + this.gap, to);
+      moved += this.words[this.lengthOf(to)];
     }
-    while (this.pending > kept) this.giveUp(this.head + this.gap + this.pending - 1);
+    if (this.near === this.pending) this.closeGap();
   }
 
-  /** Moves pending frames from behind the gap up to the near ones, up to so many bytes, but one at least. Without any the gap is none. */
-  private moveUp(bytes: number): void {
-    if (this.gap > 0) {
-      for (let moved = 0; this.near < this.pending && moved < bytes; this.near++) {
-        const to = this.head + this.near;
-        this.move(to + this.gap, to);
-        moved += this.words[this.lengthOf(to)];
-      }
-    }
-    if (this.near === this.pending) this.gap = 0;
+  private closeGap(): void {
+    this.room.give(BASE, this.gap);
+    this.gap = 0;
   }
 
   /** Counts the pending frame in place `index` as refused, and frees the place. */

@@ -57,41 +57,56 @@ export class FlowPairs {
   /** When something was last sent or came, and when something last came, in milliseconds. */
   private readonly used = new Float64Array(PLACES).fill(Number.NEGATIVE_INFINITY);
   private readonly came = new Float64Array(PLACES).fill(Number.NEGATIVE_INFINITY);
+  /** By set, when something last came that found no place in it. */
+  private readonly strayed = new Float64Array(PLACES / SET).fill(Number.NEGATIVE_INFINITY);
 
   /** The VM has sent a datagram of `flow` (`flowOf`) on this queue pair; `time[0]` is now, in milliseconds. */
   sent(flow: number, pair: number, time: Float64Array): void {
-    const { came, pairs, used } = this;
-    const place = this.placeOf(flow, pair, time);
-    if (place < 0) return;
+    const { came, pairs, strayed, used } = this;
+    let place = this.find(flow);
+    if (place < 0) {
+      // It may be this flow whose datagrams lie unread where addresses and ports said.
+      if (time[0] - strayed[flow >>> TO_SET] < READ) return;
+      place = this.take(flow, pair, time);
+      if (place < 0) return;
+    }
     used[place] = time[0];
     if (time[0] - came[place] >= READ) pairs[place] = pair;
   }
 
-  /** The queue pair, of `count`, for a datagram of `flow` that comes now, in milliseconds, which is `time[0]`. */
-  of(flow: number, count: number, time: Float64Array): number {
-    const { came, pairs, used } = this;
-    const pair = ((flow >>> 16) * count) >>> 16;
-    const place = this.placeOf(flow, pair, time);
-    if (place < 0) return pair;
+  /** The queue pair for a datagram of `flow` that comes now, which is `time[0]`; `usual`: the one that addresses and ports say. */
+  of(flow: number, usual: number, time: Float64Array): number {
+    const { came, pairs, strayed, used } = this;
+    let place = this.find(flow);
+    if (place < 0) place = this.take(flow, usual, time);
+    if (place < 0) {
+      strayed[flow >>> TO_SET] = time[0];
+      return usual;
+    }
     used[place] = time[0];
     came[place] = time[0];
-    // The driver uses fewer than it did: that one is not there.
-    return pairs[place] < count ? pairs[place] : pair;
+    return pairs[place];
   }
 
-  /** The flow's place, with this pair in it if it is new; -1: others have all that it could have. */
-  private placeOf(flow: number, pair: number, time: Float64Array): number {
+  /** The flow's place; -1: it has none. */
+  private find(flow: number): number {
+    const { flows } = this;
+    const first = (flow >>> TO_SET) * SET;
+    for (let place = first; place < first + SET; place++) if (flows[place] === flow) return place;
+    return -1;
+  }
+
+  /** A place for the flow, with this pair in it; -1: others have all that it could have. */
+  private take(flow: number, pair: number, time: Float64Array): number {
     const { came, flows, pairs, used } = this;
     const first = (flow >>> TO_SET) * SET;
-    let free = -1;
     for (let place = first; place < first + SET; place++) {
-      if (flows[place] === flow) return place;
-      if (time[0] - used[place] >= KEPT) free = place;
+      if (time[0] - used[place] < KEPT) continue;
+      flows[place] = flow;
+      pairs[place] = pair;
+      came[place] = Number.NEGATIVE_INFINITY;
+      return place;
     }
-    if (free < 0) return -1;
-    flows[free] = flow;
-    pairs[free] = pair;
-    came[free] = Number.NEGATIVE_INFINITY;
-    return free;
+    return -1;
   }
 }

@@ -96,7 +96,8 @@ export class IcmpAnswers {
   /** Bytes of the longest IP datagram that may go back through a port. */
   private mtuBack(port: number): number {
     const { ports, adapters } = this.context;
-    if (port >= ports.length) return adapters[port - ports.length].mtu;
+    // Of an adapter of another worker it is not known here.
+    if (port >= ports.length) return adapters[port - ports.length].mtu || this.networkOf(port).mtu;
     return this.router.mtuTo(ports[port], this.networkOf(port));
   }
 }

@@ -221,7 +221,13 @@ export class InputBuffers {
     const { flows, inputs } = attachment;
     if (flows === null || inputs.length === 1) return inputs[0];
     const { words, bytes } = this.storage;
-    return inputs[flows.of(flowOf(words, bytes, at), inputs.length, this.time)];
+    const flow = flowOf(words, bytes, at);
+    const usual = inputs[((flow >>> 16) * inputs.length) >>> 16];
+    const pair = flows.of(flow, usual.index >> 1, this.time);
+    for (let index = 0; index < inputs.length; index++)
+      if (inputs[index].index >> 1 === pair) return inputs[index];
+    // The driver has switched that pair off.
+    return usual;
   }
 
   /**

@@ -17,10 +17,12 @@ import { type Allowance, ROUND } from './allowance.ts';
 import { RepeatedRegions } from './repeated-regions.ts';
 import { FAILED, Replies, TOO_MANY } from './replies.ts';
 
+/** Milliseconds of a round that count, processor or not: it may have slept for a seal, and the worker may have lost its core. */
+const MOST_ASLEEP = 2;
 /** Messages served in a row before others get their turn. */
 const MESSAGES_PER_ROUND = 16;
 /**
- * Descriptors of one VM's front-ends that wait to be closed (and mappings, beyond what is usual: native/passed.cc). Beyond it nobody is
+ * Descriptors of one VM's front-ends that wait to be closed (of eventfds, and mappings, those beyond what is usual: native/passed.cc). Beyond it nobody is
  * served there until they are.
  */
 export const MAX_CLOSING = 64;
@@ -192,7 +194,10 @@ export class Session {
       // Its end is paid for, too: who connects anew for each few requests has no other allowance.
       const now = this.host.now();
       native.readWorked();
-      const wait = allowance.spend(now, native.worked[0] - before);
+      const wait = allowance.spend(
+        now,
+        Math.max(native.worked[0] - before, Math.min(MOST_ASLEEP, now - start)),
+      );
       if (!this.closed) this.listenIn(wait, now);
     }
   }

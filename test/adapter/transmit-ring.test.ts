@@ -258,20 +258,40 @@ describe('transmit ring', () => {
     },
   );
 
-  it('a queue that takes nothing more keeps the oldest, as many as may wait', () => {
+  it('gives up nothing but what was refused, however much waits', () => {
     const { kernel, ring, put } = world(12, 17 * 4096, 64);
     kernel.fates = Array(8).fill('again');
-    for (let count = 0; count < 56; count++) expect(put(60_000, count % SENDERS)).toBe(count);
-    kernel.fates = Array(33).fill('congested');
+    for (let count = 0; count < 50; count++) expect(put(60_000, count % SENDERS)).toBe(count);
+    for (const end of ['again', 'down'] as const) {
+      kernel.fates = ['congested', 'sent', 'sent', end];
+      ring.publish();
+    }
+    expect(ring.refused).toBe(2);
+    expect(kernel.sent).toEqual([1, 2, 4, 5]);
+    // More behind those that have not moved up; all of it leaves in order.
+    for (let count = 50; count < 54; count++) expect(put(60_000, count % SENDERS)).toBe(count);
     ring.publish();
-    expect(ring.needsKick).toBe(true);
+    expect(ring.needsKick).toBe(false);
+    expect(kernel.sent).toEqual([1, 2, ...Array.from({ length: 50 }, (_, index) => 4 + index)]);
+    // And the ring is as large as before.
+    kernel.fates = Array(64).fill('again');
+    let fits = 0;
+    while (typeof put(60, 0) === 'number') fits++;
+    expect(fits).toBe(56);
+  });
+
+  it('takes back what waits in two parts when the interface is down', () => {
+    const { kernel, ring, put } = world(12, 17 * 4096, 64);
+    kernel.fates = Array(8).fill('again');
+    for (let count = 0; count < 50; count++) expect(put(60_000, count % SENDERS)).toBe(count);
+    kernel.fates = ['congested', 'sent', 'down'];
+    expect(ring.publish()).toBe(ENETDOWN);
+    expect(ring.rewind()).toBe(48);
+    expect(ring.refused).toBe(49);
+    expect(ring.needsKick).toBe(false);
+    expect(put(60)).toBe(50);
     ring.publish();
-    const waited = Math.floor((1 << 20) / 60_012);
-    const near = kernel.sent.length - waited;
-    expect(near).toBeGreaterThanOrEqual(0);
-    expect(near).toBeLessThan(4);
-    expect(kernel.sent).toEqual(Array.from({ length: waited + near }, (_, index) => 32 + index));
-    expect(ring.refused).toBe(56 - kernel.sent.length);
+    expect(kernel.sent).toEqual([1, 50]);
   });
 
   it('sends every good frame once, whatever happens to the others', () => {

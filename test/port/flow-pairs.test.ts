@@ -49,31 +49,23 @@ describe('pairs of flows', () => {
     for (let pair = 0; pair < 4; pair++) {
       const each = udp(A, B, [6000 + pair, 53]);
       pairs.sent(each, pair, time);
-      expect(pairs.of(each, 4, time)).toBe(pair);
+      expect(pairs.of(each, 0, time)).toBe(pair);
     }
   });
 
-  test('an unknown flow has one, and keeps it while something comes', () => {
+  test('an unknown flow has the usual one, and keeps it while something comes', () => {
     const pairs = make();
     const one = udp(A, B, [6000, 53]);
-    const first = pairs.of(one, 4, time);
+    expect(pairs.of(one, 2, time)).toBe(2);
     for (let step = 0; step < 200; step++) {
       time[0] += 1;
-      pairs.sent(one, (first + 1) % 4, time);
-      expect(pairs.of(one, 4, time)).toBe(first);
+      pairs.sent(one, 3, time);
+      expect(pairs.of(one, 2, time)).toBe(2);
     }
     // Nothing comes for a while: now it may go elsewhere without overtaking itself.
     time[0] += 100;
-    pairs.sent(one, (first + 1) % 4, time);
-    expect(pairs.of(one, 4, time)).toBe((first + 1) % 4);
-  });
-
-  test('a pair that the driver has switched off is not used', () => {
-    const pairs = make();
-    const one = udp(A, B, [6000, 53]);
     pairs.sent(one, 3, time);
-    expect(pairs.of(one, 2, time)).toBeLessThan(2);
-    expect(pairs.of(one, 4, time)).toBe(3);
+    expect(pairs.of(one, 2, time)).toBe(3);
   });
 
   test('more flows than there are places: each stays on one pair', () => {
@@ -81,15 +73,32 @@ describe('pairs of flows', () => {
     const flows = Array.from({ length: 5000 }, (_, port) => udp(A, B, [5000, 1 + port]));
     const first = flows.map((each, index) => {
       pairs.sent(each, index % 4, time);
-      return pairs.of(each, 4, time);
+      return pairs.of(each, 7, time);
     });
     expect(first.filter((pair, index) => pair === index % 4).length).toBeGreaterThan(900);
     time[0] += 100;
-    expect(flows.map((each) => pairs.of(each, 4, time))).toEqual(first);
+    expect(flows.map((each) => pairs.of(each, 7, time))).toEqual(first);
     // Places of flows that sent nothing more are there for others.
     time[0] += 3000;
     const other = udp(B, A, [7, 9]);
     pairs.sent(other, 2, time);
-    expect(pairs.of(other, 4, time)).toBe(2);
+    expect(pairs.of(other, 7, time)).toBe(2);
+  });
+
+  test('a flow that had no place does not change pairs at once when it gets one', () => {
+    const pairs = make();
+    // Of one set: the upper bits say it.
+    const [one, ...others] = [0, 1, 2, 3, 4].map((low) => (0x5a << 24) | (low + 1));
+    for (const each of others) pairs.of(each, 1, time);
+    expect(pairs.of(one, 1, time)).toBe(1);
+    time[0] += 2999;
+    expect(pairs.of(one, 1, time)).toBe(1);
+    time[0] += 1;
+    // The others' places are free now.
+    pairs.sent(one, 3, time);
+    expect(pairs.of(one, 1, time)).toBe(1);
+    time[0] += 100;
+    pairs.sent(one, 3, time);
+    expect(pairs.of(one, 1, time)).toBe(3);
   });
 });
