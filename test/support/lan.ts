@@ -188,6 +188,13 @@ export class Lan {
     ip('netns', 'exec', this.outside, 'sh', '-c', set);
   }
 
+  /** Bytes of all IP datagrams that the far end's kernel has received. */
+  octetsReceived(): number {
+    const text = ip('netns', 'exec', this.outside, 'cat', '/proc/net/netstat');
+    const [names, values] = text.split('\n').filter((line) => line.startsWith('IpExt:'));
+    return Number(values!.split(' ')[names!.split(' ').indexOf('InOctets')]);
+  }
+
   /** How many good ICMP messages of a type the kernel of the host on the LAN has taken. */
   icmpReceived(type: number): number {
     const text = ip('netns', 'exec', this.outside, 'cat', '/proc/net/snmp');

@@ -47,6 +47,7 @@ test.skipIf(NO_LAN !== '').each([0, 1])(
       lan.send(B.ip, 5000, 'what fits');
       expect(await text(b)).toBe('what fits');
       const heard = lan.icmpReceived(3);
+      const octets = lan.octetsReceived();
       lan.send(B.ip, 5000, 'x'.repeat(1400));
       await until(
         'it to be dropped',
@@ -56,6 +57,8 @@ test.skipIf(NO_LAN !== '').each([0, 1])(
         lan.ipOutside('route', 'get', B.ip).includes(`mtu ${SMALL}`),
       );
       expect(lan.icmpReceived(3)).toBe(heard + 1);
+      // As much of the datagram as fits, for who has to look into it (RFC 1812 §4.3.2.3).
+      expect(lan.octetsReceived() - octets).toBe(576);
       await world.balance();
     } finally {
       await world?.close();
