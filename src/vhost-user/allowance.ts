@@ -12,8 +12,9 @@ const SHARE = 0.25;
 const LEAST = 0.1;
 /** Milliseconds over which it is counted how many those are. */
 const WINDOW = 2000;
-/** Milliseconds that anybody is kept waiting at most: a front-end that goes meanwhile is noticed only then. */
+/** Milliseconds that anybody is kept waiting at most: a front-end that goes meanwhile is noticed only then. And who has taken more than BURST at once. */
 const LONGEST_WAIT = 1000;
+const LONGEST_PENALTY = 30_000;
 /** Milliseconds of all requests between two turns: mapping memory takes longer than other requests. */
 export const ROUND = 0.5;
 
@@ -86,6 +87,7 @@ export class Allowance {
     const earned = Math.min(BURST, this.credit + Math.max(0, now - this.at) * rate);
     this.credit = earned - worked;
     this.at = now;
-    return this.credit > 0 ? 0 : Math.min(LONGEST_WAIT, (LEAST - this.credit) / rate);
+    const most = worked > BURST ? LONGEST_PENALTY : LONGEST_WAIT;
+    return this.credit > 0 ? 0 : Math.min(most, (LEAST - this.credit) / rate);
   }
 }

@@ -62,6 +62,20 @@ describe('time for requests', () => {
     expect(taken).toBeLessThan(0.27 * now);
   });
 
+  test('nor do those of several VMs leave the others nothing', () => {
+    const shared = new RequestTime();
+    const all = Array.from({ length: 12 }, () => ({ allowance: new Allowance(shared), at: 0 }));
+    let now = 0;
+    let taken = 0;
+    while (now < 300_000) {
+      const next = all.reduce((first, one) => (one.at < first.at ? one : first));
+      now = Math.max(now, next.at) + 250;
+      taken += 250;
+      next.at = now + next.allowance.spend(now, 250);
+    }
+    expect(taken).toBeLessThan(0.6 * now);
+  });
+
   test('nobody waits for more than a second', () => {
     const shared = new RequestTime();
     const all = Array.from({ length: 500 }, () => new Allowance(shared));
