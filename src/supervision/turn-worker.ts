@@ -259,7 +259,8 @@ export class TurnWorker {
     const pause = this.#pause;
     this.#pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
     this.#phase = 'lost';
-    this.#options.onLost(reason, pause);
+    // First: whatever hears of it may fail.
     this.#restart = setTimeout(() => this.#spawn(), pause);
+    this.#options.onLost(reason, pause);
   }
 }
