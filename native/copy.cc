@@ -4,25 +4,13 @@
 
 #include <cstring>
 
+#include "unaligned.h"
+
 namespace basewire {
 namespace {
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-
 /** Sixteen bytes in one register (SSE2 on x86-64, NEON on arm64). */
 typedef uint8_t Block __attribute__((vector_size(16)));
-
-/** At any address: memcpy of a constant size is one move. */
-template <typename T>
-ALWAYS_INLINE T load(const uint8_t* from) {
-  T value;
-  memcpy(&value, from, sizeof value);
-  return value;
-}
-template <typename T>
-ALWAYS_INLINE void store(uint8_t* to, T value) {
-  memcpy(to, &value, sizeof value);
-}
 
 /** First and last T of the range, which overlap when it is shorter than two of them. */
 template <typename T>

@@ -2,18 +2,10 @@
 
 #include <cstring>
 
+#include "unaligned.h"
+
 namespace basewire {
 namespace {
-
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-
-/** At any address: memcpy of a constant size is one move. */
-template <typename T>
-ALWAYS_INLINE T load(const uint8_t* from) {
-  T value;
-  memcpy(&value, from, sizeof value);
-  return value;
-}
 
 /** Words in one register: SSE2's on x86-64, NEON's on arm64; and AVX2's. */
 typedef uint32_t FourWords __attribute__((vector_size(16)));

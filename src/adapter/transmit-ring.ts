@@ -235,7 +235,7 @@ export class TransmitRing {
     let index = this.head - this.held;
     if (index < 0) index += this.frames;
     while (this.held > 0) {
-      const status = this.words[(this.start + index * this.frameBytes + PACKET.status) >> 2];
+      const status = this.words[this.statusOf(index)];
       if ((status & TP_STATUS_TRANSMIT) !== TP_STATUS_AVAILABLE) return;
       this.room.give(this.owners[index], 1);
       this.held--;

@@ -3,7 +3,9 @@
  * (virtio 1.3 §5.1.6.5.6, "Automatic receive steering in multiqueue mode"); before the VM has sent any, one that addresses and ports
  * decide. A flow changes pairs only where nothing came for it for a while, so that what goes into two rings is not read in the wrong order.
  */
-import { PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/ipv4.ts';
+import { swap16 } from '../wire/bytes.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as ipv4 from '../wire/ipv4.ts';
 
 /** Flows that are remembered at most, in sets of four. What finds its set taken goes where addresses and ports say. */
 const PLACES = 1024;
@@ -17,15 +19,18 @@ const KEPT = 3000;
 const READ = 100;
 
 /** Where they stand, behind a frame's first byte: the IP header's own, and the ports of TCP and UDP behind a header without options. */
-const VERSION = 14;
-const FRAGMENT = 18;
-const PROTOCOL = 23;
-const SOURCE = 26;
-const DESTINATION = 30;
-const PORTS = 34;
-/** Header length without options; and of the word at FRAGMENT, as a little-endian machine reads it, what no whole datagram has. */
-const NO_OPTIONS = 5;
-const ANY_FRAGMENT = 0xffbf0000;
+const IP = ethernet.HEADER_BYTES;
+const VERSION = IP + ipv4.VERSION_IHL;
+/** Of the word that holds the fragment half, which is its upper one. */
+const FRAGMENT = IP + ipv4.IDENTIFICATION;
+const PROTOCOL = IP + ipv4.PROTOCOL;
+const SOURCE = IP + ipv4.SOURCE;
+const DESTINATION = IP + ipv4.DESTINATION;
+const PORTS = IP + ipv4.MIN_HEADER_BYTES;
+/** Header length without options, in words; and of the word at FRAGMENT, as a little-endian machine reads it, what no whole datagram has. */
+const NO_OPTIONS = ipv4.MIN_HEADER_BYTES >> 2;
+const ANY_FRAGMENT = swap16(0xffff & ~ipv4.DONT_FRAGMENT) << 16;
+const { PROTOCOL_TCP, PROTOCOL_UDP } = ipv4;
 
 /**
  * A number for the flow of the frame that begins at byte `at` of base storage (half a word behind a word), the same in both directions: of its

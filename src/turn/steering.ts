@@ -4,11 +4,10 @@
  */
 import { flowOf } from '../port/flow-pairs.ts';
 import type { Port } from '../port/port.ts';
+import { IPV4 } from '../routing/ether-types.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import * as ethernet from '../wire/ethernet.ts';
-import { swap16 } from '../wire/bytes.ts';
 
-const IPV4 = swap16(ethernet.TYPE_IPV4);
 /** Numbers of a run: its first slot, the one behind its last, and the pair. */
 const CELLS = 3;
 
