@@ -79,6 +79,8 @@ export const EVENTS = {
   messageTimeouts: 'connections closed because a message or the start took too long',
   slowClients: 'connections closed because replies were not read',
   memoryFaults: 'connections closed because shared memory was truncated (SIGBUS)',
+  costlySignals:
+    'connections closed because signalling a call eventfd took too much processor time',
   ringsBroken: 'rings stopped because of an impossible index or head',
   badInputChains: 'input buffers returned unused because their chain was malformed',
   controlRequests: 'control requests received',

@@ -155,7 +155,7 @@ export interface Native {
    * whatever flags and count a front-end gave it (see native/bells.h).
    */
   signal(fd: number): boolean;
-  /** Signals fds[0..count) in one call; returns how many failed. */
+  /** Signals fds[0..count) in one call, what can't be signalled left out; returns the microseconds that it took. */
   signalAll(fds: Int32Array, count: number): number;
   /** Reads and so clears an eventfd; its count, or 0. */
   drain(fd: number): number;

@@ -7,6 +7,7 @@ import { Counters } from '../counters.ts';
 import { Handoff, OWNER } from '../handoff/handoff.ts';
 import type { Native } from '../native.ts';
 import { BACKLOG_BYTES } from '../port/backlog.ts';
+import type { Ring } from '../port/attachment.ts';
 import { Port } from '../port/port.ts';
 import { Network } from '../routing/network.ts';
 import { Router } from '../routing/router.ts';
@@ -64,6 +65,8 @@ export class Base {
   private readonly tracer: Tracer;
   private readonly reminders: Reminders;
   private readonly announcements: Announcements;
+  /** What signals of the last turn have cost, where that was too much. */
+  private readonly costs: { ring: Ring; milliseconds: number }[] = [];
   private damagedSeen = 0;
   private refusedSeen = 0;
   private faultsSeen: number;
@@ -183,6 +186,7 @@ export class Base {
       },
       backlogStart: (port) => backlogsAt + places[port] * BACKLOG_BYTES,
       ringBroke: (port, ring) => controls.get(port)?.ringBroke(ring),
+      signalCosts: (ring, milliseconds) => this.costs.push({ ring, milliseconds }),
     });
     const requestTime = new RequestTime();
     for (const port of this.ports) {
@@ -276,14 +280,20 @@ export class Base {
     return Math.max(0, Math.min(next, this.adapterControl.tick(now)));
   }
 
-  /** Closes every port whose shared memory was truncated under us. Called in every round: one load. */
+  /** Closes every port whose shared memory was truncated under us, or whose signals cost too much. Called in every round: two loads. */
   checkFaults(): void {
+    if (this.costs.length > 0) this.payForSignals();
     const faults = this.native.faults[0];
     if (faults === this.faultsSeen) return;
     this.faultsSeen = faults;
     for (const region of this.native.takeFaultedRegions()) {
       for (const control of this.portControls) control.memoryFault(region);
     }
+  }
+
+  private payForSignals(): void {
+    for (const { ring, milliseconds } of this.costs.splice(0))
+      for (const control of this.portControls) control.payForSignal(ring, milliseconds);
   }
 
   /** Before each wait that may be long (not before a rest). False when something has come already. */

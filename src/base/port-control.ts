@@ -152,6 +152,18 @@ export class PortControl implements SessionHost, ListenerHost {
     }
   }
 
+  /** To signal this ring, if it is one of ours, took the worker so long: it is paid for as requests are, and who can't pay is closed. */
+  payForSignal(ring: Ring, milliseconds: number): void {
+    for (const session of this.sessions.keys()) {
+      if (!session.attachment.rings.includes(ring)) continue;
+      if (this.allowance.spend(this.context.now(), milliseconds) === 0) return;
+      this.count('costlySignals');
+      session.close(
+        `to signal its call eventfd takes too long (${milliseconds.toFixed(1)} ms the last time): it is watched far too often`,
+      );
+    }
+  }
+
   // --- ListenerHost -------------------------------------------------------------------------------
 
   connected(listener: Listener, fd: number): void {
@@ -233,13 +245,23 @@ export class PortControl implements SessionHost, ListenerHost {
 
   /** Tells whoever may hear it: the front-end by the err eventfd, people by log and status. */
   ringBroke(ring: Ring): void {
-    const { port, native, counters } = this.context;
+    const { port, counters } = this.context;
     counters.add(port.number, 'ringsBroken');
-    if (ring.errFd >= 0) native.signal(ring.errFd);
+    if (ring.errFd >= 0) this.signalBroken(ring.errFd);
     for (const attachment of port.attachments) attachment.refresh();
     this.noteRunning();
     this.log('warn', `ring ${ring.index} is broken: ${ring.queue.broken}`);
     this.tell();
+  }
+
+  /** Who breaks its rings on and on pays for being told. */
+  private signalBroken(fd: number): void {
+    const { native } = this.context;
+    native.readWorked();
+    const before = native.worked[0];
+    native.signal(fd);
+    native.readWorked();
+    this.allowance.spend(this.context.now(), native.worked[0] - before);
   }
 
   closed(session: Session, reason: string): void {

@@ -28,6 +28,11 @@ const TAKEN_OVER = CELL.takenOver;
 /** The worker that owns the adapters, the control service and everything else that there is only one of. */
 export const OWNER = 0;
 
+/** Collects the eventfds that are signalled at the end of a turn; those of workers belong to no ring. */
+export interface BellList {
+  add(fd: number, ring: null): void;
+}
+
 export class Handoff {
   /** Which worker owns each port. */
   readonly owners: Int32Array;
@@ -145,18 +150,13 @@ export class Handoff {
     }
   }
 
-  /**
-   * After the copies: shows the others what is for them, and writes the eventfds of those that sleep to `bells` from `count` on;
-   * how many are in it then.
-   */
-  publish(bells: Int32Array, count: number): number {
-    let end = count;
+  /** After the copies: shows the others what is for them, and adds the eventfds of those that sleep to `bells`. */
+  publish(bells: BellList): void {
     const { consumers } = this;
     for (let index = 0; index < consumers.length; index++) {
       if (!consumers[index].publish()) continue;
-      if (Atomics.load(this.words, this.sleeping[index]) !== 0) bells[end++] = this.bells[index];
+      if (Atomics.load(this.words, this.sleeping[index]) !== 0) bells.add(this.bells[index], null);
     }
-    return end;
   }
 
   // --- the way in -----------------------------------------------------------------------------------

@@ -2,16 +2,13 @@
  * The last stage: shows drivers and kernel what was done for them, once per ring, and notifies at most once per ring.
  */
 import { haveWork } from '../adapter/adapter.ts';
-import { MAX_WORKERS } from '../handoff/layout.ts';
-import type { Native } from '../native.ts';
 import type { Ring } from '../port/attachment.ts';
+import { Bells } from './bells.ts';
 import type { TurnContext } from './context.ts';
-
-const MAX_SIGNALS = 1024;
 
 export class Publish {
   private readonly context: TurnContext;
-  private readonly native: Native;
+  private readonly bells: Bells;
   /** Rings with used elements that are not shown yet. */
   private readonly dirty: Ring[] = [];
   private dirtyCount = 0;
@@ -23,12 +20,10 @@ export class Publish {
   private postponedCount = 0;
   /** An atomic store is a full fence on x86-64, wherever it goes to. */
   private readonly fence = new Int32Array(1);
-  private readonly signals = new Int32Array(MAX_SIGNALS);
-  private signalCount = 0;
 
   constructor(context: TurnContext) {
     this.context = context;
-    this.native = context.native;
+    this.bells = new Bells(context.native, context.signalCosts);
   }
 
   /** The ring has used elements to show. */
@@ -74,24 +69,16 @@ export class Publish {
     this.postponedCount = 0;
   }
 
-  private askDriver({ queue, callFd }: Ring): void {
-    if (!queue.mapped || !queue.wantsSignal() || callFd < 0) return;
-    if (this.signalCount === MAX_SIGNALS) this.signal();
-    this.signals[this.signalCount++] = callFd;
-  }
-
-  /** At most one notification per ring, all in one native call. */
-  private signal(): void {
-    if (this.signalCount === 0) return;
-    this.native.signalAll(this.signals, this.signalCount);
-    this.signalCount = 0;
+  private askDriver(ring: Ring): void {
+    const { queue, callFd } = ring;
+    if (queue.mapped && queue.wantsSignal() && callFd >= 0) this.bells.add(callFd, ring);
   }
 
   /** Before anything but a turn: what would be told with the next one. Rings may be mapped anew then, and nobody knows who was asked. */
   tell(): void {
     if (this.postponedCount === 0) return;
     this.ask();
-    this.signal();
+    this.bells.ring();
   }
 
   /** Everything of this turn, but for `tell`. */
@@ -100,10 +87,7 @@ export class Publish {
     const { adapters, handoff } = this.context;
     for (let index = 0; index < adapters.length; index++) adapters[index].publish();
     this.ask();
-    if (handoff !== null) {
-      if (this.signalCount + MAX_WORKERS > MAX_SIGNALS) this.signal();
-      this.signalCount = handoff.publish(this.signals, this.signalCount);
-    }
-    this.signal();
+    handoff?.publish(this.bells);
+    this.bells.ring();
   }
 }

@@ -48,7 +48,8 @@ export type SessionEvent =
   | 'unknownMessages'
   | 'messageTimeouts'
   | 'slowClients'
-  | 'memoryFaults';
+  | 'memoryFaults'
+  | 'costlySignals';
 
 /** What a session needs of the base. */
 export interface SessionHost {

@@ -5,12 +5,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { Base } from '../../src/base/base.ts';
 import type { FromWorker, VmDetail } from '../../src/base/messages.ts';
 import type { SocketPlan } from '../../src/plan.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
+import { Ring } from '../../src/port/attachment.ts';
 import { encodeMessage, FrontEnd } from '../support/frontend.ts';
 import { lanPlan } from '../support/lan-plan.ts';
 import { FEATURE, REQUEST, u64, vringState } from '../support/protocol.ts';
@@ -190,4 +191,27 @@ test('a front-end that does the same again and again has a line for the first ti
   logged = [];
   pass(60_000);
   expect(logged).toEqual(['10 log lines of this VM were suppressed']);
+});
+
+test('telling a front-end that its ring broke is paid for like its requests', () => {
+  const [control] = base.portControls;
+  const ring = new Ring(1);
+  ring.errFd = native.eventfd();
+  const long = vi.spyOn(native, 'signal').mockImplementation(() => {
+    native.readWorked();
+    const begin = native.worked[0];
+    while (native.worked[0] - begin < 110) native.readWorked();
+    return true;
+  });
+  try {
+    pass(10_000);
+    expect(control.allowance.spend(now, 0)).toBe(0);
+    control.ringBroke(ring);
+    expect(long).toHaveBeenCalledWith(ring.errFd);
+    expect(control.allowance.spend(now, 0)).toBeGreaterThan(0);
+  } finally {
+    long.mockRestore();
+    native.closeDescriptor(ring.errFd);
+    pass(10_000);
+  }
 });

@@ -56,7 +56,7 @@ describe('eventfd', () => {
     const flags = Number.parseInt(/flags:\s+(\d+)/.exec(details)?.[1] ?? '', 8);
     expect(flags & 0o4000, 'O_NONBLOCK').toBe(0);
     expect(native.signal(fd)).toBe(true);
-    expect(native.signalAll(new Int32Array([fd, fd]), 2)).toBe(0);
+    native.signalAll(new Int32Array([fd, fd]), 2);
     expect(native.drain(fd)).toBeGreaterThan(2 ** 63);
     expect(native.drain(fd), 'nor does draining').toBe(0);
   });
@@ -77,13 +77,13 @@ describe('eventfd', () => {
     expect(native.signal('bell' as never)).toBe(false);
   });
 
-  test('signalAll counts failures and signals the others', () => {
+  test('signalAll leaves out what can’t be signalled, and signals the others', () => {
     const first = bell();
     const last = bell();
-    expect(native.signalAll(new Int32Array([first, -1, 999_999, last, 5]), 4)).toBe(2);
+    native.signalAll(new Int32Array([first, -1, 999_999, last, 5]), 4);
     expect(native.drain(first)).toBe(1);
     expect(native.drain(last)).toBe(1);
-    expect(native.signalAll(new Int32Array([first]), 0)).toBe(0);
+    native.signalAll(new Int32Array([first]), 0);
     expect(native.drain(first)).toBe(0);
   });
 

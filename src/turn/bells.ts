@@ -1,0 +1,65 @@
+/**
+ * Notifies drivers and other workers: all that a turn has to tell in one native call.
+ *
+ * A call eventfd is its front-end's, who may watch it as often as it likes: with a million of epoll watches each signal takes us 0.1 s. When a call has taken
+ * longer than signals do, the next ones go one by one, and whose takes so much of our processor's time has to pay for it.
+ */
+import type { Native } from '../native.ts';
+import type { Ring } from '../port/attachment.ts';
+
+const MAX_SIGNALS = 1024;
+/** Microseconds of one call that make us look; it may have lost its core meanwhile, or had many to wake. */
+const LONG = 250;
+/** Milliseconds of a processor that no honest eventfd takes: to wake a thread takes microseconds. */
+const COSTLY = 0.25;
+/** Calls for which is looked, and so many where somebody was found. */
+const LOOKS = 16;
+const LOOKS_ON = 4096;
+
+export class Bells {
+  private readonly native: Native;
+  private readonly costs: (ring: Ring, milliseconds: number) => void;
+  private readonly fds = new Int32Array(MAX_SIGNALS);
+  /** Whose they are; null: another worker's. */
+  private readonly rings: (Ring | null)[] = new Array(MAX_SIGNALS).fill(null);
+  private count = 0;
+  /** Calls for which is still looked. */
+  private looks = 0;
+
+  /** `costs`: a ring's signal took so much of our processor's time. */
+  constructor(native: Native, costs: (ring: Ring, milliseconds: number) => void) {
+    this.native = native;
+    this.costs = costs;
+  }
+
+  /** To be signalled with the next `ring`, or before where that is too many. */
+  add(fd: number, ring: Ring | null): void {
+    if (this.count === MAX_SIGNALS) this.ring();
+    this.rings[this.count] = ring;
+    this.fds[this.count++] = fd;
+  }
+
+  ring(): void {
+    if (this.count === 0) return;
+    if (this.looks > 0) this.oneByOne();
+    else if (this.native.signalAll(this.fds, this.count) > LONG) this.looks = LOOKS;
+    this.count = 0;
+  }
+
+  private oneByOne(): void {
+    const { native, fds, rings, count } = this;
+    const { worked } = native;
+    this.looks--;
+    for (let index = 0; index < count; index++) {
+      native.readWorked();
+      const before = worked[0];
+      native.signal(fds[index]);
+      native.readWorked();
+      const ring = rings[index];
+      const milliseconds = worked[0] - before;
+      if (milliseconds < COSTLY || ring === null) continue;
+      this.looks = LOOKS_ON;
+      this.costs(ring, milliseconds);
+    }
+  }
+}
