@@ -22,7 +22,7 @@ export const DROP_REASONS = {
   runt: 'shorter than an Ethernet header',
   notIp: 'neither IPv4 nor ARP',
   ipv6: 'IPv6 is not routed',
-  vlan: 'carries a VLAN tag',
+  vlan: 'carries the tag of a VLAN',
   badIp: 'IPv4 header malformed: version, lengths or header checksum',
   ipOptions: 'carries a source-route option',
   martian: 'source or destination address that must not be on a wire',

@@ -6,7 +6,7 @@ import { drop } from './verdict.ts';
 export const IPV4 = swap16(ethernet.TYPE_IPV4);
 export const ARP = swap16(ethernet.TYPE_ARP);
 const IPV6 = swap16(ethernet.TYPE_IPV6);
-const VLAN = swap16(ethernet.TYPE_VLAN);
+export const VLAN = swap16(ethernet.TYPE_VLAN);
 const SERVICE_VLAN = swap16(ethernet.TYPE_SERVICE_VLAN);
 
 const NOT_IP = drop('notIp');

@@ -13,7 +13,7 @@ import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import { checkWords, sourceRouted } from '../wire/ipv4.ts';
 import type { RoutingContext } from './context.ts';
 import { Elsewhere } from './elsewhere.ts';
-import { IPV4 as ETHER_TYPE_IPV4 } from './ether-types.ts';
+import { IPV4 as ETHER_TYPE_IPV4, VLAN as ETHER_TYPE_VLAN } from './ether-types.ts';
 import { FromAdapter } from './from-adapter.ts';
 import { HandedOver } from './handed-over.ts';
 import type { Network } from './network.ts';
@@ -26,6 +26,7 @@ import {
   remainingWork,
 } from './offload.ts';
 import { plainRoute, type RoutePlain } from './plain.ts';
+import { takePriorityTag } from './priority-tag.ts';
 import { segment } from './segment.ts';
 import { drop, dropCell, IN_PIECES, UNDECIDED } from './verdict.ts';
 import { CELL, RECORD_CELLS } from '../counters.ts';
@@ -35,6 +36,7 @@ const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
 
 // A module's own constants cost V8 nothing, imported ones a load and a check per use.
 const IPV4 = ETHER_TYPE_IPV4;
+const VLAN = ETHER_TYPE_VLAN;
 const IP = ETHERNET_HEADER_BYTES;
 const HEADER_BYTES = ARENA_HEADER;
 const RECORD = RECORD_CELLS;
@@ -145,10 +147,14 @@ export class Router {
   /** A datagram out of a VM's output buffer. */
   private fromVm(slot: number, port: Port): number {
     const { bytes, halves, words } = this.storage;
-    const at = this.storage.at[slot];
+    let at = this.storage.at[slot];
     const attachment = port.current!;
     if (attachment.headerBytes !== HEADER_BYTES)
       bytes.copyWithin(at - HEADER_BYTES, at - attachment.headerBytes, at);
+    if (halves[(at + 12) >> 1] === VLAN) {
+      takePriorityTag(this.storage, slot);
+      at = this.storage.at[slot];
+    }
     if (words[(at + 6) >> 2] !== port.macWord || halves[(at + 10) >> 1] !== port.macHalf) {
       if (port.macKnown || !this.elsewhere.learnMac(slot, port)) return SPOOFED;
     }
