@@ -119,8 +119,7 @@ export class Daemon {
       plan.adapters,
       options.packetSockets ?? [],
       (message) => this.#workers[OWNER]!.send(message),
-      (adapter, message, reason) =>
-        this.#log.logger.warn({ adapter, ...(reason !== undefined && { reason }) }, message),
+      (adapter, message) => this.#log.logger.warn({ adapter }, message),
     );
     const { workers } = plan.datapath;
     this.#handoff =

@@ -26,9 +26,9 @@ import { closeSockets, type OpenedSockets } from './packet-sockets.ts';
 import { isUp, type LinkMessage } from './rtnetlink.ts';
 
 const STATISTICS_INTERVAL: Milliseconds = 1000;
-/** The interface is there again but could not be opened: how often and how long apart to try. */
-const REOPEN_TRIES = 5;
+/** The interface is there again but could not be opened (descriptors, memory): how long until the second try, and between any two; it doubles. */
 const REOPEN_INTERVAL: Milliseconds = 1000;
+const LONGEST_REOPEN_INTERVAL: Milliseconds = 32_000;
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const SENT_BYTES = CELL.sentBytes;
@@ -211,13 +211,16 @@ export class Adapter {
   /** The main thread could not open it, for `reason`. */
   refused(reason: string): void {
     this.opening = false;
-    this.reason = reason;
-    if (this.state === 'gone' && this.wanted && this.reopens < REOPEN_TRIES) {
-      this.reopenAt = this.context.now() + REOPEN_INTERVAL;
+    if (this.state === 'gone' && this.wanted) {
+      const interval = Math.min(REOPEN_INTERVAL * 2 ** this.reopens, LONGEST_REOPEN_INTERVAL);
+      this.reopenAt = this.context.now() + interval;
     } else if (this.state === 'closed') {
       this.wanted = false;
     }
-    this.context.log('warn', `adapter can't be opened: ${reason}`);
+    // Tries that go on for hours say it once.
+    if (this.reopens === 0 || reason !== this.reason)
+      this.context.log('warn', `adapter can't be opened: ${reason}`);
+    this.reason = reason;
     this.context.onChange();
   }
 

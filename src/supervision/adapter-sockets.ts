@@ -13,7 +13,7 @@ export class AdapterSockets {
   readonly #plans: readonly AdapterPlan[];
   readonly #kept: readonly PacketSockets[];
   readonly #send: (message: ToWorker) => boolean;
-  readonly #warn: (adapter: string, message: string, reason?: string) => void;
+  readonly #warn: (adapter: string, message: string) => void;
   /** Sent to the worker, by adapter, until it has descriptors of its own. */
   readonly #sent = new Map<number, Extract<AdapterAnswer, { kind: 'adapterOpened' }>>();
   /** Adapters whose datagrams the host forwards, too, which was logged. */
@@ -27,7 +27,7 @@ export class AdapterSockets {
     plans: readonly AdapterPlan[],
     kept: readonly PacketSockets[],
     send: (message: ToWorker) => boolean,
-    warn: (adapter: string, message: string, reason?: string) => void,
+    warn: (adapter: string, message: string) => void,
   ) {
     this.#plans = plans;
     this.#kept = kept;
@@ -40,8 +40,6 @@ export class AdapterSockets {
     const plan = this.#plans[adapter];
     if (!plan) return;
     const answer = openAdapter(adapter, plan, this.#kept[adapter]);
-    if (answer.kind === 'adapterRefused')
-      this.#warn(plan.name, 'adapter not opened', answer.reason);
     if (answer.kind === 'adapterOpened') {
       this.#sent.set(adapter, answer);
       this.#warnOfForwarding(plan);

@@ -62,9 +62,15 @@ export class StateFile {
     if (left !== null && !left.isFile() && !left.isSymbolicLink())
       throw new Error(`${fresh} is in the way, and no file: remove it`);
     rmSync(fresh, { force: true });
-    writeFileSync(fresh, text, { mode: 0o600, flag: 'wx' });
-    this.#own = identity(lstatSync(fresh, { bigint: true }));
-    renameSync(fresh, this.#path);
+    try {
+      writeFileSync(fresh, text, { mode: 0o600, flag: 'wx' });
+      this.#own = identity(lstatSync(fresh, { bigint: true }));
+      renameSync(fresh, this.#path);
+    } catch (error) {
+      // A full disk has room for half of it.
+      rmSync(fresh, { force: true });
+      throw error;
+    }
   }
 
   /** Throws Foreign where it is not ours. */

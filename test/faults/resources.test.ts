@@ -1,14 +1,22 @@
 /** Ranked case 38: no descriptors left, nobody reads the log, no room for the state file. Datagrams go on, and all is well again afterwards. */
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
-import { COMMAND, type Daemon } from '../support/daemon.ts';
+import { BASE_IP, COMMAND, type Daemon } from '../support/daemon.ts';
 import { encodeMessage } from '../support/frontend.ts';
 import { REQUEST, u64 } from '../support/protocol.ts';
-import { THREE_VMS } from '../support/traffic.ts';
+import { A, echoFrame, THREE_VMS } from '../support/traffic.ts';
 import { pause, until } from '../support/until.ts';
 import { QEMU_PROTOCOL_FEATURES, Vm } from '../support/vm.ts';
 import { World } from '../support/world.ts';
@@ -196,7 +204,9 @@ describe('resources run out', { timeout: 60_000 }, () => {
     const mount = `mount -t tmpfs -o size=16k none ${folder} && exec "$0" "$@"`;
     try {
       const file = join(folder, 'state.json');
-      world = await World.start({ vms: THREE_VMS, state: { file } } as never, {
+      // Its MAC is learned, and so to be kept.
+      const vms = { ...THREE_VMS, a: { addresses: [A.ip] } };
+      world = await World.start({ vms, state: { file } } as never, {
         under: ['unshare', '-m', 'bash', '-c', mount],
       });
       const { daemon } = world;
@@ -206,9 +216,16 @@ describe('resources run out', { timeout: 60_000 }, () => {
       );
       pair = await Pair.start(daemon);
       await pair.expectNoLoss(200);
-      (await world.vm('a')).close();
+      const a = await world.vm('a');
+      await a.send(echoFrame(A, BASE_IP));
+      await a.receive();
+      await until('the warning', () =>
+        daemon.lines.some((line) => line.includes('the state file can')),
+      );
+      a.close();
       await daemon.untilState('a', 'waiting');
       await pair.expectNoLoss(200);
+      expect(readdirSync(inside(folder)).sort()).toEqual(['filler', 'state.json']);
       rmSync(inside(join(folder, 'filler')));
       await world.balance();
       pair.close();
