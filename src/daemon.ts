@@ -173,6 +173,7 @@ export class Daemon {
     // The workers remove their socket files; here goes what is left when one could not.
     for (const file of this.#socketFiles) removeSocketFile(file);
     this.#admin.close();
+    this.#stateFile?.close();
     this.#log.logger.info('stopped');
     await this.#log.close(LOG_FLUSH_MS);
     await this.#endStuckThread();

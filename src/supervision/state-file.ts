@@ -17,6 +17,8 @@ import {
 } from 'node:fs';
 
 const MAX_BYTES = 64 << 20;
+/** Between two attempts to write what could not be written: nothing else may change for months. */
+const RETRY_MS = 10_000;
 
 /** Something else stands at the path. */
 class Foreign extends Error {}
@@ -27,6 +29,11 @@ export class StateFile {
   #complained = '';
   /** The file that was read or written last. */
   #own = '';
+  /** What could not be written; null: nothing. */
+  #unwritten: unknown = null;
+  /** It could not since something else stands there. */
+  #foreign = false;
+  #retry: NodeJS.Timeout | null = null;
 
   constructor(path: string, warn: (message: string) => void) {
     this.#path = path;
@@ -43,8 +50,9 @@ export class StateFile {
     }
   }
 
-  /** Replaces it, if it is ours. A failure is said once and costs nothing else. */
+  /** Replaces it, if it is ours. A failure is said once and costs nothing else; it is tried again until it is written, or something newer. */
   write(state: unknown): void {
+    this.#unwritten = null;
     try {
       const found = look(this.#path);
       if (found !== null && identity(found) !== this.#own) this.#read();
@@ -52,8 +60,37 @@ export class StateFile {
       this.#complained = '';
     } catch (error) {
       const { message } = error as Error;
-      this.#say(error instanceof Foreign ? message : `the state file can't be written: ${message}`);
+      this.#foreign = error instanceof Foreign;
+      this.#say(this.#foreign ? message : `the state file can't be written: ${message}`);
+      this.#unwritten = state;
+      this.#retryLater();
     }
+  }
+
+  /** The base ends: what could not be written has a last chance. */
+  close(): void {
+    if (this.#unwritten !== null) this.write(this.#unwritten);
+    if (this.#retry !== null) clearTimeout(this.#retry);
+  }
+
+  #again(): void {
+    this.#retry = null;
+    if (this.#unwritten === null) return;
+    // It may be large: while it is there, it is not read again.
+    if (this.#foreign && this.#isThere()) this.#retryLater();
+    else this.write(this.#unwritten);
+  }
+
+  #isThere(): boolean {
+    try {
+      return look(this.#path) !== null;
+    } catch {
+      return false; // who writes says why
+    }
+  }
+
+  #retryLater(): void {
+    this.#retry ??= setTimeout(() => this.#again(), RETRY_MS).unref();
   }
 
   #replace(text: string): void {

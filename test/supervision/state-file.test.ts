@@ -1,5 +1,6 @@
 /** The file that outlives the daemon: replaced as a whole, and only if it is ours. */
 import {
+  existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -12,7 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { native } from '../../src/native.ts';
 import { StateFile } from '../../src/supervision/state-file.ts';
 
@@ -128,4 +129,63 @@ test('a link in the way of the fresh file is not followed', () => {
   open().write({ version: 1 });
   expect(readFileSync(victim, 'utf8')).toBe('precious');
   expect(open().read()).toEqual({ version: 1 });
+});
+
+describe('what could not be written', () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  /** A state file in a folder that is missing for now. */
+  const refused = (state: unknown) => {
+    const path = join(folder, 'later', 'state.json');
+    const made = open(path);
+    made.write(state);
+    expect(warnings).toHaveLength(1);
+    return { made, path, folder: () => mkdirSync(join(folder, 'later')) };
+  };
+
+  test('is tried again until it is, without another change and another warning', () => {
+    const { path, folder: make } = refused({ version: 1, macs: [] });
+    vi.advanceTimersByTime(60_000);
+    expect(warnings).toHaveLength(1);
+    make();
+    vi.advanceTimersByTime(20_000);
+    expect(open(path).read()).toEqual({ version: 1, macs: [] });
+    // And then no more.
+    rmSync(path);
+    vi.advanceTimersByTime(60_000);
+    expect(existsSync(path)).toBe(false);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test('gives way to what is newer', () => {
+    const { made, path, folder: make } = refused({ version: 1, macs: [1] });
+    make();
+    made.write({ version: 1, macs: [2] });
+    vi.advanceTimersByTime(60_000);
+    expect(open(path).read()).toEqual({ version: 1, macs: [2] });
+  });
+
+  test('is tried once more when the base ends', () => {
+    const { made, path, folder: make } = refused({ version: 1, macs: [3] });
+    make();
+    made.close();
+    expect(open(path).read()).toEqual({ version: 1, macs: [3] });
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test('is written once what is not basewire’s was taken away', () => {
+    writeFileSync(file, 'networks: {}\n');
+    open().write({ version: 1, macs: [4] });
+    vi.advanceTimersByTime(60_000);
+    expect(readFileSync(file, 'utf8')).toBe('networks: {}\n');
+    expect(warnings).toHaveLength(1);
+    rmSync(file);
+    vi.advanceTimersByTime(20_000);
+    expect(open().read()).toEqual({ version: 1, macs: [4] });
+  });
 });
