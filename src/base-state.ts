@@ -34,7 +34,7 @@ export class BaseState {
   /**
    * A turn worker is gone, and with it the connections of its VMs and what was in its base storage, backlogs and waiting rooms. That is
    * booked as dropped, so that received = delivered + waiting + drops stays true for every port. What others handed over to it and it had
-   * not taken still waits: the next one takes it.
+   * not taken still waits: the next one takes it. The connections have ended, too: connects - disconnects are those that are there.
    */
   workerLost(worker: number): void {
     this.ready = false;
@@ -50,6 +50,8 @@ export class BaseState {
     for (let record = 0; record < plan.vms.length + plan.adapters.length; record++) {
       counters.add(record, 'workerLost', this.counters.here(worker, record));
       counters.add(record, 'waiting', -counters.get(record, 'waiting'));
+      const connections = counters.get(record, 'connects') - counters.get(record, 'disconnects');
+      counters.add(record, 'disconnects', connections);
     }
   }
 }

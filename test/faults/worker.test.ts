@@ -52,6 +52,9 @@ describe('a turn worker that fails', { timeout: 90_000 }, () => {
     await pair.reattach();
     await pair.expectNoLoss(200);
     await world.balance();
+    // Those that the lost worker had have ended.
+    const { events } = (await daemon.vm('b')) as unknown as { events: Record<string, number> };
+    expect(events.connects! - events.disconnects!).toBe(1);
     if (what === 'lose') expect(await daemon.count('b', 'workerLost')).toBeGreaterThan(0);
     expect(daemon.running).toBe(true);
     expect(daemon.lines.slice(from).some((line) => reason.test(line))).toBe(true);

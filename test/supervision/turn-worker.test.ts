@@ -126,3 +126,13 @@ it('what waited or was in base storage when the worker was lost is booked as dro
   expect(state.counters.get(0, 'waiting')).toBe(0);
   expect(state.counters.get(0, 'workerLost')).toBe(4);
 });
+
+it('the connections that a lost worker had are counted as ended, each once', () => {
+  const state = new BaseState(testPlan('/tmp'));
+  state.counters.blocks[0]!.add(0, 'connects', 5);
+  state.counters.blocks[0]!.add(0, 'disconnects', 3);
+  for (let times = 0; times < 2; times++) {
+    state.workerLost(0);
+    expect(state.counters.get(0, 'disconnects')).toBe(5);
+  }
+});
