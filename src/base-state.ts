@@ -18,6 +18,8 @@ export class BaseState {
   workerRestarts = 0;
   /** Log lines lost because nobody read them; filled in by the daemon. */
   logDropped: () => number = () => 0;
+  /** Whether the file of a socket that we listen on was removed or moved, so that nobody finds it; filled in by the daemon. */
+  socketGone: (path: string) => boolean = () => false;
 
   constructor(plan: BasePlan) {
     this.plan = plan;

@@ -19,6 +19,7 @@ import { OWNER } from './handoff/handoff.ts';
 import { handoffBytes } from './handoff/layout.ts';
 import { type Log, LogLimiter } from './log.ts';
 import {
+  isSocketFileThere,
   makeSocketFolder,
   removeSocketFile,
   rememberSocketFile,
@@ -73,14 +74,15 @@ export class Daemon {
   #finish: (outcome: number | CommandError) => void = () => {};
   readonly #finished: Promise<number | CommandError>;
   #stopping = false;
-  /** Of VMs, as they were when all workers served last. */
-  #socketFiles: SocketFile[] = [];
+  /** Of VMs by path, as they were when all workers served last. */
+  #socketFiles = new Map<string, SocketFile>();
 
   constructor(options: DaemonOptions) {
     this.#options = options;
     this.#log = options.log;
     this.state = new BaseState(options.plan);
     this.state.logDropped = () => this.#log.dropped;
+    this.state.socketGone = (path) => this.#isSocketGone(path);
     this.#finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -171,7 +173,7 @@ export class Daemon {
     this.state.ready = false;
     if (inTime.includes(false)) this.#log.logger.warn('a turn worker did not stop in time');
     // The workers remove their socket files; here goes what is left when one could not.
-    for (const file of this.#socketFiles) removeSocketFile(file);
+    for (const file of this.#socketFiles.values()) removeSocketFile(file);
     this.#admin.close();
     this.#stateFile?.close();
     this.#log.logger.info('stopped');
@@ -200,6 +202,13 @@ export class Daemon {
       });
   }
 
+  /** Known while all workers serve: one that is started anew makes its sockets anew. */
+  #isSocketGone(path: string): boolean {
+    if (!this.state.ready) return false;
+    const file = this.#socketFiles.get(path);
+    return file === undefined || !isSocketFileThere(file);
+  }
+
   #makeFolders(): void {
     for (const socket of this.#options.plan.vms.flatMap((vm) => vm.sockets)) {
       if (socket.mode !== 'server' || socket.fd >= 0) continue;
@@ -226,7 +235,7 @@ export class Daemon {
     switch (message.kind) {
       case 'ready':
         if (!this.#workers.every(({ phase }) => phase === 'serving')) break;
-        this.#socketFiles = this.#serverSockets();
+        this.#socketFiles = new Map(this.#serverSockets().map((file) => [file.path, file]));
         // It may have been told to stop meanwhile.
         if (this.#stopping) break;
         this.state.ready = true;

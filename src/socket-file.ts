@@ -68,6 +68,16 @@ export function rememberSocketFile(path: string): SocketFile {
   return { path, dev: found.dev, ino: found.ino, born: found.birthtimeNs };
 }
 
+/** Whether it is still the one that stands at its path, as far as we may look: whoever connects there comes to us. Never throws. */
+export function isSocketFileThere(file: SocketFile): boolean {
+  try {
+    const found = look(file.path);
+    return found !== null && same(file, found);
+  } catch {
+    return true;
+  }
+}
+
 /** Removes a socket file if it is still the one that we made. Never throws. */
 export function removeSocketFile(file: SocketFile): void {
   try {

@@ -35,7 +35,7 @@ export function askAdmin(socketPath: string, path: string): Promise<string> {
 function explain(path: string, error: NodeJS.ErrnoException): string {
   switch (error.code) {
     case 'ENOENT':
-      return `basewire does not run: there is no admin socket ${path} (start it with "basewire run --config FILE", or name another with --config or --admin-socket)`;
+      return `basewire does not run, or its socket was removed: there is no admin socket ${path} (start it with "basewire run --config FILE", or name another with --config or --admin-socket)`;
     case 'ECONNREFUSED':
       return `basewire does not run: nobody accepts connections on ${path}`;
     case 'EACCES':

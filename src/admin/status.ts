@@ -36,7 +36,8 @@ export interface VmStatus extends Omit<VmDetail, 'state'> {
   management: boolean;
   /** The turn worker that owns it. */
   worker: number;
-  sockets: { path: string; mode: string }[];
+  /** `gone`: we listen there, but its file was removed or moved. */
+  sockets: { path: string; mode: string; gone: boolean }[];
   events: Record<string, number>;
 }
 
@@ -97,6 +98,7 @@ export function buildStatus(state: BaseState): Status {
       sockets: vm.sockets.map((socket) => ({
         path: socket.fd >= 0 ? `fd ${socket.fd}` : socket.path,
         mode: socket.mode,
+        gone: socket.fd < 0 && socket.mode === 'server' && state.socketGone(socket.path),
       })),
       ...detail,
       events: cells(counters, record, EVENTS),

@@ -91,6 +91,12 @@ function vmNotes(name: string, vm: VmStatus): string[] {
   if (vm.state !== 'running') notes.push(`  missing: ${vm.missing || 'nothing known'}`);
   if (vm.lastError) notes.push(`  last error: ${vm.lastError}`);
   if (vm.state !== 'running') notes.push(...hints(name, vm));
+  for (const { path, gone } of vm.sockets) {
+    if (gone)
+      notes.push(
+        `  the file of its socket ${path} is gone: nobody can connect until basewire is restarted`,
+      );
+  }
   for (const ring of vm.rings) {
     if (ring.broken)
       notes.push(
@@ -112,12 +118,14 @@ function hints(name: string, vm: VmStatus): string[] {
     ];
   }
   if (vm.state !== 'waiting') return [];
-  const client = vm.sockets.some((socket) => socket.mode === 'client');
+  const sockets = vm.sockets.filter(({ gone }) => !gone);
+  if (sockets.length === 0) return []; // said as well
+  const client = sockets.some((socket) => socket.mode === 'client');
   const direction = client
     ? 'QEMU must listen there (server=on,wait=off)'
     : 'basewire listens there';
   return [
-    `  socket: ${vm.sockets.map((socket) => socket.path).join(', ')} (${direction})`,
+    `  socket: ${sockets.map((socket) => socket.path).join(', ')} (${direction})`,
     `  QEMU arguments: basewire qemu-args ${name} --config FILE`,
   ];
 }

@@ -281,6 +281,6 @@ it('the client explains why it gets no answer', async () => {
   expect(JSON.parse(await askAdmin(path, '/v1/status')).ready).toBe(false);
   await expect(askAdmin(path, '/other')).rejects.toThrow(/answered 404/);
   await expect(askAdmin(join(testFolder(), 'none'), '/')).rejects.toThrow(
-    /basewire does not run: there is no admin socket/,
+    /basewire does not run, or its socket was removed: there is no admin socket/,
   );
 });

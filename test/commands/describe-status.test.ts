@@ -51,6 +51,21 @@ it('shows states, hints and each drop with its sentence', () => {
   expect(text).not.toMatch(/dropped 0/);
 });
 
+it('says whose socket is gone, whether the VM runs or not, and names the others', () => {
+  const state = new BaseState(testPlan('/run/bw'));
+  state.ready = true;
+  state.vms[0] = { ...state.vms[0]!, state: 'running' };
+  const gone = new Set(['/run/bw/web.sock', '/run/bw/controller.sock']);
+  state.socketGone = (path) => gone.has(path);
+  const text = describeStatus(buildStatus(state));
+  for (const vm of ['web', 'controller']) {
+    expect(text).toContain(
+      `  the file of its socket /run/bw/${vm}.sock is gone: nobody can connect until basewire is restarted`,
+    );
+  }
+  expect(text).not.toContain('basewire listens there');
+});
+
 it('says when the worker does not serve', () => {
   const state = new BaseState(testPlan('/run/bw'));
   state.workerRestarts = 2;
