@@ -36,6 +36,7 @@ struct Environment {
   Mapping rows;
   double clock = 0;                                   // what readClock writes
   double worked = 0;                                  // what readWorked writes
+  int32_t views = 0;                                  // made by viewRegion
   std::vector<std::unique_ptr<WaiterState>> waiters;
 
   Environment();

@@ -127,6 +127,7 @@ Napi::Value viewRegion(const Napi::CallbackInfo& info) {
   napi_ref reference = nullptr;
   if (napi_create_reference(env, view, 0, &reference) != napi_ok) throw Napi::Error::New(env);
   region.views.push_back(reference);
+  environmentOf(info).views++;
   return Napi::Value(env, view);
 }
 
@@ -248,6 +249,8 @@ void addMemory(Napi::Env env, Napi::Object exports, Environment& environment) {
   define(env, exports, "sumRanges", sums, &environment);
   const Napi::ArrayBuffer cell = Napi::ArrayBuffer::New(env, faultCount(), sizeof(int32_t));
   exports.Set("faults", Napi::Int32Array::New(env, 1, cell, 0));
+  const Napi::ArrayBuffer views = Napi::ArrayBuffer::New(env, &environment.views, sizeof environment.views);
+  exports.Set("views", Napi::Int32Array::New(env, 1, views, 0));
 }
 
 }  // namespace basewire

@@ -107,6 +107,11 @@ export interface Native {
    * reads give undefined) when the region is unmapped. length <= 1 GiB.
    */
   viewRegion(region: number, offset: number, length: number): ArrayBuffer;
+  /**
+   * [0]: how many views this thread has made since it was last set to 0. Of each one Node keeps some hundred bytes, also when it is gone, until
+   * the thread returns to its event loop (node_buffer.cc leaves the rest of the work to a native immediate).
+   */
+  readonly views: Int32Array;
   /** Detaches every view of the region and unmaps it. The handle is free afterwards. */
   unmapRegion(region: number): void;
   /**

@@ -1,7 +1,8 @@
 /**
  * A turn worker: one thread that owns its VMs wholly - sockets, memory, rings - and, the first one, the adapters' rings. It runs turns
- * while there is work, serves sockets between them, and sleeps in one native wait. It never returns to Node's event loop:
- * messages from the main thread are taken when the wake eventfd says so.
+ * while there is work, serves sockets between them, and sleeps in one native wait. It does not live in Node's event loop:
+ * messages from the main thread are taken when the wake eventfd says so. It returns there for a moment only, when guest memory has been viewed many
+ * times: of each view Node leaves something behind that it disposes of there.
  */
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { BEAT } from '../beat.ts';
@@ -22,6 +23,8 @@ const TURNS_PER_CLOCK = 8;
 const NEXT_TO_NOTHING = 8; // datagrams
 /** Messages of the main thread that are taken between two turns. */
 const MESSAGES = 64;
+/** Views of memory, some twenty for each start of a VM, after which Node is let dispose of those that are gone. */
+const VIEWS = 1024;
 
 /**
  * Milliseconds that a worker which ends waits for the others' last datagrams, and then for its VMs to take them; microseconds
@@ -51,7 +54,7 @@ function takeCore(cores: readonly number[]): void {
   }
 }
 
-function run(): void {
+async function run(): Promise<void> {
   const { plan } = start;
   takeCore(plan.datapath.cores);
   const beat = new Int32Array(start.beat);
@@ -96,68 +99,81 @@ function run(): void {
   const patience = new Patience(turn.time);
   const moderation = new Moderation(turn.time);
   const { restMicroseconds } = plan.datapath;
-  while (!stopping) {
-    beat[BEAT.rounds] = (beat[BEAT.rounds] + 1) | 0;
-    const found = turn.run();
-    if (found >= NEXT_TO_NOTHING || --untilClock === 0) {
-      readClock();
-      untilClock = TURNS_PER_CLOCK;
-    }
-    let rest = false;
-    if (!busyPolling) {
-      if (moderation.resting) {
-        // Between rests we ask nobody to notify us.
-        if (found > 0) moderation.worked(found, turn.deliveredBytes);
-        else rest = !turn.unfinished && moderation.rests(beat[BEAT.crowded] !== 0);
-      } else {
-        if (found > 0) {
-          patience.worked();
-          moderation.worked(found, turn.deliveredBytes);
-        }
-        turn.attention.quieten(found === 0 && !patience.pays);
-      }
-    }
-    base.checkFaults();
-    if (time[0] >= deadline.at[0]) {
-      const now = time[0];
-      if (deadline.take(now)) {
-        turn.tell(); // timers may serve requests
-        deadline.by(now + Math.max(base.tick(now), 1));
-      }
-    }
-    if (!rest && (busyPolling || turn.busy)) {
-      if (time[0] - lastLook[0] < LOOK_INTERVAL) continue;
-      turn.tell();
-      lastLook[0] = time[0]; // whoever is served moves the clock
-      if (watcher.wait(0) > 0) {
-        // What was found takes as much of our time as turns do, at most.
+  const serve = (): void => {
+    while (!stopping && native.views[0] < VIEWS) {
+      beat[BEAT.rounds] = (beat[BEAT.rounds] + 1) | 0;
+      const found = turn.run();
+      if (found >= NEXT_TO_NOTHING || --untilClock === 0) {
         readClock();
-        const looked = time[0] - lastLook[0];
-        lastLook[0] = time[0] + Math.min(MOST_AWAY, Math.max(0, looked - LOOK_INTERVAL));
+        untilClock = TURNS_PER_CLOCK;
       }
-      continue;
-    }
-    if (handoff !== null && !handoff.fallAsleep()) continue;
-    turn.tell();
-    if (rest) watcher.wait(Math.min(restMicroseconds, deadline.left(time[0])), beat);
-    else {
-      if (!base.fallAsleep()) {
-        handoff?.wakeUp();
+      let rest = false;
+      if (!busyPolling) {
+        if (moderation.resting) {
+          // Between rests we ask nobody to notify us.
+          if (found > 0) moderation.worked(found, turn.deliveredBytes);
+          else rest = !turn.unfinished && moderation.rests(beat[BEAT.crowded] !== 0);
+        } else {
+          if (found > 0) {
+            patience.worked();
+            moderation.worked(found, turn.deliveredBytes);
+          }
+          turn.attention.quieten(found === 0 && !patience.pays);
+        }
+      }
+      base.checkFaults();
+      if (time[0] >= deadline.at[0]) {
+        const now = time[0];
+        if (deadline.take(now)) {
+          turn.tell(); // timers may serve requests
+          deadline.by(now + Math.max(base.tick(now), 1));
+        }
+      }
+      if (!rest && (busyPolling || turn.busy)) {
+        if (time[0] - lastLook[0] < LOOK_INTERVAL) continue;
+        turn.tell();
+        lastLook[0] = time[0]; // whoever is served moves the clock
+        if (watcher.wait(0) > 0) {
+          // What was found takes as much of our time as turns do, at most.
+          readClock();
+          const looked = time[0] - lastLook[0];
+          lastLook[0] = time[0] + Math.min(MOST_AWAY, Math.max(0, looked - LOOK_INTERVAL));
+        }
         continue;
       }
-      patience.fellAsleep();
-      if (restMicroseconds > 0) moderation.fellAsleep(patience.pays, beat[BEAT.crowded] !== 0);
-      watcher.wait(deadline.left(time[0]), beat);
+      if (handoff !== null && !handoff.fallAsleep()) continue;
+      turn.tell();
+      if (rest) watcher.wait(Math.min(restMicroseconds, deadline.left(time[0])), beat);
+      else {
+        if (!base.fallAsleep()) {
+          handoff?.wakeUp();
+          continue;
+        }
+        patience.fellAsleep();
+        if (restMicroseconds > 0) moderation.fellAsleep(patience.pays, beat[BEAT.crowded] !== 0);
+        watcher.wait(deadline.left(time[0]), beat);
+      }
+      beat[BEAT.waits]++;
+      if (handoff !== null) handoff.wakeUp();
+      readClock();
+      lastLook[0] = time[0];
     }
-    beat[BEAT.waits]++;
-    if (handoff !== null) handoff.wakeUp();
-    readClock();
-    lastLook[0] = time[0];
+  };
+  for (;;) {
+    serve();
+    if (stopping) break;
+    await nodesLoop();
+    native.views[0] = 0;
   }
   if (handoff !== null) takeLast(base, handoff, away);
   base.tellState();
   base.close();
   post({ kind: 'stopped' });
+}
+
+/** One round of Node's event loop. */
+function nodesLoop(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /**
@@ -188,4 +204,5 @@ function takeLast(base: Base, handoff: Handoff, away: readonly number[]): void {
   }
 }
 
-run();
+// What it throws is the thread's end.
+await run();
