@@ -11,7 +11,7 @@ import type { Native } from '../native.ts';
 import type { DirtyLog } from './dirty-log.ts';
 import type { GuestMemory } from './guest-memory.ts';
 import { HeadRoom } from './head-room.ts';
-import { passed, type RingAddress } from './split-queue.ts';
+import type { RingAddress } from './split-queue.ts';
 
 const F_WRITE = 2;
 /** Flags of a descriptor: made available and given back, as the wrap bits of driver and device were then (§2.8.1). */
@@ -224,7 +224,7 @@ export class PackedQueue {
 
   /** Whether the driver wants to be interrupted for what was shown since it was asked last (§2.8.10); see `SplitQueue.wantsSignal`. */
   wantsSignal(): boolean {
-    const shown = Math.min(this.unasked, 0xffff);
+    const shown = this.unasked;
     if (shown === 0) return false;
     this.unasked = 0;
     const now = this.nextUsed;
@@ -232,9 +232,11 @@ export class PackedQueue {
     const flags = (event >>> 16) & 3;
     if (flags === EVENT_DISABLE) return false;
     if (flags !== EVENT_DESCRIPTOR || !this.eventIndex) return true;
-    let offset = event & 0x7fff;
-    if (((event >>> 15) & 1) !== this.usedWrap) offset -= this.size;
-    return passed(offset & 0xffff, now, (now - shown) & 0xffff);
+    // The place when it was last gone over: in this lap, or in the one before; one of this lap that is still to come, two laps ago.
+    let place = event & 0x7fff;
+    if (((event >>> 15) & 1) !== this.usedWrap) place -= this.size;
+    else if (place >= now) place -= 2 * this.size;
+    return place >= now - shown;
   }
 
   /** Asks to be notified of what the driver makes available from `position` on; true when something is there already. */

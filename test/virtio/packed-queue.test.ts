@@ -38,6 +38,17 @@ describe('a packed queue whose driver is asked once for two turns', () => {
     expect(queue.wantsSignal(), 'nothing new').toBe(false);
   });
 
+  // Both turns go round: places 6, 7 and 0 to 3, then 4 to 7 and 0 and 1 of the lap after the next.
+  test('an event that was passed two laps ago is told', () => {
+    const { queue, event } = start();
+    turn(queue);
+    expect(queue.wantsSignal()).toBe(true);
+    event[0] = at(6, 1);
+    for (let turns = 0; turns < 2; turns++) turn(queue);
+    expect(queue.wantsSignal()).toBe(true);
+    expect(queue.wantsSignal(), 'nothing new').toBe(false);
+  });
+
   test('an event that is still to come is not', () => {
     const { queue, event } = start();
     for (let turns = 0; turns < 2; turns++) turn(queue);
