@@ -165,6 +165,7 @@ function start(session: Session, ring: Ring): void {
   if (!session.attachment.started) session.firstStarts();
   ring.startsWhenWhole = false;
   ring.started = true;
+  signalOnce(session, ring);
   session.host.prefer(session);
 }
 
@@ -189,9 +190,15 @@ export function setCall(session: Session, payload: DataView, descriptors: number
   const [ring, fd] = eventOf(session, payload, descriptors);
   session.dropDescriptor(ring, 'callFd');
   ring.callFd = fd;
-  if (fd < 0) return;
-  // Once for what may have been shown before the switch: a lost interrupt would hang the guest.
-  session.native.signal(fd);
+  if (ring.started) signalOnce(session, ring);
+}
+
+/**
+ * For what may have been shown before, by a base that died or behind another descriptor: a lost interrupt would hang the guest. Never of a ring
+ * that is not started: a suspended device sends no notifications (vhost-user.rst, "Suspended device state").
+ */
+function signalOnce({ native }: Session, { callFd }: Ring): void {
+  if (callFd >= 0) native.signal(callFd);
 }
 
 /** SET_VRING_ERR: the eventfd that is signalled when the ring breaks, or none. */

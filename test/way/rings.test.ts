@@ -276,6 +276,26 @@ describe.each(FORMATS)('rings: $format', ({ packed }) => {
     }
   });
 
+  test('a call descriptor that comes before its ring is started is signalled once that starts', async () => {
+    await start();
+    const fresh = native.eventfd();
+    try {
+      const base = await a.stopRing(0);
+      // After each answer what was asked for has taken effect.
+      await a.frontEnd.setVringDescriptor(REQUEST.SET_VRING_CALL, 0, fresh);
+      expect(native.drain(fresh), 'of a ring that is stopped').toBe(0);
+      await a.frontEnd.setVringBase(0, base);
+      await a.frontEnd.setVringDescriptor(
+        REQUEST.SET_VRING_KICK,
+        0,
+        a.receiveQueue().kickDescriptor,
+      );
+      expect(native.drain(fresh), 'a base before this one may have died before it did').toBe(1);
+    } finally {
+      native.closeDescriptor(fresh);
+    }
+  });
+
   test('after a lost connection the rings go on behind what was given back', async () => {
     await start();
     for (let i = 0; i < 5; i++) await pass(i);
