@@ -37,19 +37,36 @@ export async function unpackPackages(
   rmSync(debs, { recursive: true, force: true });
 }
 
-/** @returns the real kernel package behind Debian's `linux-image-cloud-amd64` */
-export async function kernelPackage(): Promise<string> {
-  const ask = () =>
-    spawnSync('apt-cache', ['depends', 'linux-image-cloud-amd64'], { encoding: 'utf8' }).stdout;
-  let name = /Depends: (linux-image-\S+)/.exec(ask() ?? '')?.[1];
+/**
+ * @returns the packages behind Debian's `linux-image-cloud-amd64`: the kernel's own, and from
+ *   Debian 14 on those of which that consists
+ */
+export async function kernelPackages(): Promise<string[]> {
+  const ask = () => depends('linux-image-cloud-amd64', /^linux-image-/)[0];
+  let name = ask();
   if (!name && process.getuid?.() === 0) {
     await run('apt-update', 'apt-get', ['update']);
-    name = /Depends: (linux-image-\S+)/.exec(ask() ?? '')?.[1];
+    name = ask();
   }
-  if (name) return name;
+  if (name) return [name, ...depends(name, /^linux-(binary|modules)-/)];
   throw new SetupError("apt knows no package linux-image-cloud-amd64, the guests' kernel.", [
     'This brings it, on Debian, with the network reachable: sudo apt-get update',
   ]);
+}
+
+/** @returns packages with all libraries that they depend on, whatever this Debian calls those */
+export function withLibraries(packages: readonly string[]): string[] {
+  const all = new Set(packages);
+  // What is added while we go is looked at, too.
+  for (const name of all) for (const library of depends(name, /^z?lib/)) all.add(library);
+  return [...all];
+}
+
+/** The packages of such names that a package depends on. */
+function depends(name: string, names: RegExp): string[] {
+  const { stdout } = spawnSync('apt-cache', ['depends', name], { encoding: 'utf8' });
+  const all = [...(stdout ?? '').matchAll(/Depends: (\S+)/g)].map((match) => match[1]!);
+  return all.filter((one) => names.test(one));
 }
 
 /**

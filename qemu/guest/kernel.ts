@@ -1,13 +1,14 @@
-// The guests' kernel: Debian's cloud kernel, taken from its package without installing it, and
-// the virtio modules that a network device needs, in the order in which they load.
+// The guests' kernel: Debian's cloud kernel, taken from its packages without installing them, and
+// the virtio modules that a network device needs, in the order in which they load. A module that
+// the packages lack is built into that kernel, as most of these are since Debian 13.
 
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { SetupError, step } from '../../scripts/steps.mjs';
 import { paths } from '../paths.ts';
 import type { Entry } from './cpio.ts';
-import { kernelPackage, unpackPackages } from './debian.ts';
+import { kernelPackages, unpackPackages } from './debian.ts';
 
 const MODULES = [
   'virtio_ring',
@@ -23,11 +24,12 @@ const MODULES = [
 /** Makes `paths.kernel` and the modules beside it; @returns the modules as entries of the root */
 export async function kernel(): Promise<Entry[]> {
   const folder = dirname(paths.kernel);
-  const whole = MODULES.every((name) => existsSync(join(folder, `${name}.ko`)));
-  if (!whole || !existsSync(paths.kernel)) await step('guest kernel (Debian)', () => take(folder));
-  const order = Buffer.from(`${MODULES.join('\n')}\n`);
+  // The kernel comes into the folder last, so where it is the modules are.
+  if (!existsSync(paths.kernel)) await step('guest kernel (Debian)', () => take(folder));
+  const modules = MODULES.filter((name) => existsSync(join(folder, `${name}.ko`)));
+  const order = Buffer.from(modules.map((name) => `${name}\n`).join(''));
   return [
-    ...MODULES.map((name) => module(folder, name)),
+    ...modules.map((name) => module(folder, name)),
     { path: 'lib/modules/order', type: 'file', mode: 0o644, data: order },
   ];
 }
@@ -39,26 +41,35 @@ function module(folder: string, name: string): Entry {
 
 async function take(folder: string): Promise<void> {
   const unpacked = join(paths.guest, 'kernel-package');
-  await unpackPackages(unpacked, [await kernelPackage()]);
+  await unpackPackages(unpacked, await kernelPackages());
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  const boot = join(unpacked, 'boot');
-  const image = readdirSync(boot).find((name) => name.startsWith('vmlinuz'));
-  if (!image) throw new SetupError('The kernel package holds no boot/vmlinuz-*.');
-  // Debian 13 has its files under usr/lib, Debian 12 under lib.
-  const tree = ['usr/lib/modules', 'lib/modules']
-    .map((path) => join(unpacked, path))
-    .find((path) => existsSync(path));
-  if (!tree) throw new SetupError('The kernel package holds no lib/modules.');
-  const files = readdirSync(tree, { recursive: true, encoding: 'utf8' });
-  for (const name of MODULES) {
-    const file = files.find((path) => new RegExp(`/${name}\\.ko(\\.xz)?$`).test(path));
-    if (!file) throw new SetupError(`The kernel package holds no module ${name}.`);
-    if (file.endsWith('.xz')) decompress(join(tree, file), join(folder, `${name}.ko`));
-    else copyFileSync(join(tree, file), join(folder, `${name}.ko`));
+  const { image, modules } = partsOf(unpacked);
+  for (const file of modules) {
+    const to = join(folder, basename(file, '.xz'));
+    if (file.endsWith('.xz')) decompress(file, to);
+    else copyFileSync(file, to);
   }
-  copyFileSync(join(boot, image), paths.kernel);
+  copyFileSync(image, paths.kernel);
   rmSync(unpacked, { recursive: true, force: true });
+}
+
+/** What there is of a kernel and of our modules in a tree of unpacked packages: paths. */
+export function partsOf(tree: string): { image: string; modules: string[] } {
+  // Debian 12 has modules under lib, 13 under usr/lib; 14 has the kernel beside them, not in boot.
+  const folders = ['boot', 'usr/lib/modules', 'lib/modules'].map((path) => join(tree, path));
+  const files = folders
+    .filter((path) => existsSync(path))
+    .flatMap((path) =>
+      readdirSync(path, { recursive: true, encoding: 'utf8' }).map((file) => join(path, file)),
+    );
+  const image = files.find((file) => basename(file).startsWith('vmlinuz'));
+  if (!image) throw new SetupError('The kernel packages hold no vmlinuz.');
+  const modules = MODULES.flatMap((name) => {
+    const file = files.find((path) => new RegExp(`/${name}\\.ko(\\.xz)?$`).test(path));
+    return file === undefined ? [] : [file];
+  });
+  return { image, modules };
 }
 
 function decompress(from: string, to: string): void {

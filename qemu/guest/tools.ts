@@ -7,11 +7,11 @@ import { join } from 'node:path';
 import { root, run, step } from '../../scripts/steps.mjs';
 import { paths } from '../paths.ts';
 import type { Entry } from './cpio.ts';
-import { unpackPackages } from './debian.ts';
+import { unpackPackages, withLibraries } from './debian.ts';
 
-const PACKAGES = ['ethtool', 'libmnl0', 'iperf3', 'libiperf0', 'libsctp1', 'libssl3', 'libc6'];
+const PACKAGES = ['ethtool', 'iperf3'];
 const LIBRARIES =
-  /^(ld-linux-x86-64\.so\.2|lib(c|m|mnl|iperf|sctp|ssl|crypto|pthread|dl|rt|util)\.so\.[\d.]+)$/;
+  /^(ld-linux-x86-64\.so\.2|lib(c|m|mnl|iperf|sctp|ssl|crypto|z|zstd|pthread|dl|rt|util)\.so\.[\d.]+)$/;
 const FOLDERS = ['usr/lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu'];
 
 /** @returns the extra programs as entries of the guest's root; none (and says so) without them */
@@ -19,7 +19,9 @@ export async function tools(): Promise<Entry[]> {
   const tree = join(paths.guest, 'tools');
   try {
     if (!existsSync(tree)) {
-      await step('guest tools: iperf3, ethtool (Debian)', () => unpackPackages(tree, PACKAGES));
+      await step('guest tools: iperf3, ethtool (Debian)', () =>
+        unpackPackages(tree, withLibraries(PACKAGES)),
+      );
     }
     return [...libraries(tree, 'iperf3', 'iperf3'), ...libraries(tree, 'ethtool', 'ethtool')];
   } catch (error) {
