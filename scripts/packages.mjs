@@ -46,7 +46,7 @@ const wanted = {
   tests: [
     {
       program: 'dpdk-testpmd',
-      package: 'dpdk',
+      package: 'dpdk-dev',
       for: 'the second real front-end in tests',
       needed: false,
     },

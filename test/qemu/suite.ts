@@ -26,7 +26,7 @@ const lacking: Record<Need, () => string | undefined> = {
     if (!isRoot) return 'not run as root: no LAN in a network namespace';
     return which('ip') ? undefined : 'no program `ip` (package iproute2)';
   },
-  dpdk: () => (which('dpdk-testpmd') ? undefined : 'no dpdk-testpmd (package dpdk)'),
+  dpdk: () => (which('dpdk-testpmd') ? undefined : 'no dpdk-testpmd (package dpdk-dev)'),
 };
 
 /**
