@@ -62,19 +62,20 @@ export class AdapterChecks {
   }
 
   #controllers(value: unknown, path: Path): void {
-    const vms = mapping(this.#raw.vms) ?? {};
+    const vms = mapping(this.#raw.vms);
     const seen = new Set<string>();
     list(value).forEach((controller, index) => {
       if (typeof controller !== 'string') return;
       const at = [...path, index];
       if (seen.has(controller)) this.#complain(at, `${controller} is listed twice: remove one`);
       seen.add(controller);
+      if (vms === null) return;
       if (!Object.hasOwn(vms, controller)) {
         this.#complain(
           at,
           `there is no VM "${controller}"${didYouMean(controller, Object.keys(vms)) || known(Object.keys(vms))}`,
         );
-      } else if (mapping(vms[controller])?.management !== true) {
+      } else if (isOff(mapping(vms[controller])?.management)) {
         this.#complain(
           at,
           `VM ${controller} is no management VM: give it "management: true" or choose another`,
@@ -102,4 +103,9 @@ export class AdapterChecks {
     if (owner)
       this.#complain(path, `${text} is ${owner}: the next hop must be a router outside the base`);
   }
+}
+
+/** Neither true nor something that is no answer, of which the schema has complained. */
+function isOff(management: unknown): boolean {
+  return management === undefined || management === false;
 }

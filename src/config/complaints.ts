@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import {
   descriptionAt,
   emptyForm,
-  itemType,
+  itemTypes,
   type JsonSchema,
   keysAt,
   mayBeMissing,
@@ -53,6 +53,11 @@ export function issueComplaints(
       const hint = typeof value === 'string' ? didYouMean(value, known) : '';
       return [at(path, `must be ${list(known)}, not ${nameOf(value)}${hint}`)];
     }
+    case 'too_big':
+    case 'too_small':
+      // Of a text in a list's place its letters were counted.
+      if (itemTypes(schema, path).length > 0 && !Array.isArray(value)) return [];
+      return [at(path, `${issue.message}, not ${nameOf(value)}`)];
     default:
       return [at(path, `${issue.message}, not ${nameOf(value)}`)];
   }
@@ -79,15 +84,20 @@ function wrongType(issue: Issue & { code: 'invalid_type' }, value: unknown): str
     if (/^\d+ ?\p{L}+$/u.test(value)) return `${rule}: write the number alone`;
   }
   if (expected === 'boolean' && typeof value === 'string') return `${rule}: write true or false`;
-  if (expected === 'string' && typeof value === 'number') return `${rule}: put it in quotes`;
+  if (words === 'must be text' && typeof value === 'number') return `${rule}: put it in quotes`;
   return rule;
 }
 
 /** A value where a list of such values is wanted: how that is written. */
 function asList(schema: JsonSchema, path: Path, value: unknown): string {
-  const type = itemType(schema, path);
-  const fits = type === 'integer' ? Number.isInteger(value) : typeof value === type;
-  return fits && /^[\w.:/-]{1,64}$/.test(String(value)) ? `: write [${String(value)}]` : '';
+  const fits = itemTypes(schema, path).some((type) =>
+    type === 'integer' ? Number.isInteger(value) : typeof value === type,
+  );
+  if (!fits) return '';
+  const text = String(value);
+  if (/^-[^\s-]/.test(text) && typeof value === 'string')
+    return ': is there no space behind a dash?';
+  return text.length <= 64 && /^[\w.:/-]+(?:, ?[\w.:/-]+)*$/.test(text) ? `: write [${text}]` : '';
 }
 
 /** What to do about a key with nothing behind it, as it is left when all that stood there is commented out. */

@@ -249,7 +249,9 @@ class CrossChecks {
     const reason = unusableAddress(prefix.first);
     if (prefix.length === 0) {
       this.#complain(path, 'a VM can’t own every address: name the prefixes it routes');
-    } else if (reason) this.#complain(path, `${text} ${reason}`);
+      return;
+    }
+    if (reason) this.#complain(path, `${text} ${reason}`);
     const subnet = [...this.#networks.values()].find(
       (network) => network.subnet && overlap(network.subnet, prefix),
     );

@@ -56,9 +56,10 @@ export function emptyForm(schema: JsonSchema, path: readonly PropertyKey[]): '' 
   return at?.type === 'object' && !needs && at.minProperties === undefined ? '{}' : '';
 }
 
-/** The type of what is in the list at a path; undefined where there is no list, or one of several types. */
-export function itemType(schema: JsonSchema, path: readonly PropertyKey[]): string | undefined {
-  return schemaAt(schema, path)?.items?.type;
+/** The types that what is in the list at a path may have; [] where there is no list. */
+export function itemTypes(schema: JsonSchema, path: readonly PropertyKey[]): string[] {
+  const items = schemaAt(schema, path)?.items;
+  return (items?.anyOf ?? [items]).flatMap((form) => form?.type ?? []);
 }
 
 /** Whether the value at a path may be left out. */

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { MAX_WORKERS } from '../handoff/layout.ts';
 import { ADDRESS_PATTERN, PREFIX_PATTERN } from '../wire/ipv4-address.ts';
 import { MAC_PATTERN } from './addresses.ts';
+import { MAX_ID } from './users.ts';
 
 /** Names stand in metrics, logs and commands. */
 export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
@@ -22,17 +23,26 @@ export const MAX_SOCKET_PATH_BYTES = 107;
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 
-const address = z
-  .string()
-  .regex(ADDRESS_PATTERN, 'must be an IPv4 address like 10.77.0.11 (no leading zeros)');
-const prefix = z
-  .string()
-  .regex(PREFIX_PATTERN, 'must be an IPv4 prefix like 10.77.0.0/24 (no leading zeros)');
-const mac = z.string().regex(MAC_PATTERN, 'must be a MAC address like 52:54:00:00:00:11');
+/** Text of one form; the rule is also said of what is no text at all, such as the number 10.77. */
+function text(pattern: RegExp, rule: string) {
+  return z.string(rule).regex(pattern, rule);
+}
+
+const address = text(ADDRESS_PATTERN, 'must be an IPv4 address like 10.77.0.11 (no leading zeros)');
+const prefix = text(PREFIX_PATTERN, 'must be an IPv4 prefix like 10.77.0.0/24 (no leading zeros)');
+const mac = text(MAC_PATTERN, 'must be a MAC address like 52:54:00:00:00:11');
 const path = z
   .string()
   .regex(/^\/[^\0]*[^\0/]$/, 'must be an absolute path of a file, like /run/basewire/web.sock');
-const user = z.union([z.string().min(1, 'must not be empty'), z.int().min(0).max(4294967294)]);
+
+function id(rule: string) {
+  return z.int(rule).min(0, rule).max(MAX_ID, rule);
+}
+
+const user = z.union([
+  z.string().min(1, 'must be a name or a number'),
+  id(`must be a name, or a number from 0 to ${MAX_ID}`),
+]);
 
 function whole(from: number, to: number, unit: string) {
   const rule = `must be a whole number from ${from} to ${to}${unit && ` ${unit}`}`;
@@ -66,15 +76,13 @@ const socket = z.union([
       .enum(['server', 'client'])
       .describe('server: basewire listens and QEMU connects. client: the other way round.')
       .default('server'),
-    permissions: z
-      .string()
-      .regex(/^0?[0-7]{3}$/, 'must be octal permissions in quotes, like "0660"')
+    permissions: text(/^0?[0-7]{3}$/, 'must be octal permissions in quotes, like "0660"')
       .describe('Of the socket file, octal, in quotes.')
       .optional(),
     owner: user.describe('User (name or number) that owns the socket file.').optional(),
     group: user.describe('Group (name or number) of the socket file.').optional(),
     allowUids: z
-      .array(z.int().min(0).max(4294967294))
+      .array(id(`must be a user’s number from 0 to ${MAX_ID} (id -u NAME tells it)`))
       .describe('Only front-ends of these user ids (besides root and basewire’s own) may connect.')
       .optional(),
   }),

@@ -4,7 +4,7 @@ import { dirname, normalize } from 'node:path';
 import { obstacle } from '../socket-path.ts';
 import { DEFAULT_ADMIN_SOCKET, MAX_SOCKET_PATH_BYTES } from './schema.ts';
 import type { Path } from './source.ts';
-import { groupId, primaryGroupId, userId } from './users.ts';
+import { groupId, MAX_ID, primaryGroupId, userId } from './users.ts';
 import { type Complain, list, mapping } from './values.ts';
 
 export class SocketChecks {
@@ -130,8 +130,10 @@ export class SocketChecks {
   }
 }
 
+/** A name or a number; of what is neither the schema has said so. */
 function isId(id: unknown): id is string | number {
-  return typeof id === 'string' || typeof id === 'number';
+  if (typeof id === 'number') return Number.isInteger(id) && id >= 0 && id <= MAX_ID;
+  return typeof id === 'string' && id !== '';
 }
 
 /** Why a socket can't be made in this folder; '' when it exists, or only its last part is missing. */

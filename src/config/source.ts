@@ -10,6 +10,7 @@ import {
   LineCounter,
   type Node,
   parseDocument,
+  visit,
   type YAMLParseError,
   type YAMLWarning,
 } from 'yaml';
@@ -94,11 +95,30 @@ export class ConfigSource {
       this.refuse(TOO_DEEP, this.#place(deep.pos[0]));
       return;
     }
+    const told = new Set<string>();
     for (const { code, message, pos } of faults) {
+      // One bracket too many makes every word behind it a fault, and one line that is not in its column every entry.
+      const kind = FOLLOWING.find((each) => each.test(message))?.source;
+      if (kind !== undefined && told.has(kind)) continue;
+      if (kind !== undefined) told.add(kind);
       const text = code === 'MULTIPLE_DOCS' ? SECOND_DOCUMENT : message.replace(/\s+/g, ' ');
       const hint = HINTS.find(([start]) => text.startsWith(start))?.[1];
-      this.refuse(hint === undefined ? text : `${text}: ${hint}`, this.#place(pos[0]));
+      const offset = UNCLOSED_QUOTE.test(text) ? this.#openingQuote(pos[0]) : pos[0];
+      this.refuse(hint === undefined ? text : `${text}: ${hint}`, this.#place(offset));
     }
+  }
+
+  /** Where the text in quotes begins that ends at `end`, which may be the end of the file. */
+  #openingQuote(end: number): number {
+    let opening = end;
+    visit(this.#document!, {
+      Scalar(_, { type, range }) {
+        if (!type?.startsWith('QUOTE') || range?.[1] !== end) return undefined;
+        opening = range[0];
+        return visit.BREAK;
+      },
+    });
+    return opening;
   }
 
   /**
@@ -142,11 +162,24 @@ export class ConfigSource {
 const SECOND_DOCUMENT =
   'a second document begins here: a file holds one configuration, remove the others';
 
+const UNCLOSED_QUOTE = /^Missing closing ["']quote/;
+
+/** Faults that follow from the first of their kind: only that one is told. */
+const FOLLOWING = [/^Unexpected [\w-]+ token in YAML stream/, /^All mapping items must start at/];
+
 /** What most often is behind the parser's words, by how these begin. */
 const HINTS: [start: string, hint: string][] = [
   ['Tabs are not allowed', 'use spaces'],
-  ['Implicit keys need', 'is there no space behind a colon, or is a line indented too far?'],
-  ['Implicit map keys need', 'is there no space behind the colon?'],
+  [
+    'Implicit keys need',
+    'is there no colon, or no space behind it, or is a line indented too far?',
+  ],
+  ['Implicit map keys need', 'is there no colon, or no space behind it?'],
+  ['All mapping items must', 'is this line indented too little, or one above it too far?'],
+  ['Unexpected flow-', 'is it one too many?'],
+  ['Flow sequence in block', 'is there no ] above?'],
+  ['Flow map in block', 'is there no } above?'],
+  ['Missing closing', 'it begins here'],
   [
     'Nested mappings are not',
     'is a line indented too far, or a text with a colon in it not quoted?',

@@ -27,7 +27,7 @@ function entry(database: 'passwd' | 'group', key: string): string[] | null {
 }
 
 /** The largest number; the next one means "none" to the kernel. */
-const MAX_ID = 4294967294;
+export const MAX_ID = 4294967294;
 
 function lookUp(database: 'passwd' | 'group', name: string): number | null {
   if (/^\d+$/.test(name)) return Number(name) <= MAX_ID ? Number(name) : null;

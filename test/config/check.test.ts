@@ -245,7 +245,7 @@ describe('one mistake gets one complaint, at its place', () => {
       'permissions as a number',
       ['vms', 'web', 'socket'],
       { path: '/run/w', permissions: 660 },
-      /must be text, not 660: put it in quotes/,
+      /permissions: must be octal permissions in quotes, like "0660", not 660$/,
     ],
     [
       'unknown user',
@@ -435,6 +435,75 @@ describe('one mistake gets one complaint, at its place', () => {
     for (const line of complaints) expect(line).toMatch(/^f:\d+:\d+: /);
   });
 
+  /** [name, path, value, what is said, and nothing else] */
+  const SINGLE: [string, (string | number)[], unknown, RegExp][] = [
+    [
+      'an address that YAML reads as a number',
+      ['networks', 'lan', 'address'],
+      10.77,
+      /address: must be an IPv4 address like [^:]*, not 10\.77$/,
+    ],
+    [
+      'a MAC address that YAML reads as a number',
+      ['vms', 'web', 'mac'],
+      525400000012,
+      /mac: must be a MAC address like \S*, not 525400000012$/,
+    ],
+    [
+      'a path where a list of them is wanted',
+      ['vms', 'web'],
+      { sockets: '/run/basewire/web.sock', addresses: ['10.77.0.11'] },
+      /must be a list, not "\/run\/basewire\/web\.sock": write \[\/run\/basewire\/web\.sock]$/,
+    ],
+    [
+      'several addresses, and no brackets',
+      ['vms', 'web', 'addresses'],
+      '10.77.0.11, 10.77.0.12',
+      /must be a list, not "[^"]*": write \[10\.77\.0\.11, 10\.77\.0\.12]$/,
+    ],
+    [
+      'no space behind a dash',
+      ['vms', 'web', 'addresses'],
+      '-10.77.0.11',
+      /must be a list, not "-10\.77\.0\.11": is there no space behind a dash\?$/,
+    ],
+    [
+      'no number of a user',
+      ['user'],
+      -1,
+      /user: must be a name, or a number from 0 to \d+, not -1$/,
+    ],
+    ['no name of a user', ['user'], '', /user: must be a name or a number, not ""$/],
+    [
+      'names among allowUids',
+      ['vms', 'web', 'socket'],
+      { path: '/run/basewire/w.sock', allowUids: ['libvirt-qemu'] },
+      /allowUids\[0]: must be a user’s number .*\(id -u NAME tells it\), not "libvirt-qemu"$/,
+    ],
+    ['no VMs', ['vms'], null, /vms: must be a mapping of names to values, not empty/],
+    ['VMs as a list', ['vms'], ['web'], /vms: must be a mapping of names to values, not a list$/],
+    [
+      'a management guest that is neither',
+      ['vms', 'controller', 'management'],
+      'yes',
+      /management: must be true or false, not "yes": write true or false$/,
+    ],
+    [
+      'the prefix of all addresses',
+      ['vms', 'web', 'prefixes'],
+      ['0.0.0.0/0'],
+      /a VM can’t own every address/,
+    ],
+  ];
+
+  it.each(SINGLE)(
+    '%s: said once, and nothing that only follows',
+    (_name, path, value, complaint) => {
+      const complaints = complaintsOf(changed(path, value));
+      expect(complaints).toEqual([expect.stringMatching(complaint)]);
+    },
+  );
+
   it('a socket where the state file is written before it is put in its place', () => {
     const text = EXAMPLE.replace('/run/basewire/web.sock', '/run/basewire/state.new');
     expect(complaintsOf(`${text}state: {file: /run/basewire/state}\n`).join()).toMatch(
@@ -472,18 +541,51 @@ describe('the text itself', () => {
     [
       'no space behind a colon',
       EXAMPLE.replace('subnet: ', 'subnet:'),
-      /^f:3:5: Implicit keys .*: is there no space behind a colon, or /,
+      /^f:3:5: Implicit keys .*: is there no colon, or no space behind it, or /,
     ],
     [
       'no space behind the last colon',
       `${EXAMPLE}user:root
 `,
-      /^f:26:1: .*: is there no space behind /,
+      /^f:26:1: .*: is there no colon, or no space behind it\?$/,
     ],
     [
       'a line too far to the right',
       EXAMPLE.replace('    address:', '      address:'),
       /^f:3:\d+: Nested mappings .*: is a line indented too far/,
+    ],
+    [
+      'a line too far to the left',
+      EXAMPLE.replace('    address:', '   address:'),
+      /^f:4:1: All mapping items .*: is this line indented too little, or one above it too far\?$/,
+    ],
+    [
+      'an entry that begins too far to the left, and those behind it',
+      EXAMPLE.replace('  web:', ' web:').replace('  controller:', '  db: {}\n  controller:'),
+      /^f:11:1: All mapping items .*\?$/,
+    ],
+    [
+      'a bracket too many',
+      EXAMPLE.replace('[10.77.0.11]', '[10.77.0.11]]'),
+      /^f:9:28: Unexpected .* "]": is it one too many\?$/,
+    ],
+    [
+      'no bracket behind a list',
+      EXAMPLE.replace('[10.77.0.11]', '[10.77.0.11'),
+      /^f:10:5: Flow sequence .*: is there no ] above\?$/,
+    ],
+    [
+      'no quote behind a text, up to the end of the file',
+      EXAMPLE.replace('interface: eth1', 'interface: "eth1'),
+      /^f:17:16: Missing closing "quote: it begins here$/,
+    ],
+    [
+      'no quote behind a text, up to the next quote',
+      EXAMPLE.replace('socket: /run/basewire/web', 'socket: "/run/basewire/web').replace(
+        'socket: /run/basewire/controller.sock',
+        'socket: "/run/basewire/controller.sock"',
+      ),
+      /^f:8:13: Missing closing "quote: it begins here$/,
     ],
     [
       'two documents',
