@@ -407,10 +407,16 @@ export class Adapter {
     this.state = state;
     this.refusal = cell;
     this.reason = reason;
-    if (before !== state) {
-      this.context.log(state === 'gone' ? 'warn' : 'info', `adapter is ${state}`, { reason });
-    }
+    if (before !== state) this.noteState(before);
     this.context.onChange();
+  }
+
+  /** What stops datagrams is a warning. That it was opened has been said, with more about it. */
+  private noteState(before: AdapterState): void {
+    const { state, reason } = this;
+    if (state === 'closed') this.context.log('info', 'adapter is closed', { reason });
+    else if (state !== 'open') this.context.log('warn', `adapter is ${state}`, { reason });
+    else if (before === 'down') this.context.log('info', 'adapter is open again');
   }
 }
 

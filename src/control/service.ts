@@ -267,7 +267,12 @@ export class ControlService {
     }
     if (!lease.loss(now)) return;
     const { onControllerLoss } = this.context.plan.adapters[adapter];
-    this.note(adapter, 'warn', `no controller is left: ${onControllerLoss}`);
+    const becomes = onControllerLoss === 'keep' ? 'stays as it is' : 'is closed';
+    this.note(
+      adapter,
+      'warn',
+      `no controller is left: the adapter ${becomes} (onControllerLoss: ${onControllerLoss})`,
+    );
     if (onControllerLoss === 'close') {
       this.context.closeAdapter(adapter, 'no controller is left');
       this.refuseWaiting(adapter, 'the lease ended while it was being opened');

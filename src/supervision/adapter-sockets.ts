@@ -35,7 +35,7 @@ export class AdapterSockets {
     this.#warn = warn;
   }
 
-  /** Opens an adapter for the worker, which hears what became of it. */
+  /** Opens an adapter for the worker, which hears, and logs, what became of it. */
   open(adapter: number): void {
     const plan = this.#plans[adapter];
     if (!plan) return;
