@@ -1,8 +1,11 @@
 /** The status for people: tables first, then for each VM and adapter what is missing and what was dropped, and why. */
 import type { AdapterStatus, Status, VmStatus } from '../admin/status.ts';
-import { DROP_REASONS } from '../counters.ts';
+import { DROP_REASONS, VM_STATES } from '../counters.ts';
 import { printable } from '../printable.ts';
 import { table } from './table.ts';
+
+/** As it should be first, then from the beginning. */
+const POPULATION = VM_STATES.toSorted((a, b) => Number(b === 'running') - Number(a === 'running'));
 
 /** Text of several lines; what came from names and peers is made printable. */
 export function describeStatus(status: Status): string {
@@ -14,16 +17,32 @@ export function describeStatus(status: Status): string {
     ...Object.entries(status.adapters).flatMap(([name, adapter]) => adapterNotes(name, adapter)),
   ];
   if (notes.length > 0) parts.push(notes.map((note) => `${printable(note)}\n`).join(''));
+  if (Object.values(status.vms).some(({ state }) => state === 'waiting'))
+    parts.push('QEMU arguments of a VM: basewire qemu-args VM --config FILE\n');
   return parts.join('\n');
 }
 
 function headline(status: Status): string {
   const notes = [`basewire ${status.version}, up ${duration(status.uptimeSeconds)}`];
+  if (Object.keys(status.vms).length > 0) notes.push(population(status.vms));
   if (!status.ready) notes.push('NOT READY: a turn worker does not serve');
   if (status.workerRestarts > 0)
     notes.push(`a turn worker started anew ${times(status.workerRestarts)}`);
   if (status.logDropped > 0) notes.push(`${status.logDropped} log lines lost`);
   return `${printable(notes.join('; '))}\n`;
+}
+
+/** `60 VMs: 57 running, 2 waiting, 1 broken` */
+function population(all: Record<string, VmStatus>): string {
+  const states = Object.values(all).map(({ state }) => state);
+  const counts = POPULATION.map((state) => ({
+    state,
+    count: states.filter((each) => each === state).length,
+  }));
+  const words = counts
+    .filter(({ count }) => count > 0)
+    .map(({ state, count }) => `${count} ${state}`);
+  return `${states.length} VM${states.length === 1 ? '' : 's'}: ${words.join(', ')}`;
 }
 
 function networks(status: Status): string {
@@ -90,7 +109,7 @@ function vmNotes(name: string, vm: VmStatus): string[] {
   const notes: string[] = [];
   if (vm.state !== 'running') notes.push(`  missing: ${vm.missing || 'nothing known'}`);
   if (vm.lastError) notes.push(`  last error: ${vm.lastError}`);
-  if (vm.state !== 'running') notes.push(...hints(name, vm));
+  if (vm.state !== 'running') notes.push(...hints(vm));
   for (const { path, gone } of vm.sockets) {
     if (gone)
       notes.push(
@@ -103,13 +122,13 @@ function vmNotes(name: string, vm: VmStatus): string[] {
         `  ring ${ring.index} is broken: ${ring.broken} (heals when the guest’s driver or QEMU resets it)`,
       );
   }
-  if (vm.output.waiting > 0) notes.push(`  ${vm.output.waiting} datagrams wait for their receiver`);
+  if (vm.output.waiting > 0) notes.push(`  waiting for their receiver: ${vm.output.waiting}`);
   notes.push(...drops(vm.drops));
   return notes.length > 0 ? [`vm ${name}:`, ...notes] : [];
 }
 
 /** What the operator can do, in QEMU's own words. */
-function hints(name: string, vm: VmStatus): string[] {
+function hints(vm: VmStatus): string[] {
   const trouble = `${vm.missing} ${vm.lastError}`;
   if (/memory-backend/.test(trouble)) return []; // said already
   if (/memory/i.test(trouble)) {
@@ -124,10 +143,7 @@ function hints(name: string, vm: VmStatus): string[] {
   const direction = client
     ? 'QEMU must listen there (server=on,wait=off)'
     : 'basewire listens there';
-  return [
-    `  socket: ${sockets.map((socket) => socket.path).join(', ')} (${direction})`,
-    `  QEMU arguments: basewire qemu-args ${name} --config FILE`,
-  ];
+  return [`  socket: ${sockets.map((socket) => socket.path).join(', ')} (${direction})`];
 }
 
 function adapterNotes(name: string, adapter: AdapterStatus): string[] {
@@ -137,6 +153,8 @@ function adapterNotes(name: string, adapter: AdapterStatus): string[] {
       `  ${adapter.reason || adapter.state} (may be opened by: ${adapter.controllers.join(', ')})`,
     );
   }
+  if (adapter.state !== 'closed' && adapter.openedBy === null)
+    notes.push(`  no controller holds it now (onControllerLoss: ${adapter.onControllerLoss})`);
   const lost = adapter.events.receiveOverruns ?? 0;
   if (lost > 0)
     notes.push(`  ${lost} frames were lost by the kernel because the receive ring was full`);

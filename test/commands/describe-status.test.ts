@@ -66,6 +66,30 @@ it('says whose socket is gone, whether the VM runs or not, and names the others'
   expect(text).not.toContain('basewire listens there');
 });
 
+it('says first how many VMs are in which state, and once what QEMU needs', () => {
+  const state = new BaseState(testPlan('/run/bw'));
+  state.ready = true;
+  expect(describeStatus(buildStatus(state))).toMatch(
+    /^basewire \S+, up \d+ s; 2 VMs: 2 waiting\n[^]*\nQEMU arguments of a VM: basewire qemu-args VM --config FILE\n$/,
+  );
+  state.vms[1] = { ...state.vms[1]!, state: 'running' };
+  const text = describeStatus(buildStatus(state));
+  expect(text).toMatch(/^[^\n]*; 2 VMs: 1 running, 1 waiting\n/);
+  expect(text.match(/qemu-args/g)).toHaveLength(1);
+  state.vms[0] = { ...state.vms[0]!, state: 'running' };
+  expect(describeStatus(buildStatus(state))).not.toMatch(/qemu-args/);
+});
+
+it('says of an adapter that nobody controls it any more', () => {
+  const state = new BaseState(testPlan('/run/bw'));
+  state.adapters[0] = { ...state.adapters[0]!, state: 'open', openedBy: 'controller' };
+  expect(describeStatus(buildStatus(state))).not.toMatch(/no controller/);
+  state.adapters[0] = { ...state.adapters[0]!, openedBy: null };
+  expect(describeStatus(buildStatus(state))).toMatch(
+    /adapter uplink:\n {2}no controller holds it now \(onControllerLoss: keep\)/,
+  );
+});
+
 it('says when the worker does not serve', () => {
   const state = new BaseState(testPlan('/run/bw'));
   state.workerRestarts = 2;
@@ -82,6 +106,16 @@ it('tables are aligned', () => {
       ],
     ),
   ).toBe('A     B\nlong  x\né     y\n');
+});
+
+it('numbers stand at the right of their column', () => {
+  const rows = [
+    ['a', '5', '10 s', '-'],
+    ['b', '12345', '-', '-'],
+  ];
+  expect(table(['A', 'IN', 'LEASE', 'MAC'], rows)).toBe(
+    'A     IN  LEASE  MAC\na      5   10 s  -\nb  12345      -  -\n',
+  );
 });
 
 it('tables have no control characters', () => {
