@@ -95,11 +95,11 @@ async function run(): Promise<void> {
     turn.time[0] = time[0];
   };
   readClock();
-  let untilClock = TURNS_PER_CLOCK;
   const patience = new Patience(turn.time);
   const moderation = new Moderation(turn.time);
   const { restMicroseconds } = plan.datapath;
   const serve = (): void => {
+    let untilClock = TURNS_PER_CLOCK;
     while (!stopping && native.views[0] < VIEWS) {
       beat[BEAT.rounds] = (beat[BEAT.rounds] + 1) | 0;
       const found = turn.run();

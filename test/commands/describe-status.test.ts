@@ -70,7 +70,7 @@ it('says first how many VMs are in which state, and once what QEMU needs', () =>
   const state = new BaseState(testPlan('/run/bw'));
   state.ready = true;
   expect(describeStatus(buildStatus(state))).toMatch(
-    /^basewire \S+, up \d+ s; 2 VMs: 2 waiting\n[^]*\nQEMU arguments of a VM: basewire qemu-args VM --config FILE\n$/,
+    /^basewire \S+, up \d+ s; 2 VMs: 2 waiting\n[\s\S]*\nQEMU arguments of a VM: basewire qemu-args VM --config FILE\n$/,
   );
   state.vms[1] = { ...state.vms[1]!, state: 'running' };
   const text = describeStatus(buildStatus(state));
