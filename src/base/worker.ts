@@ -59,8 +59,7 @@ async function run(): Promise<void> {
   takeCore(plan.datapath.cores);
   const beat = new Int32Array(start.beat);
   const base = new Base(native, plan, start.counters, post, clock, start.worker, start.handoff);
-  let stopping = false;
-  let away: number[] = [];
+  const orders: Orders = { stop: false, away: [] };
   base.watcher.watch(start.wakeFd, EPOLLIN, false, () => {
     native.drain(start.wakeFd);
     for (let left = MESSAGES; left > 0; left--) {
@@ -68,8 +67,8 @@ async function run(): Promise<void> {
       if (received === undefined) return;
       const message = received.message as ToWorker;
       if (message.kind === 'stop') {
-        stopping = true;
-        away = message.away;
+        orders.stop = true;
+        orders.away = message.away;
       } else base.receive(message);
     }
     native.signal(start.wakeFd); // the rest behind the next turn
@@ -85,9 +84,31 @@ async function run(): Promise<void> {
   }
   post({ kind: 'ready' });
 
+  for (;;) {
+    serve(base, beat, orders);
+    if (orders.stop) break;
+    await nodesLoop();
+    native.views[0] = 0;
+  }
+  const { handoff } = base;
+  if (handoff !== null) takeLast(base, handoff, orders.away);
+  base.tellState();
+  base.close();
+  post({ kind: 'stopped' });
+}
+
+/** What the main thread wants: see `ToWorker`. */
+interface Orders {
+  stop: boolean;
+  away: readonly number[];
+}
+
+/** Turns, and what is to be done between them, until the worker is to stop or Node has views to dispose of. */
+function serve(base: Base, beat: Int32Array, orders: Orders): void {
   const { turn, watcher, deadline, handoff } = base;
-  turn.attention.spin = plan.datapath.spinMicroseconds / 1000;
-  const busyPolling = plan.datapath.poll === 'busy';
+  const { poll, restMicroseconds, spinMicroseconds } = start.plan.datapath;
+  turn.attention.spin = spinMicroseconds / 1000;
+  const busyPolling = poll === 'busy';
   // Times stand in cells: V8 makes an object of each fraction that lives in a variable from one round to the next.
   const lastLook = new Float64Array(1);
   const readClock = (): void => {
@@ -95,80 +116,70 @@ async function run(): Promise<void> {
     turn.time[0] = time[0];
   };
   readClock();
+  let untilClock = TURNS_PER_CLOCK;
   const patience = new Patience(turn.time);
   const moderation = new Moderation(turn.time);
-  const { restMicroseconds } = plan.datapath;
-  const serve = (): void => {
-    let untilClock = TURNS_PER_CLOCK;
-    while (!stopping && native.views[0] < VIEWS) {
-      beat[BEAT.rounds] = (beat[BEAT.rounds] + 1) | 0;
-      const found = turn.run();
-      if (found >= NEXT_TO_NOTHING || --untilClock === 0) {
+  const { views } = native;
+  while (!orders.stop) {
+    beat[BEAT.rounds] = (beat[BEAT.rounds] + 1) | 0;
+    const found = turn.run();
+    if (found >= NEXT_TO_NOTHING || --untilClock === 0) {
+      readClock();
+      untilClock = TURNS_PER_CLOCK;
+    }
+    let rest = false;
+    if (!busyPolling) {
+      if (moderation.resting) {
+        // Between rests we ask nobody to notify us.
+        if (found > 0) moderation.worked(found, turn.deliveredBytes);
+        else rest = !turn.unfinished && moderation.rests(beat[BEAT.crowded] !== 0);
+      } else {
+        if (found > 0) {
+          patience.worked();
+          moderation.worked(found, turn.deliveredBytes);
+        }
+        turn.attention.quieten(found === 0 && !patience.pays);
+      }
+    }
+    base.checkFaults();
+    if (time[0] >= deadline.at[0]) {
+      const now = time[0];
+      if (deadline.take(now)) {
+        turn.tell(); // timers may serve requests
+        deadline.by(now + Math.max(base.tick(now), 1));
+      }
+    }
+    if (!rest && (busyPolling || turn.busy)) {
+      if (time[0] - lastLook[0] < LOOK_INTERVAL) continue;
+      turn.tell();
+      lastLook[0] = time[0]; // whoever is served moves the clock
+      if (watcher.wait(0) > 0) {
+        // What was found takes as much of our time as turns do, at most.
         readClock();
-        untilClock = TURNS_PER_CLOCK;
+        const looked = time[0] - lastLook[0];
+        lastLook[0] = time[0] + Math.min(MOST_AWAY, Math.max(0, looked - LOOK_INTERVAL));
+        if (views[0] >= VIEWS) return;
       }
-      let rest = false;
-      if (!busyPolling) {
-        if (moderation.resting) {
-          // Between rests we ask nobody to notify us.
-          if (found > 0) moderation.worked(found, turn.deliveredBytes);
-          else rest = !turn.unfinished && moderation.rests(beat[BEAT.crowded] !== 0);
-        } else {
-          if (found > 0) {
-            patience.worked();
-            moderation.worked(found, turn.deliveredBytes);
-          }
-          turn.attention.quieten(found === 0 && !patience.pays);
-        }
-      }
-      base.checkFaults();
-      if (time[0] >= deadline.at[0]) {
-        const now = time[0];
-        if (deadline.take(now)) {
-          turn.tell(); // timers may serve requests
-          deadline.by(now + Math.max(base.tick(now), 1));
-        }
-      }
-      if (!rest && (busyPolling || turn.busy)) {
-        if (time[0] - lastLook[0] < LOOK_INTERVAL) continue;
-        turn.tell();
-        lastLook[0] = time[0]; // whoever is served moves the clock
-        if (watcher.wait(0) > 0) {
-          // What was found takes as much of our time as turns do, at most.
-          readClock();
-          const looked = time[0] - lastLook[0];
-          lastLook[0] = time[0] + Math.min(MOST_AWAY, Math.max(0, looked - LOOK_INTERVAL));
-        }
+      continue;
+    }
+    if (handoff !== null && !handoff.fallAsleep()) continue;
+    turn.tell();
+    if (rest) watcher.wait(Math.min(restMicroseconds, deadline.left(time[0])), beat);
+    else {
+      if (!base.fallAsleep()) {
+        handoff?.wakeUp();
         continue;
       }
-      if (handoff !== null && !handoff.fallAsleep()) continue;
-      turn.tell();
-      if (rest) watcher.wait(Math.min(restMicroseconds, deadline.left(time[0])), beat);
-      else {
-        if (!base.fallAsleep()) {
-          handoff?.wakeUp();
-          continue;
-        }
-        patience.fellAsleep();
-        if (restMicroseconds > 0) moderation.fellAsleep(patience.pays, beat[BEAT.crowded] !== 0);
-        watcher.wait(deadline.left(time[0]), beat);
-      }
-      beat[BEAT.waits]++;
-      if (handoff !== null) handoff.wakeUp();
-      readClock();
-      lastLook[0] = time[0];
+      patience.fellAsleep();
+      if (restMicroseconds > 0) moderation.fellAsleep(patience.pays, beat[BEAT.crowded] !== 0);
+      watcher.wait(deadline.left(time[0]), beat);
     }
-  };
-  for (;;) {
-    serve();
-    if (stopping) break;
-    await nodesLoop();
-    native.views[0] = 0;
+    beat[BEAT.waits]++;
+    if (handoff !== null) handoff.wakeUp();
+    readClock();
+    lastLook[0] = time[0];
+    if (views[0] >= VIEWS) return;
   }
-  if (handoff !== null) takeLast(base, handoff, away);
-  base.tellState();
-  base.close();
-  post({ kind: 'stopped' });
 }
 
 /** One round of Node's event loop. */
