@@ -42,9 +42,11 @@ export class Log {
       this.dropped += 1;
     });
     this.#output.on('error', (error: NodeJS.ErrnoException) => {
-      // EPIPE: nobody will ever read this again. ENOSPC and others: lines are lost while it lasts.
+      // ENOSPC and others: what waits is written with a later line. While it lasts, lines are lost when too many wait.
+      if (error.code !== 'EPIPE') return;
+      // Nobody will ever read this again.
       this.dropped += 1;
-      if (error.code === 'EPIPE') this.#gone = true;
+      this.#gone = true;
     });
     this.#output.on('close', () => {
       this.#gone = true;

@@ -1,10 +1,10 @@
 /** Logs never block, never grow and never end the daemon, whoever reads them. */
 import { execFileSync } from 'node:child_process';
-import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs';
+import fs, { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { Log, LogLimiter, toText } from '../../src/log.ts';
-import { until } from '../support/until.ts';
+import { pause, until } from '../support/until.ts';
 import { testFolder } from './folder.ts';
 
 /** A FIFO: its reading end (non-blocking) and a writing end. */
@@ -87,10 +87,31 @@ it('a reader that is gone costs lines only', async () => {
 it('a full disk costs lines only', async () => {
   const fd = openSync('/dev/full', 'w');
   const log = new Log({ level: 'info', format: 'json', fd });
-  log.logger.info('no room for this');
+  const filler = 'x'.repeat(1000);
+  for (let i = 0; i < 2000; i++) log.logger.info({ filler }, 'no room for this');
   await until('the loss to be noticed', () => log.dropped > 0);
   await log.close(100);
   closeSync(fd);
+});
+
+it('what waited for a full disk to have room is written then, and not counted as lost', async () => {
+  const path = join(testFolder(), 'log');
+  const log = new Log({ level: 'info', format: 'json', fd: openSync(path, 'w') });
+  const full = vi.spyOn(fs, 'write').mockImplementation(((...words: unknown[]) => {
+    const done = words.at(-1) as (error: Error) => void;
+    setImmediate(() => done(Object.assign(new Error('full'), { code: 'ENOSPC' })));
+  }) as never);
+  for (let tries = 1; tries <= 5; tries++) {
+    log.logger.info({ tries }, 'no room yet');
+    await until('the attempt to write', () => full.mock.calls.length === tries);
+    await pause();
+  }
+  full.mockRestore();
+  log.logger.info({ tries: 6 }, 'room');
+  await log.close(1000);
+  const lines = readFileSync(path, 'utf8').trim().split('\n');
+  expect(lines.map((line) => JSON.parse(line).tries)).toEqual([1, 2, 3, 4, 5, 6]);
+  expect(log.dropped).toBe(0);
 });
 
 it('what is logged after the end is counted as lost, and no error', async () => {
