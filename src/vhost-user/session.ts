@@ -23,9 +23,11 @@ const MOST_ASLEEP = 2;
 const MESSAGES_PER_ROUND = 16;
 /**
  * Descriptors of one VM's front-ends that wait to be closed (of eventfds, and mappings, those beyond what is usual: native/passed.cc). Beyond it nobody is
- * served there until they are.
+ * served there until they are, and who has passed them is closed where that takes too long: the thread that closes them may have no processor.
  */
 export const MAX_CLOSING = 64;
+const CLOSING_DEADLINE = 2000; // milliseconds
+const CLOSING_LOOK = 20; // milliseconds between two looks whether they are
 const MESSAGE_DEADLINE = 2000; // milliseconds for the rest of a message
 const OWNER_DEADLINE = 10_000; // milliseconds until the first message
 /**
@@ -103,6 +105,8 @@ export class Session {
   private logDeadline = Number.POSITIVE_INFINITY;
   /** When it is listened to again, its VM's allowance being used up; NEVER: it is listened to. */
   private listenAt = NEVER;
+  /** Until when descriptors that it passed are to be closed; NEVER: there are not too many. */
+  private closingDeadline = NEVER;
 
   /** Takes ownership of the connected socket `fd`. */
   constructor(native: Native, watcher: Watcher, host: SessionHost, fd: number, offered: Bits) {
@@ -218,6 +222,13 @@ export class Session {
 
   /** Its VM has been kept waiting long enough. */
   private listen(now: number): void {
+    if (this.closesTooMany) {
+      if (now >= this.closingDeadline)
+        this.close('descriptors that it passed take too long to close');
+      else this.listenAt = now + CLOSING_LOOK;
+      return;
+    }
+    this.closingDeadline = NEVER;
     try {
       this.watcher.resume(this.fd, this.watchedFor);
       this.listenAt = NEVER;
@@ -225,6 +236,10 @@ export class Session {
       // No memory, or all watches that a user may have are taken.
       this.listenAt = now + WATCH_AGAIN;
     }
+  }
+
+  private get closesTooMany(): boolean {
+    return this.native.closing(this.host.owner) > MAX_CLOSING;
   }
 
   private get watchedFor(): number {
@@ -237,7 +252,7 @@ export class Session {
   }
 
   private serveRound(end: number): void {
-    for (let served = 0; served < MESSAGES_PER_ROUND && !this.closed; served++) {
+    for (let served = 0; served < MESSAGES_PER_ROUND && !this.closed && !this.waits; served++) {
       if (served > 0 && this.host.now() >= end) return;
       const outcome = this.framing.read(this.fd);
       switch (outcome) {
@@ -310,9 +325,10 @@ export class Session {
     const wantsAck =
       (framing.flags & NEED_REPLY) !== 0 &&
       (acknowledges || has(this.protocol, PROTOCOL.REPLY_ACK));
-    if (passed > 0 && this.native.closing(this.host.owner) > MAX_CLOSING) {
-      this.close('descriptors that it passed take too long to close');
-      return;
+    if (passed > 0 && this.closesTooMany) {
+      const now = this.host.now();
+      this.closingDeadline = now + CLOSING_DEADLINE;
+      this.listenIn(CLOSING_LOOK, now);
     }
     if (refusal !== '') {
       this.host.count('nacks');

@@ -167,6 +167,25 @@ describe('descriptors that linger', () => {
     });
   });
 
+  test('more than may wait, for a moment: the front-end waits, and is served when they are gone', async () => {
+    const a = await fixture().attacker();
+    const gone = await fixture().daemon.count('a', 'disconnects');
+    const sockets = await Lingering.start(70);
+    try {
+      const message = encodeMessage(REQUEST.SET_VRING_ENABLE, Buffer.alloc(8));
+      await pass(a.frontEnd, message, sockets.take());
+      await a.frontEnd.sendBytes(encodeMessage(REQUEST.GET_FEATURES));
+      await fixture().flow.advance(100);
+      a.frontEnd.poll();
+      expect(a.frontEnd.take(), 'no answer yet').toBeNull();
+    } finally {
+      await sockets.release();
+    }
+    expect((await a.frontEnd.reply()).payload).toHaveLength(8);
+    expect(await fixture().daemon.count('a', 'disconnects')).toBe(gone);
+    await fixture().goodPasses(a);
+  });
+
   test('more than may wait: the connection is closed, and the port serves nobody until they are gone', async () => {
     const { daemon } = fixture();
     const a = await fixture().attacker();
