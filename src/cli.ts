@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The command line: what was asked for, in which file it is done, and what the exit status says. */
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, Help, Option } from 'commander';
 import type { BackendOptions } from './commands/backend-program.ts';
 import type { QemuArgsOptions } from './commands/qemu-args.ts';
 import type { StatusOptions } from './commands/status.ts';
@@ -22,26 +22,22 @@ function commandLine(finish: (exitCode: number) => void): Command {
     .showHelpAfterError('(basewire --help shows what there is)')
     .enablePositionalOptions()
     .allowExcessArguments()
+    .configureHelp({ formatHelp: commandsFirst })
     .helpCommand('help [command]', 'show the help of a command')
-    .option('--socket-path <path>', 'back-end program: serve one port on this socket')
-    .option('--fd <number>', 'back-end program: serve one port on this inherited socket')
-    .option('--print-capabilities', 'back-end program: print what this is as JSON, and end')
-    .option('--address <address/length>', 'back-end program: the VM’s address', '10.77.0.2/24')
-    .option(
-      '--gateway <address>',
-      'back-end program: the base’s address (default: first of the subnet)',
-    )
-    .option(
-      '--interface <name>',
-      'back-end program: an interface that the VM may open as adapter "uplink"',
-    )
-    .option('--admin-socket <path>', 'back-end program: offer the admin interface there')
-    .option('--log-level <level>', 'back-end program: least level that is logged', 'info')
+    .helpOption('-h, --help', 'show this help')
+    .optionsGroup('Without a command, one port (vhost-user back-end program conventions):')
+    .option('--socket-path <path>', 'serve it on this socket')
+    .option('--fd <number>', 'serve it on this inherited socket')
+    .option('--print-capabilities', 'print what this is as JSON, and end')
+    .option('--address <address/length>', 'the VM’s address', '10.77.0.2/24')
+    .option('--gateway <address>', 'the base’s address (default: first of the subnet)')
+    .option('--interface <name>', 'an interface that the VM may open as adapter "uplink"')
+    .option('--admin-socket <path>', 'offer the admin interface there')
+    .option('--log-level <level>', 'least level that is logged', 'info')
     .addHelpText(
       'after',
       `
-Exit status: ${EXIT.ok} done, ${EXIT.failure} failed, ${EXIT.usage} wrong command line, ${EXIT.unavailable} no daemon answers, ${EXIT.config} wrong configuration.
-Without a command, --socket-path or --fd serves one port (vhost-user back-end program conventions).`,
+Exit status: ${EXIT.ok} done, ${EXIT.failure} failed, ${EXIT.usage} wrong command line, ${EXIT.unavailable} no daemon answers, ${EXIT.config} wrong configuration.`,
     )
     .action(async (options: BackendOptions, command: Command) => {
       if (command.args.length > 0) throw unknownCommand(program, command.args[0]!);
@@ -107,6 +103,16 @@ Without a command, --socket-path or --fd serves one port (vhost-user back-end pr
   return program;
 }
 
+/** What most people want to know comes before what QEMU's supervisors use. */
+function commandsFirst(command: Command, helper: Help): string {
+  const blocks = Help.prototype.formatHelp.call(helper, command, helper).split('\n\n');
+  const commands = blocks.findIndex((block) => block.startsWith('Commands:'));
+  const options = blocks.findIndex((block) => block.startsWith('Options:'));
+  if (commands > options)
+    blocks.splice(options, 0, ...blocks.splice(commands, 1).map((block) => block.trimEnd()));
+  return `${blocks.join('\n\n').trimEnd()}\n`;
+}
+
 /** Of an option that is given twice the first value would be ignored. */
 function refuseRepetition(command: Command): void {
   for (const option of command.options.filter(({ required }) => required)) {
@@ -133,9 +139,29 @@ function unknownCommand(program: Command, word: string): CommandError {
 }
 
 /** The options behind a misspelt command are not what is wrong: the parser would name them. */
-function refuseUnknownCommand(program: Command, [word]: string[]): void {
+function refuseUnknownCommand(program: Command, args: string[]): void {
+  const [word] = args[0] === 'help' ? args.slice(1) : args;
   if (word !== undefined && !word.startsWith('-') && !namesOf(program).includes(word))
     throw unknownCommand(program, word);
+}
+
+/** An option that only the command behind it knows: the parser would not know it at all. */
+function refuseMisplacedOption(program: Command, args: string[]): void {
+  const flag = args[0]?.split('=', 1)[0];
+  if (!flag?.startsWith('-') || knows(program, flag)) return;
+  const command = program.commands.find((each) => args.includes(each.name()) && knows(each, flag));
+  if (command !== undefined) throw standsBefore(command, flag, 'put it behind the command');
+}
+
+function knows(command: Command, flag: string): boolean {
+  return command.options.some(({ short, long }) => flag === short || flag === long);
+}
+
+function standsBefore(command: Command, flag: string, remedy: string): CommandError {
+  return new CommandError(
+    `${flag} stands before the command "${command.name()}": ${remedy} (see basewire ${command.name()} --help)`,
+    EXIT.usage,
+  );
 }
 
 /** What stands before a command is an option of the back-end program form, and would be ignored. */
@@ -144,17 +170,17 @@ function refuseOptionsBefore(program: Command, command: Command): void {
     (option) => program.getOptionValueSource(option.attributeName()) === 'cli',
   );
   if (before === undefined) return;
-  const has = command.options.some(({ long }) => long === before.long);
+  const has = knows(command, before.long!);
   const remedy = has ? 'put it behind the command' : `${command.name()} has no such option`;
-  throw new CommandError(
-    `${before.long} stands before the command "${command.name()}": ${remedy} (see basewire ${command.name()} --help)`,
-    EXIT.usage,
-  );
+  throw standsBefore(command, before.long!, remedy);
 }
 
-/** The library's own words about what somebody typed. */
+/** The library's own words about what somebody typed, beginning as ours do. */
 function printableError(text: string): string {
-  const [message, ...hints] = text.trimEnd().split(/\n(?=\(Did you mean)/);
+  const [message, ...hints] = text
+    .trimEnd()
+    .replace(/^error: /, 'basewire: ')
+    .split(/\n(?=\(Did you mean)/);
   return [message!, ...hints].map((line) => `${printable(line)}\n`).join('');
 }
 
@@ -174,6 +200,7 @@ async function main(): Promise<number> {
       exitCode = code;
     });
     refuseUnknownCommand(program, process.argv.slice(2));
+    refuseMisplacedOption(program, process.argv.slice(2));
     await program.parseAsync();
     return exitCode;
   } catch (error) {

@@ -10,7 +10,7 @@ import { proposedVmMac } from '../config/derived-mac.ts';
 import { loadConfig } from '../config/load.ts';
 import { DEFAULT_MTU } from '../config/plan.ts';
 import type { Config } from '../config/schema.ts';
-import { didYouMean } from '../config/suggest.ts';
+import { didYouMean, known } from '../config/suggest.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { printable } from '../printable.ts';
 
@@ -36,7 +36,7 @@ export function qemuArgs(vm: string, options: QemuArgsOptions): number {
   const { file, config } = loadConfig(options.config);
   if (!Object.hasOwn(config.vms, vm)) {
     const names = Object.keys(config.vms);
-    const hint = didYouMean(vm, names) || ` (there are: ${names.join(', ')})`;
+    const hint = didYouMean(vm, names) || known(names);
     throw new CommandError(`${file} has no VM "${vm}"${hint}`, EXIT.usage);
   }
   const remarks: string[] = [];
@@ -99,8 +99,10 @@ export function qemuArguments(
   const network = config.networks[networkName]!;
   const sockets = vm.sockets ?? [vm.socket!];
   const socket = sockets[use.socket];
-  if (socket === undefined)
-    throw new CommandError(`VM ${name} has ${sockets.length} socket(s) only`, EXIT.usage);
+  if (socket === undefined) {
+    const has = sockets.length === 1 ? 'one socket' : `${sockets.length} sockets`;
+    throw new CommandError(`--socket ${use.socket + 1}: VM ${name} has ${has} only`, EXIT.usage);
+  }
   const path = typeof socket === 'string' ? socket : socket.path;
   const listens = typeof socket === 'string' || socket.mode === 'server';
   const id = `basewire-${name}`;

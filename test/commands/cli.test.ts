@@ -214,10 +214,16 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
         ['--log-level', 'debug', 'run', '-c', 'x'],
         /--log-level stands before the command "run": run has no such option/,
       ],
+      [
+        ['--config', 'c.yaml', 'run'],
+        /^basewire: --config stands before the command "run": put it behind the command \(see basewire run --help\)\n$/,
+      ],
+      [['-c', 'c.yaml'], /^basewire: unknown option '-c'/],
+      [['help', 'stauts'], /^basewire: unknown command "stauts" \(did you mean "status"\?\)/],
       [['status', 'web'], /too many arguments for 'status'/],
       [['check', '-c', 'x', 'extra'], /too many arguments for 'check'/],
       [['qemu-args', 'web', 'db', '-c', 'x'], /too many arguments for 'qemu-args'/],
-      [['--no\u001b[2Jne'], /^error: unknown option '--no\\u001b\[2Jne'\n/],
+      [['--no\u001b[2Jne'], /^basewire: unknown option '--no\\u001b\[2Jne'\n/],
       [['no\u009b2J\nne'], /^basewire: unknown command "no\\u009b2J\\nne"/],
       [['status', '--admin-socket', `/${'x'.repeat(107)}`], /is 108 bytes long, .* holds 107/],
       [['status', '--admin-socket='], /--admin-socket is empty/],
@@ -240,6 +246,19 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
         stderr: '',
         stdout: expect.stringContaining('Usage: basewire'),
       });
+      // What people look for comes first.
+      const help = basewire('--help')
+        .stdout.split(/^(?=\S)/m)
+        .map((part) => part.split('\n', 1)[0]);
+      expect(help).toEqual([
+        'Usage: basewire [options] [command]',
+        expect.stringMatching(/^An IP switch/),
+        'Commands:',
+        'Options:',
+        expect.stringMatching(/^Without a command, one port .*:$/),
+        expect.stringMatching(/^Exit status: /),
+      ]);
+      expect(basewire('help', 'status').stdout).toBe(basewire('status', '--help').stdout);
       expect(basewire('--version').stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
       const capabilities = basewire(
         '--fd=99',

@@ -68,7 +68,7 @@ it('MTU, packed rings, queues, one of several sockets', () => {
     /^-device virtio-net-pci,netdev=basewire-controller-net,mac=52:54:00:[0-9a-f:]{8},host_mtu=9000,packed=on,mq=on,vectors=10$/,
   );
   expect(() => argumentsFor('10.0', { text, vm: 'controller', socket: 2 })).toThrow(
-    /has 2 socket\(s\) only/,
+    /--socket 3: VM controller has 2 sockets only/,
   );
 });
 
