@@ -1,5 +1,5 @@
 /** `GET /metrics`: the same numbers for Prometheus, read from the shared counters at each scrape. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { BaseState } from '../base-state.ts';
 import {
@@ -185,6 +185,16 @@ export class Metrics {
       },
     );
     this.#gauge(
+      'adapter_controlled',
+      '1 while a management guest holds the adapter’s lease.',
+      ['adapter', 'network'],
+      (set) => {
+        for (const { index, labels } of this.#ports('adapter')) {
+          set(labels, this.#state.adapters[index]!.openedBy === null ? 0 : 1);
+        }
+      },
+    );
+    this.#gauge(
       'adapter_neighbours',
       'Neighbours on the network whose MAC address is known.',
       ['adapter', 'network'],
@@ -206,6 +216,9 @@ export class Metrics {
     );
     this.#gauge('ready', '1 while all turn workers serve.', [], (set) =>
       set({}, state.ready ? 1 : 0),
+    );
+    this.#gauge('workers', 'Turn workers, each of which can take a processor core.', [], (set) =>
+      set({}, state.plan.datapath.workers),
     );
     this.#counter(
       'worker_restarts_total',
@@ -233,5 +246,22 @@ export class Metrics {
     this.#gauge('process_open_descriptors', 'Open file descriptors.', [], (set) => {
       set({}, readdirSync('/proc/self/fd').length);
     });
+    const mostDescriptors = descriptorLimit();
+    this.#gauge(
+      'process_max_descriptors',
+      'File descriptors that may be open at once.',
+      [],
+      (set) => set({}, mostDescriptors),
+    );
+  }
+}
+
+/** As /proc says it (`ulimit -n`); NaN where that can't be read. */
+function descriptorLimit(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'utf8');
+    return Number(/^Max open files +(\d+)/m.exec(limits)?.[1]);
+  } catch {
+    return Number.NaN;
   }
 }

@@ -1,5 +1,5 @@
 /** The admin interface over its real socket: what it answers, whom it refuses, whom it outlives. */
-import { lstatSync, symlinkSync, writeFileSync } from 'node:fs';
+import { lstatSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -99,6 +99,21 @@ it('/v1/status has the keys of the design', async () => {
   });
 });
 
+it('the alerts of docs/configuration.md are about metrics, states, reasons and events that there are', async () => {
+  const { path } = await startAdmin();
+  const { body } = await ask(path, 'GET', '/metrics');
+  const document = new URL('../../docs/configuration.md', import.meta.url);
+  const section = readFileSync(document, 'utf8').split('### Prometheus and alerts')[1]!;
+  const selectors = [...section.matchAll(/(basewire_\w+)(?:\{(\w+)[=!]~?"([^"]*)"\})?/g)];
+  expect(selectors.length).toBeGreaterThan(10);
+  for (const [, name, label, values] of selectors) {
+    const series = body.split('\n').filter((line) => /^\w+/.exec(line)?.[0] === name);
+    expect(series, name).not.toEqual([]);
+    for (const value of values?.split('\\|') ?? [])
+      expect(series.join('\n')).toContain(`${label}="${value}"`);
+  }
+});
+
 it('/metrics has every counter of every port, with labels', async () => {
   const { state, path } = await startAdmin();
   for (let cell = 0; cell < 3 * RECORD_CELLS; cell++)
@@ -121,8 +136,15 @@ it('/metrics has every counter of every port, with labels', async () => {
   }
   expect(value(`basewire_vm_state{${vm},state="waiting"}`)).toBe(1);
   expect(value(`basewire_vm_state{${vm},state="running"}`)).toBe(0);
+  const controlled = 'basewire_adapter_controlled{adapter="uplink",network="lan"}';
+  expect(value(controlled)).toBe(0);
+  expect(value('basewire_workers')).toBe(1);
+  const open = value('basewire_process_open_descriptors');
+  expect(value('basewire_process_max_descriptors')).toBeGreaterThan(open);
   // A second scrape shows the numbers, not their sum.
+  state.adapters[0] = { ...state.adapters[0]!, state: 'open', openedBy: 'controller' };
   const again = await ask(path, 'GET', '/metrics');
+  expect(again.body).toContain(`\n${controlled} 1\n`);
   expect(again.body).toContain(
     `basewire_vm_drops_total{${vm},reason="spoofed"} ${cell(0, 'spoofed')}\n`,
   );
