@@ -1,6 +1,6 @@
 /** `basewire check --config FILE`: what is wrong with a configuration, or what it would do. Creates nothing. */
 import type { BasePlan, SocketPlan } from '../plan.ts';
-import { environmentWarnings, stateFolderWarning } from '../config/environment.ts';
+import { environmentWarnings, stateFileWarning } from '../config/environment.ts';
 import { forwardedByHost } from '../supervision/host-forwarding.ts';
 import { loadConfig } from '../config/load.ts';
 import { buildPlan } from '../config/plan.ts';
@@ -22,7 +22,7 @@ export async function check(options: { config: string }): Promise<number> {
       : plan.adapters.map((each) => forwardedByHost(each, native)).filter((each) => each !== '');
   const environment = [
     ...environmentWarnings(plan, native),
-    ...stateFolderWarning(config.state?.file),
+    ...stateFileWarning(config.state?.file),
   ];
   for (const warning of [...warnings, ...missing, ...environment, ...forwarded]) {
     process.stderr.write(`${printable(`${file}: warning: ${warning}`)}\n`);

@@ -1,5 +1,5 @@
 /** What a correct configuration lacks on this host, and may appear later. */
-import { statSync } from 'node:fs';
+import { lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { AdapterPlan, BasePlan } from '../plan.ts';
 import { isEthernet } from '../adapter/rtnetlink.ts';
@@ -28,12 +28,18 @@ export function environmentWarnings(
   return warnings;
 }
 
-/** For `check`; a daemon says it when it writes there. */
-export function stateFolderWarning(file: string | undefined): string[] {
+/** For `check`; a daemon says it when it reads there or writes. */
+export function stateFileWarning(file: string | undefined): string[] {
   if (file === undefined) return [];
   const folder = dirname(file);
   try {
-    if (statSync(folder).isDirectory()) return [];
+    if (statSync(folder).isDirectory()) {
+      const found = lstatSync(file, { throwIfNoEntry: false });
+      if (found === undefined || found.isFile()) return [];
+      return [
+        `state.file: ${file} is no regular file: it is neither used nor replaced; remove it, or name another one`,
+      ];
+    }
   } catch (error) {
     // Whoever may not look there does not know.
     if ((error as NodeJS.ErrnoException).code === 'EACCES') return [];

@@ -45,7 +45,7 @@ export class StateFile {
     try {
       return this.#read();
     } catch (error) {
-      this.#say((error as Error).message);
+      this.#failed('read', error as Error);
       return null;
     }
   }
@@ -59,9 +59,8 @@ export class StateFile {
       this.#replace(`${JSON.stringify(state)}\n`);
       this.#complained = '';
     } catch (error) {
-      const { message } = error as Error;
       this.#foreign = error instanceof Foreign;
-      this.#say(this.#foreign ? message : `the state file can't be written: ${message}`);
+      this.#failed('written', error as Error);
       this.#unwritten = state;
       this.#retryLater();
     }
@@ -91,6 +90,11 @@ export class StateFile {
 
   #retryLater(): void {
     this.#retry ??= setTimeout(() => this.#again(), RETRY_MS).unref();
+  }
+
+  #failed(action: 'read' | 'written', error: Error): void {
+    const { message } = error;
+    this.#say(error instanceof Foreign ? message : `the state file can't be ${action}: ${message}`);
   }
 
   #replace(text: string): void {

@@ -10,7 +10,7 @@ import {
 } from '../../src/config/addresses.ts';
 import { baseMac, proposedVmMac } from '../../src/config/derived-mac.ts';
 import { native } from '../../src/native.ts';
-import { environmentWarnings, stateFolderWarning } from '../../src/config/environment.ts';
+import { environmentWarnings, stateFileWarning } from '../../src/config/environment.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import { buildPlan } from '../../src/config/plan.ts';
 import { ConfigSource } from '../../src/config/source.ts';
@@ -162,12 +162,16 @@ it('warns of what is not there yet', () => {
     ),
   ]);
   expect(environmentWarnings(plan, null)).toEqual([]);
-  expect(stateFolderWarning('/nowhere/at/all/state.json')).toEqual([
+  expect(stateFileWarning('/nowhere/at/all/state.json')).toEqual([
     'state.file: there is no folder /nowhere/at/all now; nothing outlives a restart until it is made',
   ]);
-  expect(stateFolderWarning('/etc/passwd/state.json')).toHaveLength(1);
-  expect(stateFolderWarning('/tmp/state.json')).toEqual([]);
-  expect(stateFolderWarning(undefined)).toEqual([]);
+  expect(stateFileWarning('/etc/passwd/state.json')).toHaveLength(1);
+  expect(stateFileWarning('/tmp/state.json')).toEqual([]);
+  expect(stateFileWarning(undefined)).toEqual([]);
+  expect(stateFileWarning('/etc/passwd')).toEqual([]);
+  expect(stateFileWarning('/usr/bin')).toEqual([
+    'state.file: /usr/bin is no regular file: it is neither used nor replaced; remove it, or name another one',
+  ]);
 });
 
 describe('derived MACs', () => {

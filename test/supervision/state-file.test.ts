@@ -189,3 +189,10 @@ describe('what could not be written', () => {
     expect(open().read()).toEqual({ version: 1, macs: [4] });
   });
 });
+
+test('that it can’t be looked for is said of the state file', () => {
+  const long = join(folder, 'x'.repeat(256));
+  const state = new StateFile(long, (message) => warnings.push(message));
+  expect(state.read()).toBe(null);
+  expect(warnings).toEqual([expect.stringMatching(/^the state file can't be read: ENAMETOOLONG/)]);
+});
