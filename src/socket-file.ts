@@ -5,7 +5,15 @@
  * only when it is a socket on which nobody accepts; a symbolic link is never followed, and nothing else is ever removed.
  * Everything here is synchronous and never blocks, so the turn worker may use it between turns.
  */
-import { type BigIntStats, chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import {
+  accessSync,
+  type BigIntStats,
+  chmodSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  unlinkSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { native } from './native.ts';
 import { obstacle } from './socket-path.ts';
@@ -30,9 +38,10 @@ function same(file: SocketFile, found: BigIntStats): boolean {
 
 /**
  * Makes room for a listening socket at `path`: removes a stale socket file. Throws an Error that says what is in the way:
- * something that is no socket, or a socket on which somebody accepts.
+ * something that is no socket, a socket on which somebody accepts, or a folder in which we may make none.
  */
 export function prepareSocketPath(path: string): void {
+  askForFolder(dirname(path));
   const found = look(path);
   if (found === null) return;
   const inTheWay = obstacle(found);
@@ -45,6 +54,19 @@ export function prepareSocketPath(path: string): void {
     throw new Error(`${path} was just made anew by another process`);
   }
   unlinkSync(path);
+}
+
+/** What bind(2) would refuse, in words that say who may not do what. */
+function askForFolder(folder: string): void {
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') return;
+    const who = `user ${process.geteuid!()} (group ${process.getegid!()})`;
+    throw new Error(
+      `${folder}: ${who} may make no socket there: let it write to the folder, or choose another path`,
+    );
+  }
 }
 
 /** Why the socket at a path must stay; '' when nobody accepts on it. */

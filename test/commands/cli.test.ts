@@ -350,6 +350,19 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
       expect(existsSync(join(folder, 'admin.sock'))).toBe(false);
     });
 
+    it.skipIf(process.getuid!() !== 0)(
+      'run: a folder in which the daemon may make no socket is named, and who it is',
+      () => {
+        const folder = testFolder();
+        chmodSync(folder, 0o755);
+        const file = configIn(folder, 'user: 65534\ngroup: 65534\n');
+        expect(basewire('run', '--config', file)).toMatchObject({
+          status: 1,
+          stderr: `basewire: admin socket: ${folder}: user 65534 (group 65534) may make no socket there: let it write to the folder, or choose another path\n`,
+        });
+      },
+    );
+
     it('run: a stdout that nobody reads, or that is closed, does not hold it up', async () => {
       for (const close of [false, true]) {
         const folder = testFolder();
