@@ -1,6 +1,7 @@
 // Suites of tests with real guests: what they need of the machine is looked at once, and a test
 // whose needs are not met is skipped by name with the reason.
 
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { beforeEach, describe } from 'vitest';
 import { paths } from '../../qemu/paths.ts';
@@ -9,7 +10,7 @@ import { isRoot, which } from '../../scripts/packages.mjs';
 import { BUILT } from '../support/daemon.ts';
 
 /** What a suite may need of the machine. */
-export type Need = 'qemu' | 'ipxe' | 'guests' | 'newerQemu' | 'root' | 'dpdk';
+export type Need = 'qemu' | 'ipxe' | 'guests' | 'newerQemu' | 'root' | 'dpdk' | 'libvirt';
 
 const lacking: Record<Need, () => string | undefined> = {
   ipxe: () =>
@@ -27,7 +28,17 @@ const lacking: Record<Need, () => string | undefined> = {
     return which('ip') ? undefined : 'no program `ip` (package iproute2)';
   },
   dpdk: () => (which('dpdk-testpmd') ? undefined : 'no dpdk-testpmd (package dpdk-dev)'),
+  libvirt: () => {
+    if (!which('virt-qemu-run')) return 'no virt-qemu-run (package libvirt-daemon)';
+    return libvirtGroup() ? undefined : 'no group of libvirt (package libvirt-daemon-system)';
+  },
 };
+
+/** @returns the group of libvirt's QEMU, on Debian or elsewhere; undefined where there is none */
+export function libvirtGroup(): string | undefined {
+  const exists = (name: string) => spawnSync('getent', ['group', name]).status === 0;
+  return ['libvirt-qemu', 'qemu'].find(exists);
+}
 
 /**
  * A describe block that needs something of the machine. `body` gets whether it can run, for its
