@@ -22,6 +22,11 @@ const CGROUP = '/sys/fs/cgroup';
 /** Of a flow of its own, in 64 KiB. */
 const PIECES = LONG ? 48 : 12;
 
+const ANSWERS = 'answers come on the pair that asked';
+const EVERY_RING = 'with all pairs, every output ring of the guest carries datagrams';
+/** The tests that look at the driver's counts of each queue. */
+const COUNTED = [ANSWERS, EVERY_RING];
+
 queues('several queue pairs', ['guests'], systemQemu());
 if (LONG) queues('several queue pairs, newer QEMU', ['guests', 'newerQemu'], newerQemu());
 
@@ -63,6 +68,9 @@ function queues(title: string, needs: Need[], qemu: Qemu | undefined): void {
         });
         const { status } = await site.vm('wide').run('command -v ethtool');
         if (status !== 0) context.skip('no ethtool in the guests (no package could be had)');
+        if (COUNTED.includes(name) && !(await countsPackets())) {
+          context.skip('the driver tells ethtool no packets of each queue (as in Linux 6.12)');
+        }
         await body();
       });
     }
@@ -112,7 +120,7 @@ function queues(title: string, needs: Need[], qemu: Qemu | undefined): void {
       );
     });
 
-    phase('answers come on the pair that asked', async () => {
+    phase(ANSWERS, async () => {
       const wide = site.vm('wide');
       await wide.ok(`ethtool -L eth0 combined ${PAIRS}`);
       await enabledIs(PAIRS);
@@ -134,7 +142,7 @@ function queues(title: string, needs: Need[], qemu: Qemu | undefined): void {
       }
     });
 
-    phase('with all pairs, every output ring of the guest carries datagrams', async () => {
+    phase(EVERY_RING, async () => {
       const wide = site.vm('wide');
       await wide.ok(`ethtool -L eth0 combined ${PAIRS}`);
       // The driver chooses the ring by processor, and the scheduler moves the senders.
@@ -148,6 +156,10 @@ function queues(title: string, needs: Need[], qemu: Qemu | undefined): void {
         return counts.every((count) => count > 0) && output.datagrams === sum;
       });
     });
+
+    async function countsPackets(): Promise<boolean> {
+      return /rx_queue_\d+_packets/.test(await site.vm('wide').ok('ethtool -S eth0'));
+    }
 
     /** The driver's count of each of its receive or transmit queues. */
     async function packetsOf(vm: Vm, kind: 'rx' | 'tx'): Promise<number[]> {
