@@ -11,6 +11,15 @@ import { VERSION } from './version.ts';
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
 
+const JOURNAL_PRIORITIES: Record<LogLevel, number> = {
+  trace: 7,
+  debug: 7,
+  info: 6,
+  warn: 4,
+  error: 3,
+  fatal: 2,
+};
+
 /** Bytes that may wait for a slow reader. */
 const MAX_WAITING_BYTES = 1024 * 1024;
 
@@ -52,10 +61,11 @@ export class Log {
       this.#gone = true;
     });
     const text = options.format === 'text';
+    const journal = leadsToJournal(fd);
     const stream = {
       write: (line: string) => {
         if (this.#gone) this.dropped += 1;
-        else this.#output.write(text ? toText(line) : line);
+        else this.#output.write((journal ? priorityOf(line) : '') + (text ? toText(line) : line));
       },
     };
     this.logger = pino(
@@ -109,6 +119,24 @@ function reopenNonBlocking(fd: number): number {
   } catch {
     return -1;
   }
+}
+
+/** Whether that is systemd's journal, which says in JOURNAL_STREAM which file it made for us (systemd.exec(5)). */
+function leadsToJournal(fd: number): boolean {
+  const stream = process.env.JOURNAL_STREAM;
+  if (stream === undefined) return false;
+  try {
+    const { dev, ino } = fstatSync(fd, { bigint: true });
+    return stream === `${dev}:${ino}`;
+  } catch {
+    return false;
+  }
+}
+
+/** What the journal takes for a line's priority, and off it (sd-daemon(3)). */
+function priorityOf(line: string): string {
+  const level = /^\{"level":"(\w+)"/.exec(line)?.[1];
+  return `<${JOURNAL_PRIORITIES[level as LogLevel] ?? JOURNAL_PRIORITIES.info}>`;
 }
 
 /** One line for people: time (UTC, as the Z says), level, who, message, the rest as JSON. */

@@ -14,7 +14,7 @@ const MANY = Buffer.concat(Array.from({ length: 400 }, () => ONE));
 const AT_ONCE = 500;
 
 /** Of a core, what the base may use for it: a quarter for the requests, and what goes with them. */
-const MOST = 0.4;
+const MOST = 0.5;
 
 /** Fills a front-end's socket with requests until `over`. */
 async function flood(frontEnd: FrontEnd, over: () => boolean | Promise<boolean>): Promise<void> {

@@ -34,6 +34,32 @@ it('writes JSON lines with level, time and message', async () => {
   expect(Date.parse(lines[0].time)).toBeGreaterThan(0);
 });
 
+it.each(['json', 'text'] as const)(
+  'tells systemd’s journal the priority of a line: %s',
+  async (format) => {
+    const written = async (stream: string | undefined) => {
+      const path = join(testFolder(), 'log');
+      const fd = openSync(path, 'w');
+      const { dev, ino } = fs.fstatSync(fd);
+      vi.stubEnv('JOURNAL_STREAM', stream ?? `${dev}:${ino}`);
+      const log = new Log({ level: 'info', format, fd });
+      log.logger.warn('careful');
+      log.ready({});
+      await log.close(1000);
+      return readFileSync(path, 'utf8').trim().split('\n');
+    };
+    try {
+      const lines = await written(undefined);
+      expect(lines.map((line) => line.slice(0, 3))).toEqual(['<4>', '<6>']);
+      expect(lines[0]).toContain('careful');
+      // Somebody else's: the variable is inherited, and the output was led elsewhere.
+      expect((await written('8:12345')).join()).not.toMatch(/<\d>/);
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  },
+);
+
 it('a reader that stands still costs lines, which are counted, and goes on when it reads again', async () => {
   const { reader, writer } = pipe();
   onTestFinished(() => closeSync(reader));
