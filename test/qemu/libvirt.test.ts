@@ -1,9 +1,9 @@
-// The XML that docs/configuration.md tells libvirt's users, run by libvirt itself (`virt-qemu-run`
-// has its QEMU driver without a daemon): its QEMU, of libvirt's own user, opens the socket that its
-// group was given, and has been told what `basewire qemu-args` prints.
-
+/**
+ * The XML that docs/configuration.md tells libvirt's users, run by libvirt itself (`virt-qemu-run` has its QEMU driver without a daemon): its
+ * QEMU, of libvirt's own user, opens the socket that its group was given, and has been told what `basewire qemu-args` prints.
+ */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -75,6 +75,9 @@ async function startedBy(xml: string, folder: string, daemon: Daemon) {
   writeFileSync(file, xml);
   const root = mkdtempSync(join(folder, 'libvirt-'));
   chmodSync(root, 0o755);
+  // Without virtlogd, which no test starts.
+  mkdirSync(join(root, 'etc'));
+  writeFileSync(join(root, 'etc/qemu.conf'), 'stdio_handler = "file"\n');
   let output = '';
   const libvirt = spawn('virt-qemu-run', [`--root=${root}`, file]);
   for (const stream of [libvirt.stdout, libvirt.stderr]) {

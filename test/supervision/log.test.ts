@@ -129,7 +129,7 @@ it('what waited for a full disk to have room is written then, and not counted as
   }) as never);
   for (let tries = 1; tries <= 5; tries++) {
     log.logger.info({ tries }, 'no room yet');
-    await until('the attempt to write', () => full.mock.calls.length === tries);
+    await until('the attempt to write', () => full.mock.calls.length >= tries);
     await pause();
   }
   full.mockRestore();
