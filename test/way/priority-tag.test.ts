@@ -113,6 +113,7 @@ test('the tag of a VLAN, a second tag, and one that is cut off are dropped', asy
     tagged(frame, VLAN_256),
     tagged(frame, PRIORITY_5, PRIORITY_5),
     tagged(frame, PRIORITY_5, VLAN_256),
+    ethernet({ source: A.mac, destination: BASE_MAC, type: ETHERTYPE.vlan }, Buffer.alloc(60)),
     tagged(frame, PRIORITY_5).subarray(0, 14),
     tagged(frame, PRIORITY_5).subarray(0, 17),
   ];
