@@ -68,6 +68,7 @@ Exit status: ${EXIT.ok} done, ${EXIT.failure} failed, ${EXIT.usage} wrong comman
 
   subcommand(program, 'status')
     .description('show state, counters and drops of the running daemon')
+    .argument('[name...]', 'VMs and adapters to show (default: all)')
     .option('--json', 'print the admin interface’s /v1/status')
     .option('-c, --config <file>', 'ask the daemon of this configuration')
     .addOption(
@@ -75,8 +76,8 @@ Exit status: ${EXIT.ok} done, ${EXIT.failure} failed, ${EXIT.usage} wrong comman
         'config',
       ),
     )
-    .action(async (options: StatusOptions) => {
-      finish(await (await import('./commands/status.ts')).status(options));
+    .action(async (names: string[], options: StatusOptions) => {
+      finish(await (await import('./commands/status.ts')).status(names, options));
     });
 
   subcommand(program, 'qemu-args')

@@ -2,14 +2,19 @@
 import type { AdapterStatus, Status, VmStatus } from '../admin/status.ts';
 import { DROP_REASONS, VM_STATES } from '../counters.ts';
 import { printable } from '../printable.ts';
+import { narrowStatus } from './narrow-status.ts';
 import { table } from './table.ts';
 
 /** As it should be first, then from the beginning. */
 const POPULATION = VM_STATES.toSorted((a, b) => Number(b === 'running') - Number(a === 'running'));
 
-/** Text of several lines; what came from names and peers is made printable. */
-export function describeStatus(status: Status): string {
-  const parts = [headline(status), networks(status)];
+/**
+ * Text of several lines; what came from names and peers is made printable. `names`: VMs and adapters that are shown, all where there are none; throws a
+ * CommandError where one does not exist.
+ */
+export function describeStatus(whole: Status, names: readonly string[] = []): string {
+  const status = names.length > 0 ? narrowStatus(whole, names) : whole;
+  const parts = [headline(whole), networks(status)];
   if (Object.keys(status.vms).length > 0) parts.push(vms(status.vms));
   if (Object.keys(status.adapters).length > 0) parts.push(adapters(status.adapters));
   const notes = [

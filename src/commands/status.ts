@@ -1,4 +1,4 @@
-/** `basewire status [--json]`: how the running daemon is. */
+/** `basewire status [NAME...] [--json]`: how the running daemon is. */
 import { askAdmin } from '../admin/client.ts';
 import type { Status } from '../admin/status.ts';
 import { loadConfig } from '../config/load.ts';
@@ -13,22 +13,25 @@ export interface StatusOptions {
   adminSocket?: string;
 }
 
-/** Prints it; the exit code. Throws a CommandError when no daemon answers. */
-export async function status(options: StatusOptions): Promise<number> {
+/** Prints it, of these VMs and adapters (none: of all); the exit code. Throws a CommandError when no daemon answers. */
+export async function status(names: string[], options: StatusOptions): Promise<number> {
   checkPath(options.adminSocket);
+  if (options.json && names.length > 0)
+    throw new CommandError(`--json prints all: leave ${names.join(' ')} out`, EXIT.usage);
   const configured = options.config === undefined ? undefined : loadConfig(options.config);
   const socket = options.adminSocket ?? configured?.config.admin?.socket ?? DEFAULT_ADMIN_SOCKET;
   const body = await askAdmin(socket, '/v1/status');
-  const text = described(body, socket);
+  const text = described(body, socket, names);
   process.stdout.write(options.json ? printableJson(body) : text);
   return EXIT.ok;
 }
 
 /** For people; a CommandError where the answer is no status. */
-function described(body: string, socket: string): string {
+function described(body: string, socket: string, names: string[]): string {
   try {
-    return describeStatus(JSON.parse(body) as Status);
-  } catch {
+    return describeStatus(JSON.parse(body) as Status, names);
+  } catch (error) {
+    if (error instanceof CommandError) throw error;
     throw new CommandError(`${socket} answered no status: is it basewire’s?`, EXIT.unavailable);
   }
 }

@@ -220,7 +220,7 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
       ],
       [['-c', 'c.yaml'], /^basewire: unknown option '-c'/],
       [['help', 'stauts'], /^basewire: unknown command "stauts" \(did you mean "status"\?\)/],
-      [['status', 'web'], /too many arguments for 'status'/],
+      [['status', 'web', '--json'], /--json prints all: leave web out/],
       [['check', '-c', 'x', 'extra'], /too many arguments for 'check'/],
       [['qemu-args', 'web', 'db', '-c', 'x'], /too many arguments for 'qemu-args'/],
       [['--no\u001b[2Jne'], /^basewire: unknown option '--no\\u001b\[2Jne'\n/],

@@ -90,6 +90,22 @@ it('says of an adapter that nobody controls it any more', () => {
   );
 });
 
+it('shows the VMs and adapters that are named, and their networks', () => {
+  const state = new BaseState(testPlan('/run/bw'));
+  state.ready = true;
+  const status = buildStatus(state);
+  const text = describeStatus(status, ['web']);
+  expect(text).toMatch(/^basewire [^\n]*; 2 VMs: 2 waiting\n/);
+  expect(text).toMatch(/^lan /m);
+  expect(text).toMatch(/^web /m);
+  expect(text).toContain('vm web:');
+  expect(text).not.toMatch(/^controller |^vm controller|uplink/m);
+  expect(describeStatus(status, ['uplink', 'controller'])).toMatch(/^controller [\s\S]*^uplink /m);
+  expect(() => describeStatus(status, ['web', 'uplnk'])).toThrow(
+    'there is no VM or adapter "uplnk" (did you mean "uplink"?)',
+  );
+});
+
 it('says when the worker does not serve', () => {
   const state = new BaseState(testPlan('/run/bw'));
   state.workerRestarts = 2;
