@@ -212,10 +212,11 @@ export class Session {
     return this.listenAt !== NEVER;
   }
 
-  /** Looks away from the peer for `wait` milliseconds. */
+  /** Looks away from the peer for `wait` milliseconds, or longer where it has to wait for something else, too. */
   private listenIn(wait: number, now: number): void {
-    if (wait === 0 || this.listenAt !== NEVER) return;
-    this.watcher.pause(this.fd);
+    if (wait === 0) return;
+    if (this.listenAt === NEVER) this.watcher.pause(this.fd);
+    else if (this.listenAt >= now + wait) return;
     this.listenAt = now + wait;
     this.host.due(this.listenAt);
   }

@@ -13,8 +13,10 @@ import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
 import { Ring } from '../../src/port/attachment.ts';
 import { encodeMessage, FrontEnd } from '../support/frontend.ts';
+import { Lingering } from '../support/lingering.ts';
 import { lanPlan } from '../support/lan-plan.ts';
 import { FEATURE, REQUEST, u64, vringState } from '../support/protocol.ts';
+import { until } from '../support/until.ts';
 
 const MESSAGES = 2000;
 
@@ -214,4 +216,37 @@ test('telling a front-end that its ring broke is paid for like its requests', ()
     native.closeDescriptor(ring.errFd);
     pass(10_000);
   }
+});
+
+/** An answer to what was asked has come. */
+function isAnswered(): boolean {
+  frontEnd.poll();
+  return frontEnd.take() !== null;
+}
+
+/** The VM's front-ends have used up all that they may, and more: who asks next waits a second. */
+function useUp(): void {
+  base.portControls[0].allowance.spend(now, 5000);
+}
+
+test('whose descriptors take long to close waits no shorter for its allowance', async () => {
+  useUp();
+  const lingering = await Lingering.start(70);
+  try {
+    const descriptors = lingering.take();
+    const message = encodeMessage(REQUEST.SET_VRING_ENABLE, vringState(1, 1));
+    await frontEnd.sendBytes(message, descriptors);
+    for (const each of descriptors) native.closeDescriptor(each);
+    round();
+  } finally {
+    await lingering.release();
+  }
+  await until('them to be closed', () => native.closing(0) === 0);
+  expect(frontEnd.closed).toBe(false);
+  await say(REQUEST.GET_FEATURES, Buffer.alloc(0));
+  for (let milliseconds = 0; milliseconds < 900; milliseconds += 20) pass(20);
+  expect(isAnswered()).toBe(false);
+  for (let milliseconds = 0; milliseconds < 200; milliseconds += 20) pass(20);
+  expect(isAnswered()).toBe(true);
+  pass(30_000);
 });
