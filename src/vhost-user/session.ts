@@ -253,7 +253,8 @@ export class Session {
   }
 
   private serveRound(end: number): void {
-    for (let served = 0; served < MESSAGES_PER_ROUND && !this.closed && !this.waits; served++) {
+    for (let served = 0; served < MESSAGES_PER_ROUND && !this.closed; served++) {
+      if (this.closingDeadline !== NEVER) return;
       if (served > 0 && this.host.now() >= end) return;
       const outcome = this.framing.read(this.fd);
       switch (outcome) {

@@ -250,3 +250,16 @@ test('whose descriptors take long to close waits no shorter for its allowance', 
   expect(isAnswered()).toBe(true);
   pass(30_000);
 });
+
+test('the rest of a message that came while its front-end was kept waiting came in time', async () => {
+  await say(REQUEST.SET_VRING_ENABLE, vringState(1, 1));
+  useUp();
+  const message = encodeMessage(REQUEST.GET_FEATURES);
+  await frontEnd.sendBytes(message.subarray(0, 5));
+  round();
+  await frontEnd.sendBytes(message.subarray(5));
+  pass(3000); // we stood still
+  expect(isAnswered()).toBe(true);
+  expect(frontEnd.closed).toBe(false);
+  pass(30_000);
+});
