@@ -295,7 +295,7 @@ export class PortControl implements SessionHost, ListenerHost {
     // What went wrong before has been put right.
     if (running !== null) port.lastError = '';
     if (running !== null) context.announce(null);
-    if (running !== null) this.log('info', 'running', { queuePairs: running.inputs.length });
+    if (running !== null) this.log('info', 'running');
     else if (port.state === 'connected')
       this.log('info', `not running any more: ${port.current?.missing()}`);
     context.remind(running?.wentOn ?? false);

@@ -56,6 +56,15 @@ test('a VM that comes, runs, stops and goes', async () => {
   ]);
 });
 
+test('a VM with several queue pairs runs with its first one: its line does not say how many there are', async () => {
+  world = await World.start({ vms: THREE_VMS });
+  await world.vm('b', { pairs: 4 });
+  const { queuePairs } = await world.daemon.vm('b');
+  expect(queuePairs).toBe(4);
+  const line = world.daemon.lines.find((each) => /"msg":"running"/.test(each))!;
+  expect(JSON.parse(line)).not.toHaveProperty('queuePairs');
+});
+
 test('an adapter that can’t be opened is one line', async () => {
   const vm = await start();
   await ask(vm, 'open');
