@@ -50,6 +50,11 @@ const LOOK_AGAIN = 100;
 /** Between two attempts to connect, in client mode, at least. */
 const CONNECT = 100;
 /**
+ * Signals of a VM that may take long while it has nothing left to pay with, and so many a second: the processor's time has
+ * interrupts in it, and what a hypervisor took, and where that is much requests take long, too.
+ */
+const SLOW_SIGNALS = { perSecond: 0.1, burst: 3 };
+/**
  * The main thread is shown a port at most so often, as a front-end may change it with each message; and seldom when that goes on: it may
  * share our core, and who asks us something must not wait while it takes notes.
  */
@@ -65,6 +70,7 @@ export class PortControl implements SessionHost, ListenerHost {
   private readonly sessions = new Map<Session, Listener>();
   private readonly lines = new LogBudget(LOG_LINES);
   private readonly refusalLines = new LogBudget(REFUSAL_LINES);
+  private readonly slowSignals = new TokenBuckets(1, SLOW_SIGNALS.perSecond, SLOW_SIGNALS.burst);
   /** What the main thread was shown last, when it may be shown more, and whether there is more. */
   private told = '';
   private tellAfter = Number.NEGATIVE_INFINITY;
@@ -152,11 +158,12 @@ export class PortControl implements SessionHost, ListenerHost {
     }
   }
 
-  /** To signal this ring, if it is one of ours, took the worker so long: it is paid for as requests are, and who can't pay is closed. */
+  /** To signal this ring, if it is one of ours, took the worker so long: it is paid for as requests are, and who can't pay again and again is closed. */
   payForSignal(ring: Ring, milliseconds: number): void {
     for (const session of this.sessions.keys()) {
       if (!session.attachment.rings.includes(ring)) continue;
-      if (this.allowance.spend(this.context.now(), milliseconds) === 0) return;
+      const now = this.context.now();
+      if (this.allowance.spend(now, milliseconds) === 0 || this.slowSignals.take(0, now)) return;
       this.count('costlySignals');
       session.close(
         `to signal its call eventfd takes too long (${milliseconds.toFixed(1)} ms the last time): it is watched far too often`,

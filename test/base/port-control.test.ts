@@ -263,3 +263,19 @@ test('the rest of a message that came while its front-end was kept waiting came 
   expect(frontEnd.closed).toBe(false);
   pass(30_000);
 });
+
+test('a signal that takes long while its VM has used up its allowance may be the machine’s fault; many are not', async () => {
+  await say(REQUEST.SET_VRING_NUM, vringState(1, 256));
+  const [control] = base.portControls;
+  const ring = control.port.current!.ring(1)!;
+  const closed = () => counters.get(0, 'costlySignals');
+  useUp();
+  control.payForSignal(ring, 0.3);
+  expect(closed()).toBe(0);
+  for (let count = 0; count < 10; count++) control.payForSignal(ring, 0.3);
+  expect(closed()).toBe(1);
+  round();
+  frontEnd.poll();
+  expect(frontEnd.closed).toBe(true);
+  pass(30_000);
+});
