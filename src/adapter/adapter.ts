@@ -72,6 +72,8 @@ export class Adapter {
   /** The main thread was asked and has not answered. */
   private opening = false;
   private reopens = 0;
+  /** Why it could not be opened, as the log has it; '' since it was. */
+  private complained = '';
   private reopenAt: Milliseconds = Number.POSITIVE_INFINITY;
   private statisticsAt: Milliseconds = 0;
 
@@ -195,6 +197,7 @@ export class Adapter {
     this.mtu = opened.mtu;
     this.reopenAt = Number.POSITIVE_INFINITY;
     this.statisticsAt = 0;
+    this.complained = '';
     this.context.log('info', `adapter opened on ${this.plan.interface}`, {
       mac: macText(this.mac),
       mtu: this.mtu,
@@ -217,9 +220,9 @@ export class Adapter {
     } else if (this.state === 'closed') {
       this.wanted = false;
     }
-    // Tries that go on for hours say it once.
-    if (this.reopens === 0 || reason !== this.reason)
-      this.context.log('warn', `adapter can't be opened: ${reason}`);
+    // Tries that go on for hours say it once, whoever asks for them.
+    if (reason !== this.complained) this.context.log('warn', `adapter can't be opened: ${reason}`);
+    this.complained = reason;
     this.reason = reason;
     this.context.onChange();
   }

@@ -56,6 +56,8 @@ export interface ControlContext {
 interface Controlled {
   readonly lease: Lease;
   readonly openings: Openings;
+  /** Who the log says controls it. */
+  named: number;
 }
 
 export class ControlService {
@@ -72,6 +74,7 @@ export class ControlService {
     this.adapters = adapters.map(({ controllers, leaseSeconds }) => ({
       lease: new Lease(controllers, leaseSeconds * 1000),
       openings: new Openings(),
+      named: NOBODY,
     }));
     this.byName = new Map(adapters.map(({ name }, index) => [name, index]));
     this.requests = new TokenBuckets(vms.length, RATE, BURST);
@@ -183,6 +186,7 @@ export class ControlService {
       const { lease } = this.adapters[adapter];
       if (!lease.lists(vm) || lease.holder !== NOBODY) continue;
       lease.resume(vm, secondsLeft * 1000, this.context.now());
+      this.adapters[adapter].named = vm;
       this.context.openAdapter(adapter);
       this.context.onChange(adapter);
     }
@@ -205,7 +209,7 @@ export class ControlService {
       if (holder === NOBODY || holder === vm) this.close(asker, adapter, now);
       else this.refuseHeld(asker, adapter, now);
     } else if (lease.take(vm, now)) {
-      if (holder !== vm) this.tookOver(adapter, vm);
+      if (holder !== vm) this.context.onChange(adapter);
       this.open(asker, adapter, now);
     } else {
       this.refuseHeld(asker, adapter, now);
@@ -250,10 +254,15 @@ export class ControlService {
     this.granted(asker, adapter, now);
   }
 
-  private tookOver(adapter: number, vm: number): void {
-    const name = this.context.plan.vms[vm].name;
+  /** Said when it is granted: of somebody who asks on and on for what can't be opened, never. */
+  private noteHolder(adapter: number): void {
+    const controlled = this.adapters[adapter];
+    const { holder } = controlled.lease;
+    if (holder === controlled.named) return;
+    controlled.named = holder;
+    if (holder === NOBODY) return;
+    const { name } = this.context.plan.vms[holder];
     this.note(adapter, 'info', `adapter controlled by ${name}`);
-    this.context.onChange(adapter);
   }
 
   /** What the end of a lease brings with it. */
@@ -263,6 +272,7 @@ export class ControlService {
     if (loser !== NOBODY) {
       const name = this.context.plan.vms[loser].name;
       this.note(adapter, 'warn', `lease of ${name} ended`);
+      this.adapters[adapter].named = NOBODY;
       this.context.onChange(adapter);
     }
     if (!lease.loss(now)) return;
@@ -282,6 +292,7 @@ export class ControlService {
   /** Says how the adapter is and how long the lease lasts; without a lease (after `close`) there is no `lease`. */
   private granted(asker: Asker, adapter: number, now: number): void {
     const { lease } = this.adapters[adapter];
+    this.noteHolder(adapter);
     this.send(asker, {
       id: asker.id,
       ok: true,

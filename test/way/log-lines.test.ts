@@ -65,13 +65,15 @@ test('a VM with several queue pairs runs with its first one: its line does not s
   expect(JSON.parse(line)).not.toHaveProperty('queuePairs');
 });
 
-test('an adapter that can’t be opened is one line', async () => {
+test('an adapter that can’t be opened is one line, however often somebody asks for it', async () => {
   const vm = await start();
-  await ask(vm, 'open');
+  for (let times = 0; times < 3; times++) {
+    await ask(vm, 'open');
+    await vm.receive();
+  }
   const lines = () => linesAbout('adapter', 'uplink');
   await until('it was refused', () => lines().some((line) => /opened/.test(line)));
   expect(lines()).toEqual([
-    'info: adapter controlled by b',
     `warn: adapter can't be opened: there is no interface ${LAN_INTERFACE} on this host`,
   ]);
 });
@@ -88,8 +90,8 @@ describe.skipIf(NO_LAN !== '')(`on a LAN${NO_LAN && ` (${NO_LAN})`}`, () => {
     lan.setLink('up');
     await until('it is up', () => lines().includes('info: adapter is open again'));
     expect(lines()).toEqual([
-      'info: adapter controlled by b',
       `info: adapter opened on ${LAN_INTERFACE}`,
+      'info: adapter controlled by b',
       'warn: lease of b ended',
       'warn: no controller is left: the adapter stays as it is (onControllerLoss: keep)',
       'warn: adapter is down',
