@@ -7,7 +7,6 @@ import { Counters } from '../counters.ts';
 import { Handoff, OWNER } from '../handoff/handoff.ts';
 import type { Native } from '../native.ts';
 import { BACKLOG_BYTES } from '../port/backlog.ts';
-import type { Ring } from '../port/attachment.ts';
 import { Port } from '../port/port.ts';
 import { Network } from '../routing/network.ts';
 import { Router } from '../routing/router.ts';
@@ -28,7 +27,7 @@ import { Deadline } from './deadline.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
 import type { HandoffStart } from '../handoff/layout.ts';
 import type { BasePlan } from '../plan.ts';
-import { PortControl } from './port-control.ts';
+import { PortControl, type SignalCost } from './port-control.ts';
 import { Reminders } from './reminders.ts';
 import { restore, snapshot, type WarmState } from './warm-state.ts';
 
@@ -65,8 +64,8 @@ export class Base {
   private readonly tracer: Tracer;
   private readonly reminders: Reminders;
   private readonly announcements: Announcements;
-  /** What signals of the last turn have cost, where that was too much. */
-  private readonly costs: { ring: Ring; milliseconds: number }[] = [];
+  /** What signals of the last turn have cost, where that was much. */
+  private readonly costs: SignalCost[] = [];
   private damagedSeen = 0;
   private refusedSeen = 0;
   private faultsSeen: number;
@@ -292,8 +291,8 @@ export class Base {
   }
 
   private payForSignals(): void {
-    for (const { ring, milliseconds } of this.costs.splice(0))
-      for (const control of this.portControls) control.payForSignal(ring, milliseconds);
+    const costs = this.costs.splice(0);
+    for (const control of this.portControls) control.payForSignals(costs);
   }
 
   /** Before each wait that may be long (not before a rest). False when something has come already. */

@@ -62,6 +62,15 @@ const TELL_INTERVAL = 20;
 const TELL_SELDOM = 1000;
 const TELLS = { perSecond: 1, burst: 10 };
 
+/** Processor time that signalling a ring's driver took. */
+export interface SignalCost {
+  ring: Ring;
+  milliseconds: number;
+}
+
+/** Milliseconds in a turn from which on a VM's signals are paid for. */
+const COSTLY = 0.25;
+
 export class PortControl implements SessionHost, ListenerHost {
   readonly port: Port;
   readonly allowance: Allowance;
@@ -158,15 +167,18 @@ export class PortControl implements SessionHost, ListenerHost {
     }
   }
 
-  /** To signal this ring, if it is one of ours, took the worker so long: it is paid for as requests are, and who can't pay again and again is closed. */
-  payForSignal(ring: Ring, milliseconds: number): void {
+  /** What signals of a turn took of the worker's time: ours are paid for as requests are, and who can't pay again and again is closed. */
+  payForSignals(costs: readonly SignalCost[]): void {
     for (const session of this.sessions.keys()) {
-      if (!session.attachment.rings.includes(ring)) continue;
+      const { rings } = session.attachment;
+      let milliseconds = 0;
+      for (const cost of costs) if (rings.includes(cost.ring)) milliseconds += cost.milliseconds;
+      if (milliseconds < COSTLY) continue;
       const now = this.context.now();
-      if (this.allowance.spend(now, milliseconds) === 0 || this.slowSignals.take(0, now)) return;
+      if (this.allowance.spend(now, milliseconds) === 0 || this.slowSignals.take(0, now)) continue;
       this.count('costlySignals');
       session.close(
-        `to signal its call eventfd takes too long (${milliseconds.toFixed(1)} ms the last time): it is watched far too often`,
+        `to signal its call eventfds takes too long (${milliseconds.toFixed(1)} ms the last time): they are watched far too often`,
       );
     }
   }

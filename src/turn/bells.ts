@@ -10,8 +10,8 @@ import type { Ring } from '../port/attachment.ts';
 const MAX_SIGNALS = 1024;
 /** Microseconds of one call that make us look; it may have lost its core meanwhile, or had many to wake. */
 const LONG = 250;
-/** Milliseconds of a processor that no honest eventfd takes: to wake a thread takes microseconds. */
-const COSTLY = 0.25;
+/** Milliseconds of a processor from which on it is told: to wake a thread takes microseconds. */
+const NOTICED = 0.1;
 /** Calls for which is looked, and so many where somebody was found. */
 const LOOKS = 16;
 const LOOKS_ON = 4096;
@@ -57,7 +57,7 @@ export class Bells {
       native.readWorked();
       const ring = rings[index];
       const milliseconds = worked[0] - before;
-      if (milliseconds < COSTLY || ring === null) continue;
+      if (milliseconds < NOTICED || ring === null) continue;
       this.looks = LOOKS_ON;
       this.costs(ring, milliseconds);
     }

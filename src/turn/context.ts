@@ -35,6 +35,6 @@ export interface TurnContext {
   backlogStart(port: number): number;
   /** A ring stopped working; told after the turn's stage, at most once per ring. */
   ringBroke(port: Port, ring: Ring): void;
-  /** To signal a ring's driver took so much of this thread's processor time; far more than it may. */
+  /** To signal a ring's driver took so much of this thread's processor time; more than it should. */
   signalCosts(ring: Ring, milliseconds: number): void;
 }
