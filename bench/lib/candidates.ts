@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { BASE_MAC, PORTS } from './generator.ts';
 import type { Lab } from './lab.ts';
+import { emptyNamespace } from './namespaces.ts';
 import { DPDK, type Need, OVS, findProgram } from './needs.ts';
 import { Child, run, waitFor } from './process.ts';
 import { Testpmd } from './testpmd.ts';
@@ -213,7 +214,8 @@ export function ovsDpdk(options: { packed?: boolean } = {}): Candidate {
         'ovs-vswitchd',
         VSWITCHD,
         [database, `--pidfile=${folder}/vswitchd.pid`, `--unixctl=${folder}/vswitchd.ctl`],
-        { env },
+        // It leaves the interface of its bridge behind.
+        { env, ...(lab.root && { namespace: emptyNamespace(lab, 'o') }) },
       );
       const port = (index: number) => [
         ...['--', 'add-port', 'br0', `v${index}`],

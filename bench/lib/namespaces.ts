@@ -10,6 +10,18 @@ import { Child, prioritiseThread } from './process.ts';
 
 export const FAR_ADDRESS = '10.77.0.254';
 
+/** A namespace in which nothing is, for the lab's lifetime or until it is asked for again; its name, which ends in `suffix`. */
+export function emptyNamespace(lab: Lab, suffix: string): string {
+  const name = `${lab.unique}${suffix}`;
+  const remove = () => {
+    if (existsSync(`/run/netns/${name}`)) ip('netns', 'del', name);
+  };
+  remove();
+  ip('netns', 'add', name);
+  lab.atEnd(remove);
+  return name;
+}
+
 export class Wire {
   readonly near: string;
   readonly far: string;
