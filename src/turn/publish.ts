@@ -3,12 +3,12 @@
  */
 import { haveWork } from '../adapter/adapter.ts';
 import type { Ring } from '../port/attachment.ts';
-import { Bells } from './bells.ts';
 import type { TurnContext } from './context.ts';
+import { Notifications } from './notifications.ts';
 
 export class Publish {
   private readonly context: TurnContext;
-  private readonly bells: Bells;
+  private readonly notifications: Notifications;
   /** Rings with used elements that are not shown yet. */
   private readonly dirty: Ring[] = [];
   private dirtyCount = 0;
@@ -23,7 +23,7 @@ export class Publish {
 
   constructor(context: TurnContext) {
     this.context = context;
-    this.bells = new Bells(context.native, context.signalCosts);
+    this.notifications = new Notifications(context.native, context.signalCosts);
   }
 
   /** The ring has used elements to show. */
@@ -71,14 +71,14 @@ export class Publish {
 
   private askDriver(ring: Ring): void {
     const { queue, callFd } = ring;
-    if (queue.mapped && queue.wantsSignal() && callFd >= 0) this.bells.add(callFd, ring);
+    if (queue.mapped && queue.wantsSignal() && callFd >= 0) this.notifications.add(callFd, ring);
   }
 
   /** Before anything but a turn: what would be told with the next one. Rings may be mapped anew then, and nobody knows who was asked. */
   tell(): void {
     if (this.postponedCount === 0) return;
     this.ask();
-    this.bells.ring();
+    this.notifications.send();
   }
 
   /** Everything of this turn, but for `tell`. */
@@ -87,7 +87,7 @@ export class Publish {
     const { adapters, handoff } = this.context;
     for (let index = 0; index < adapters.length; index++) adapters[index].publish();
     this.ask();
-    handoff?.publish(this.bells);
-    this.bells.ring();
+    handoff?.publish(this.notifications);
+    this.notifications.send();
   }
 }

@@ -16,11 +16,11 @@ const NOTICED = 0.1;
 const LOOKS = 16;
 const LOOKS_ON = 4096;
 
-export class Bells {
+export class Notifications {
   private readonly native: Native;
   private readonly costs: (ring: Ring, milliseconds: number) => void;
   private readonly fds = new Int32Array(MAX_SIGNALS);
-  /** Whose they are; null: another worker's. */
+  /** Whose they are, virtqueues; null: another worker's. */
   private readonly rings: (Ring | null)[] = new Array(MAX_SIGNALS).fill(null);
   private count = 0;
   /** Calls for which is still looked. */
@@ -32,14 +32,14 @@ export class Bells {
     this.costs = costs;
   }
 
-  /** To be signalled with the next `ring`, or before where that is too many. */
+  /** To be signalled with the next `send`, or before where that is too many. */
   add(fd: number, ring: Ring | null): void {
-    if (this.count === MAX_SIGNALS) this.ring();
+    if (this.count === MAX_SIGNALS) this.send();
     this.rings[this.count] = ring;
     this.fds[this.count++] = fd;
   }
 
-  ring(): void {
+  send(): void {
     if (this.count === 0) return;
     if (this.looks > 0) this.oneByOne();
     else if (this.native.signalAll(this.fds, this.count) > LONG) this.looks = LOOKS;
