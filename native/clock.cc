@@ -22,14 +22,10 @@ napi_value read(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void addClock(Napi::Env env, Napi::Object exports, Environment& environment) {
-  const auto expose = [&](const char* name, double& cell) {
-    const Napi::ArrayBuffer bytes = Napi::ArrayBuffer::New(env, &cell, sizeof cell);
-    exports.Set(name, Napi::Float64Array::New(env, 1, bytes, 0));
-  };
   define(env, exports, "readClock", read<CLOCK_MONOTONIC, &Environment::clock>, &environment);
-  expose("clock", environment.clock);
+  exposeCell<Napi::Float64Array>(env, exports, "clock", &environment.clock);
   define(env, exports, "readWorked", read<CLOCK_THREAD_CPUTIME_ID, &Environment::worked>, &environment);
-  expose("worked", environment.worked);
+  exposeCell<Napi::Float64Array>(env, exports, "worked", &environment.worked);
 }
 
 }  // namespace basewire

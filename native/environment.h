@@ -49,6 +49,12 @@ inline Environment& environmentOf(const Napi::CallbackInfo& info) {
   return *static_cast<Environment*>(info.Data());
 }
 
+/** Makes a number of ours a property of `exports`: an array of one that is this very memory, which must live as long as `exports` does. */
+template <typename Array, typename T>
+void exposeCell(Napi::Env env, Napi::Object exports, const char* name, T* cell) {
+  exports.Set(name, Array::New(env, 1, Napi::ArrayBuffer::New(env, cell, sizeof *cell), 0));
+}
+
 // Each adds its functions to `exports`.
 void addMemory(Napi::Env env, Napi::Object exports, Environment& environment);
 void addDescriptors(Napi::Env env, Napi::Object exports, Environment& environment);

@@ -247,10 +247,8 @@ void addMemory(Napi::Env env, Napi::Object exports, Environment& environment) {
   define(env, exports, "gatherCopies", copies<gatherRows>, &environment);
   define(env, exports, "deliverCopies", copies<deliverRows>, &environment);
   define(env, exports, "sumRanges", sums, &environment);
-  const Napi::ArrayBuffer cell = Napi::ArrayBuffer::New(env, faultCount(), sizeof(int32_t));
-  exports.Set("faults", Napi::Int32Array::New(env, 1, cell, 0));
-  const Napi::ArrayBuffer views = Napi::ArrayBuffer::New(env, &environment.views, sizeof environment.views);
-  exports.Set("views", Napi::Int32Array::New(env, 1, views, 0));
+  exposeCell<Napi::Int32Array>(env, exports, "faults", faultCount());
+  exposeCell<Napi::Int32Array>(env, exports, "views", &environment.views);
 }
 
 }  // namespace basewire

@@ -13,13 +13,15 @@ export const FAR_ADDRESS = '10.77.0.254';
 /** A namespace in which nothing is, for the lab's lifetime or until it is asked for again; its name, which ends in `suffix`. */
 export function emptyNamespace(lab: Lab, suffix: string): string {
   const name = `${lab.unique}${suffix}`;
-  const remove = () => {
-    if (existsSync(`/run/netns/${name}`)) ip('netns', 'del', name);
-  };
-  remove();
+  removeNamespace(name);
   ip('netns', 'add', name);
-  lab.atEnd(remove);
+  lab.atEnd(() => removeNamespace(name));
   return name;
+}
+
+/** If there is one of that name. */
+function removeNamespace(name: string): void {
+  if (existsSync(`/run/netns/${name}`)) ip('netns', 'del', name);
 }
 
 export class Wire {
@@ -121,9 +123,7 @@ add rule netdev far arrived ip protocol udp drop
   remove(): void {
     this.keeper?.process.kill('SIGKILL');
     // Both, though one may never have been made.
-    for (const name of [this.near, this.far]) {
-      if (existsSync(`/run/netns/${name}`)) ip('netns', 'del', name);
-    }
+    for (const name of [this.near, this.far]) removeNamespace(name);
   }
 }
 

@@ -9,6 +9,7 @@ import type { Port } from '../port/port.ts';
 import { TokenBuckets } from '../token-buckets.ts';
 import type { Network } from '../routing/network.ts';
 import type { Turn } from '../turn.ts';
+import { signalAndMeasure } from '../turn/notifications.ts';
 import { Allowance, type RequestTime } from '../vhost-user/allowance.ts';
 import { Listener, type ListenerHost } from '../vhost-user/listener.ts';
 import { LEFT, Session, type SessionEvent, type SessionHost } from '../vhost-user/session.ts';
@@ -275,12 +276,8 @@ export class PortControl implements SessionHost, ListenerHost {
 
   /** Who breaks its rings on and on pays for being told. */
   private signalBroken(fd: number): void {
-    const { native } = this.context;
-    native.readWorked();
-    const before = native.worked[0];
-    native.signal(fd);
-    native.readWorked();
-    this.allowance.spend(this.context.now(), native.worked[0] - before);
+    const milliseconds = signalAndMeasure(this.context.native, fd);
+    this.allowance.spend(this.context.now(), milliseconds);
   }
 
   closed(session: Session, reason: string): void {

@@ -9,7 +9,7 @@ import type { SocketPlan } from '../plan.ts';
 import { EINVAL } from '../errno.ts';
 import type { Native } from '../native.ts';
 import { TokenBuckets } from '../token-buckets.ts';
-import { MAX_CLOSING } from './session.ts';
+import { closesTooMany } from './session.ts';
 import {
   makeSocketFolder,
   prepareSocketPath,
@@ -180,7 +180,7 @@ export class Listener {
 
   /** What front-ends passed before is still being closed: who comes now would only make it more. */
   private get mustWait(): boolean {
-    return this.native.closing(this.host.owner) > MAX_CLOSING;
+    return closesTooMany(this.native, this.host.owner);
   }
 
   /** Client mode. Whoever may put a link at the path must not come to another VM's socket in our name, and keep its front-end out. */

@@ -25,7 +25,7 @@ const MESSAGES_PER_ROUND = 16;
  * Descriptors of one VM's front-ends that wait to be closed (of eventfds, and mappings, those beyond what is usual: native/passed.cc). Beyond it nobody is
  * served there until they are, and who has passed them is closed where that takes too long: the thread that closes them may have no processor.
  */
-export const MAX_CLOSING = 64;
+const MAX_CLOSING = 64;
 const CLOSING_DEADLINE = 2000; // milliseconds
 const CLOSING_LOOK = 20; // milliseconds between two looks whether they are
 const MESSAGE_DEADLINE = 2000; // milliseconds for the rest of a message
@@ -42,6 +42,11 @@ const NEVER = Number.POSITIVE_INFINITY;
 
 /** Why it ended when the front-end wished it: a guest that was switched off, or who did not get what it asked for. */
 export const LEFT = 'the front-end closed the connection';
+
+/** More of what a VM's front-ends passed is still being closed than may be. */
+export function closesTooMany(native: Native, owner: number): boolean {
+  return native.closing(owner) > MAX_CLOSING;
+}
 
 export type SessionEvent =
   | 'messages'
@@ -240,7 +245,7 @@ export class Session {
   }
 
   private get closesTooMany(): boolean {
-    return this.native.closing(this.host.owner) > MAX_CLOSING;
+    return closesTooMany(this.native, this.host.owner);
   }
 
   private get watchedFor(): number {
