@@ -169,7 +169,7 @@ export class Base {
       copies: this.copies,
       chain,
       packedChain: new PackedChain(),
-      counters: records,
+      cells: records.cells,
       ports: this.ports,
       adapters,
       networks: this.networks,

@@ -5,12 +5,12 @@
  * taken and no receiver is ever waited for. A malformed input chain goes back with length 0, so that it can't wedge the ring.
  */
 import { CELL } from '../counters.ts';
-import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
-import type { CopyList } from '../storage/copy-list.ts';
-import { type Chain, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
-import type { GuestMemory } from '../virtio/guest-memory.ts';
+import { HEADER_BYTES } from '../storage/base-storage.ts';
+import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
 import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
+import type { Attachment } from './attachment.ts';
+import type { Workspace } from './workspace.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const BAD_INPUT_CHAINS = CELL.badInputChains;
@@ -31,27 +31,27 @@ export const MAX_STEPS = 4096;
 export const MAX_STEPS_PER_TURN = 4 * MAX_STEPS;
 export const TOO_MANY_STEPS = 'no datagram needs so many descriptors of input buffers';
 
+/** What was negotiated with whom a datagram is put to, and where its memory is. */
+export type Receiver = Pick<Attachment, 'headerBytes' | 'mergeable' | 'memory'>;
+
 /** `putInput`: no buffers just now; it may wait in the backlog. */
 export const FULL = -2;
 
 /**
  * Puts the frame at `at` (its 12-byte virtio-net header in front, canonical, num_buffers not yet set) into one ring.
  * 0 when done; FULL; BROKEN with `queue.broken` set; or the counter cell of a drop reason.
- * `headerBytes` and `mergeable` as negotiated. The arena's header is rewritten for the receiver.
+ * `record`: the port's first counter cell. The arena's header is rewritten for the receiver.
  */
 export function putInput(
   queue: SplitQueue,
   record: number,
-  headerBytes: number,
-  mergeable: boolean,
-  memory: GuestMemory,
-  storage: BaseStorage,
+  receiver: Receiver,
   at: number,
   length: number,
-  copies: CopyList,
-  chain: Chain,
-  cells: Float64Array,
+  workspace: Workspace,
 ): number {
+  const { headerBytes, memory } = receiver;
+  const { storage, copies } = workspace;
   if (queue.ready === 0) {
     const available = queue.available();
     if (available <= 0) {
@@ -103,35 +103,20 @@ export function putInput(
       }
     }
   }
-  return putChains(
-    queue,
-    record,
-    headerBytes,
-    mergeable,
-    memory,
-    storage,
-    at,
-    length,
-    copies,
-    chain,
-    cells,
-  );
+  return putChains(queue, record, receiver, at, length, workspace);
 }
 
 /** The careful way: several descriptors, several merged buffers, or something wrong. */
 function putChains(
   queue: SplitQueue,
   record: number,
-  headerBytes: number,
-  mergeable: boolean,
-  memory: GuestMemory,
-  storage: BaseStorage,
+  receiver: Receiver,
   at: number,
   length: number,
-  copies: CopyList,
-  chain: Chain,
-  cells: Float64Array,
+  workspace: Workspace,
 ): number {
+  const { headerBytes, mergeable, memory } = receiver;
+  const { storage, copies, chain, cells } = workspace;
   const needed = headerBytes + length;
   if (queue.headRoom.lacks(queue.nextAvail, needed)) return INPUT_TOO_SMALL;
   if (queue.spent >= MAX_STEPS_PER_TURN) {

@@ -6,13 +6,13 @@
  * head stops this ring ("broken"). Whatever is taken is given back in the same turn, right after the copies.
  */
 import { CELL } from '../counters.ts';
-import { type BaseStorage, MAX_FRAME_BYTES } from '../storage/base-storage.ts';
-import type { CopyList } from '../storage/copy-list.ts';
-import type { Chain } from '../virtio/chain.ts';
+import { MAX_FRAME_BYTES } from '../storage/base-storage.ts';
 import { BROKEN, type SplitQueue } from '../virtio/split-queue.ts';
-import type { GuestMemory } from '../virtio/guest-memory.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
+import type { Attachment } from './attachment.ts';
 import type { GatherPlain } from './plain.ts';
+import type { Port } from './port.ts';
+import type { Workspace } from './workspace.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
 const OVERSIZE = CELL.oversize;
@@ -47,24 +47,21 @@ export function atOnce(most: number, budget: Budget, size: number): number {
 }
 
 /**
- * Gathers from one started and enabled ring. Returns the chains taken (0: nothing there), or BROKEN with `queue.broken` set; the
- * descriptors it saw are in `queue.walked`, and `queue.filled` says whether it took all that the budget allows.
- * `record`: the port's first counter cell; `headerBytes`: of the virtio-net header as negotiated (12, or 10 for a legacy driver
- * without MRG_RXBUF).
+ * Gathers from one started and enabled ring of `port`. Returns the chains taken (0: nothing there), or BROKEN with `queue.broken` set;
+ * the descriptors it saw are in `queue.walked`, and `queue.filled` says whether it took all that the budget allows. The virtio-net
+ * header is as long as negotiated (12 bytes, or 10 for a legacy driver without MRG_RXBUF).
  */
 export function gatherOutput(
   queue: SplitQueue,
-  record: number,
-  headerBytes: number,
-  memory: GuestMemory,
-  storage: BaseStorage,
-  copies: CopyList,
-  chain: Chain,
+  port: Pick<Port, 'number' | 'record'>,
+  attachment: Pick<Attachment, 'headerBytes' | 'memory'>,
   budget: Budget,
-  port: number,
-  cells: Float64Array,
+  workspace: Workspace,
   gatherPlain: GatherPlain,
 ): number {
+  const { number, record } = port;
+  const { headerBytes, memory } = attachment;
+  const { storage, copies, chain, cells } = workspace;
   queue.walked = 0;
   queue.filled = false;
   const available = queue.available();
@@ -82,7 +79,7 @@ export function gatherOutput(
   let received = 0;
   while (taken < limit && descriptorsLeft > 0 && bytesLeft > 0) {
     const most = limit - taken < descriptorsLeft ? limit - taken : descriptorsLeft;
-    const plain = gatherPlain(queue, headerBytes, memory, port, most, bytesLeft);
+    const plain = gatherPlain(queue, headerBytes, memory, number, most, bytesLeft);
     if (plain > 0) {
       taken += plain;
       descriptorsLeft -= plain;
@@ -109,7 +106,7 @@ export function gatherOutput(
       cells[record + fault]++;
     } else {
       if (copies.count >= copies.rows) copies.gather();
-      const slot = storage.take(port, frame);
+      const slot = storage.take(number, frame);
       if (slot < 0) break; // storage is full: the rest waits in the ring for the next turn
       chain.addCopies(copies, storage.at[slot] - headerBytes, total);
       received += frame;

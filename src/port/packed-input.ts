@@ -2,15 +2,13 @@
  * `input.ts` for packed rings: puts a datagram from base storage into a VM's input buffer, all or nothing.
  */
 import { CELL } from '../counters.ts';
-import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
-import type { CopyList } from '../storage/copy-list.ts';
-import type { Chain } from '../virtio/chain.ts';
-import type { GuestMemory } from '../virtio/guest-memory.ts';
-import { ENDLESS, NONE, type PackedChain } from '../virtio/packed-chain.ts';
+import { HEADER_BYTES } from '../storage/base-storage.ts';
+import { ENDLESS, NONE } from '../virtio/packed-chain.ts';
 import type { PackedQueue } from '../virtio/packed-queue.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
-import { FULL, MAX_STEPS, MAX_STEPS_PER_TURN, TOO_MANY_STEPS } from './input.ts';
+import { FULL, MAX_STEPS, MAX_STEPS_PER_TURN, type Receiver, TOO_MANY_STEPS } from './input.ts';
+import type { Workspace } from './workspace.ts';
 
 const INPUT_TOO_SMALL = CELL.inputTooSmall;
 const BAD_INPUT_CHAINS = CELL.badInputChains;
@@ -27,17 +25,13 @@ const parts = new Int32Array(MAX_CHAINS);
 export function putPacked(
   queue: PackedQueue,
   record: number,
-  headerBytes: number,
-  mergeable: boolean,
-  memory: GuestMemory,
-  storage: BaseStorage,
+  receiver: Receiver,
   at: number,
   length: number,
-  copies: CopyList,
-  chain: Chain,
-  packedChain: PackedChain,
-  cells: Float64Array,
+  workspace: Workspace,
 ): number {
+  const { headerBytes, mergeable, memory } = receiver;
+  const { storage, copies, chain, packedChain, cells } = workspace;
   const needed = headerBytes + length;
   if (queue.headRoom.lacks(queue.nextAvail, needed)) return INPUT_TOO_SMALL;
   if (queue.spent >= MAX_STEPS_PER_TURN) {

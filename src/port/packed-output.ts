@@ -3,16 +3,18 @@
  * same outcomes.
  */
 import { CELL } from '../counters.ts';
-import { type BaseStorage, MAX_FRAME_BYTES } from '../storage/base-storage.ts';
-import type { CopyList } from '../storage/copy-list.ts';
-import { type Chain, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
+import { MAX_FRAME_BYTES } from '../storage/base-storage.ts';
+import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
 import type { GuestMemory } from '../virtio/guest-memory.ts';
-import { ENDLESS, NONE, type PackedChain } from '../virtio/packed-chain.ts';
+import { ENDLESS, NONE } from '../virtio/packed-chain.ts';
 import { PackedQueue } from '../virtio/packed-queue.ts';
 import { BROKEN } from '../virtio/split-queue.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
+import type { Attachment } from './attachment.ts';
 import { atOnce, type Budget } from './output.ts';
 import type { GatherPlainPacked } from './plain-packed.ts';
+import type { Port } from './port.ts';
+import type { Workspace } from './workspace.ts';
 
 const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
 const RECEIVED_BYTES = CELL.receivedBytes;
@@ -27,18 +29,15 @@ const NOT_PLAIN = (DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT) << 16;
 /** See `gatherOutput`: chains taken, or BROKEN with `queue.broken` set. */
 export function gatherPacked(
   queue: PackedQueue,
-  record: number,
-  headerBytes: number,
-  memory: GuestMemory,
-  storage: BaseStorage,
-  copies: CopyList,
-  chain: Chain,
-  packedChain: PackedChain,
+  port: Pick<Port, 'number' | 'record'>,
+  attachment: Pick<Attachment, 'headerBytes' | 'memory'>,
   budget: Budget,
-  port: number,
-  cells: Float64Array,
+  workspace: Workspace,
   gatherPlainPacked: GatherPlainPacked,
 ): number {
+  const { number, record } = port;
+  const { headerBytes, memory } = attachment;
+  const { storage, copies, chain, packedChain, cells } = workspace;
   const { descriptors } = queue;
   const limit = atOnce(budget.datagrams, budget, queue.size);
   const mostDescriptors = atOnce(budget.descriptors, budget, queue.size);
@@ -49,7 +48,7 @@ export function gatherPacked(
   while (taken < limit && descriptorsLeft > 0 && bytesLeft > 0) {
     const left = limit - taken;
     const most = left < descriptorsLeft ? left : descriptorsLeft;
-    const plain = gatherPlainPacked(queue, headerBytes, memory, port, most, bytesLeft);
+    const plain = gatherPlainPacked(queue, headerBytes, memory, number, most, bytesLeft);
     if (plain > 0) {
       taken += plain;
       descriptorsLeft -= plain;
@@ -96,7 +95,7 @@ export function gatherPacked(
       continue;
     }
     if (copies.count >= copies.rows) copies.gather();
-    const slot = storage.take(port, frame);
+    const slot = storage.take(number, frame);
     if (slot < 0) {
       queue.rewind(position, wrap);
       break;
@@ -121,11 +120,10 @@ export function discardPacked(
   queue: PackedQueue,
   record: number,
   memory: GuestMemory,
-  chain: Chain,
-  packedChain: PackedChain,
   budget: Budget,
-  cells: Float64Array,
+  workspace: Workspace,
 ): number {
+  const { chain, packedChain, cells } = workspace;
   const limit = atOnce(budget.datagrams, budget, queue.size);
   const mostDescriptors = atOnce(budget.descriptors, budget, queue.size);
   let taken = 0;

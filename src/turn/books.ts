@@ -16,7 +16,7 @@ export class Books {
   private readonly cells: Float64Array;
 
   constructor(context: TurnContext) {
-    this.cells = context.counters.cells;
+    this.cells = context.cells;
   }
 
   /** Enters what became of a datagram into the books of where it came from. `outcome`: 0, or a drop cell. */

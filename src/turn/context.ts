@@ -2,26 +2,17 @@
 import type { Adapter } from '../adapter/adapter.ts';
 import type { Outbox } from '../storage/outbox.ts';
 import type { Tracer } from './trace.ts';
-import type { Counters } from '../counters.ts';
 import type { Handoff } from '../handoff/handoff.ts';
 import type { Native } from '../native.ts';
 import type { Ring } from '../port/attachment.ts';
 import type { Budget } from '../port/output.ts';
 import type { Port } from '../port/port.ts';
+import type { Workspace } from '../port/workspace.ts';
 import type { Network } from '../routing/network.ts';
 import type { Router } from '../routing/router.ts';
-import type { BaseStorage } from '../storage/base-storage.ts';
-import type { CopyList } from '../storage/copy-list.ts';
-import type { Chain } from '../virtio/chain.ts';
-import type { PackedChain } from '../virtio/packed-chain.ts';
 
-export interface TurnContext {
+export interface TurnContext extends Workspace {
   native: Native;
-  storage: BaseStorage;
-  copies: CopyList;
-  chain: Chain;
-  packedChain: PackedChain;
-  counters: Counters;
   ports: Port[];
   adapters: Adapter[];
   networks: Network[];

@@ -51,7 +51,7 @@ export class Deliver {
     this.context = context;
     this.storage = context.storage;
     this.copies = context.copies;
-    this.cells = context.counters.cells;
+    this.cells = context.cells;
     this.time = context.router.time;
     this.ports = context.ports;
     this.adapters = context.adapters;

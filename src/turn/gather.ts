@@ -60,7 +60,7 @@ export class Gather {
     this.context = context;
     this.storage = context.storage;
     this.copies = context.copies;
-    this.cells = context.counters.cells;
+    this.cells = context.cells;
     this.gatherPlain = plainGather(context.storage, context.copies);
     this.gatherPlainPacked = plainGatherPacked(context.storage, context.copies);
     this.time = context.router.time;
@@ -172,19 +172,7 @@ export class Gather {
         queue.format === 'packed'
           ? this.gatherPacked(ring, queue, port, attachment, budget)
           : ring.enabled
-            ? gatherOutput(
-                queue,
-                port.record,
-                attachment.headerBytes,
-                attachment.memory,
-                this.storage,
-                this.copies,
-                this.context.chain,
-                budget,
-                port.number,
-                this.cells,
-                this.gatherPlain,
-              )
+            ? gatherOutput(queue, port, attachment, budget, this.context, this.gatherPlain)
             : discardOutput(queue, port.record, budget, this.cells);
       if (attachment.flows !== null) this.steering.brought(first, ring.index >> 1);
       queue.disarm();
@@ -208,23 +196,8 @@ export class Gather {
     attachment: Attachment,
     budget: Budget,
   ): number {
-    const { chain, packedChain } = this.context;
-    const { memory, headerBytes } = attachment;
-    if (!ring.enabled)
-      return discardPacked(queue, port.record, memory, chain, packedChain, budget, this.cells);
-    return gatherPacked(
-      queue,
-      port.record,
-      headerBytes,
-      memory,
-      this.storage,
-      this.copies,
-      chain,
-      packedChain,
-      budget,
-      port.number,
-      this.cells,
-      this.gatherPlainPacked,
-    );
+    const { context } = this;
+    if (!ring.enabled) return discardPacked(queue, port.record, attachment.memory, budget, context);
+    return gatherPacked(queue, port, attachment, budget, context, this.gatherPlainPacked);
   }
 }

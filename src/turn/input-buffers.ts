@@ -47,7 +47,7 @@ export class InputBuffers {
     this.context = context;
     this.storage = context.storage;
     this.copies = context.copies;
-    this.cells = context.counters.cells;
+    this.cells = context.cells;
     this.putPlain = plainPut(context.storage, context.copies);
     this.putPlainPacked = plainPutPacked(context.storage, context.copies);
     this.time = context.router.time;
@@ -168,40 +168,13 @@ export class InputBuffers {
   /** 0, FULL, or a drop cell. */
   private put(port: Port, attachment: Attachment, ring: Ring, at: number, length: number): number {
     const { queue } = ring;
-    const { chain, packedChain } = this.context;
-    const { headerBytes, mergeable, memory } = attachment;
-    const { storage, copies, cells } = this;
+    const { record } = port;
     // Its driver was asked to notify us of room when the ring was full. What comes here has waited for that, or finds it out anew.
     queue.disarm();
     const outcome =
       queue.format === 'split'
-        ? putInput(
-            queue,
-            port.record,
-            headerBytes,
-            mergeable,
-            memory,
-            storage,
-            at,
-            length,
-            copies,
-            chain,
-            cells,
-          )
-        : putPacked(
-            queue,
-            port.record,
-            headerBytes,
-            mergeable,
-            memory,
-            storage,
-            at,
-            length,
-            copies,
-            chain,
-            packedChain,
-            cells,
-          );
+        ? putInput(queue, record, attachment, at, length, this.context)
+        : putPacked(queue, record, attachment, at, length, this.context);
     this.publish.markDirty(ring);
     if (outcome === BROKEN) {
       this.context.ringBroke(port, ring);
@@ -209,8 +182,8 @@ export class InputBuffers {
     }
     if (outcome === FULL) port.fullRing = ring;
     if (outcome === 0) {
-      this.cells[port.record + SENT_DATAGRAMS]++;
-      this.cells[port.record + SENT_BYTES] += length;
+      this.cells[record + SENT_DATAGRAMS]++;
+      this.cells[record + SENT_BYTES] += length;
       this.bytes += length;
     }
     return outcome;

@@ -29,6 +29,8 @@ const { arena, rows } = native.createArena(8 << 20, 32_768);
 const handle = native.mapRegion(native.memfd('descriptor-cost', BYTES, true), 0, BYTES);
 const guest = new Int32Array(native.viewRegion(handle, 0, BYTES));
 
+const SENDER = { number: 0, record: 0 };
+
 /** Base storage and a guest's memory, empty; `fetched()`: bytes of indirect tables that were read. */
 function world() {
   guest.fill(0);
@@ -44,12 +46,14 @@ function world() {
   memory.add({ guest: 0, user: 0, bytes: BYTES, handle });
   const chain = new Chain(copies, arena, ARENA);
   const cells = new Float64Array(CELLS.length);
-  return { storage, copies, memory, chain, cells, fetched: () => fetched };
+  const workspace = { storage, copies, chain, packedChain: new PackedChain(), cells };
+  const attachment = { headerBytes: 12, mergeable: true, memory };
+  return { workspace, attachment, storage, fetched: () => fetched };
 }
 
 describe.each([256, 1024, 4096])('a ring of %i', (size) => {
   test('input: tables as long as the ring, of which one entry is used', () => {
-    const { storage, copies, memory, chain, cells, fetched } = world();
+    const { workspace, attachment, storage, fetched } = world();
     const queue = bareSplitQueue(size, size - 1);
     queue.indirect = true;
     const header = TABLE + LONGEST_TABLE;
@@ -59,35 +63,35 @@ describe.each([256, 1024, 4096])('a ring of %i', (size) => {
     describeAt(queue, 1, TABLE, size * DESCRIPTOR, INDIRECT);
     for (let entry = 1; entry < size; entry++) queue.avail[2 + entry] = 1;
     const at = storage.at[storage.take(0, 9000)];
-    putInput(queue, 0, 12, true, memory, storage, at, 9000, copies, chain, cells);
+    putInput(queue, 0, attachment, at, 9000, workspace);
     expect(fetched()).toBeLessThanOrEqual(MAX_STEPS * DESCRIPTOR + LONGEST_TABLE);
   });
 
   test('output: tables as long as the ring, of which one entry is used', () => {
-    const { storage, copies, memory, chain, cells, fetched } = world();
+    const { workspace, attachment, storage, fetched } = world();
     const queue = bareSplitQueue(size, size - 1);
     queue.indirect = true;
     guest.set([4096, 0, 100, 0], TABLE / 4);
     describeAt(queue, 0, TABLE, size * DESCRIPTOR, INDIRECT);
-    const plain = plainGather(storage, copies);
-    gatherOutput(queue, 0, 12, memory, storage, copies, chain, BUDGET, 0, cells, plain);
+    const plain = plainGather(storage, workspace.copies);
+    gatherOutput(queue, SENDER, attachment, BUDGET, workspace, plain);
     expect(fetched()).toBeLessThanOrEqual(BUDGET.descriptors * DESCRIPTOR + LONGEST_TABLE);
   });
 
   test('a packed ring that is disabled: long tables', () => {
-    const { memory, chain, cells } = world();
+    const { workspace, attachment } = world();
     const queue = barePackedQueue(size);
     queue.indirect = true;
     for (let index = 0; index < size; index++) {
       describeAt(queue, index, TABLE, size * DESCRIPTOR, index | ((INDIRECT | AVAIL) << 16));
       guest.set([4096 + 64 * index, 0, 1, 0], TABLE / 4 + 4 * index);
     }
-    discardPacked(queue, 0, memory, chain, new PackedChain(), BUDGET, cells);
+    discardPacked(queue, 0, attachment.memory, BUDGET, workspace);
     expect(queue.walked).toBeLessThanOrEqual(BUDGET.descriptors + size);
   });
 
   test('packed input: tables that end outside memory', () => {
-    const { storage, copies, memory, chain, cells, fetched } = world();
+    const { workspace, attachment, storage, fetched } = world();
     const queue = barePackedQueue(size);
     queue.indirect = true;
     const table = BYTES - (size - 1) * DESCRIPTOR;
@@ -96,19 +100,18 @@ describe.each([256, 1024, 4096])('a ring of %i', (size) => {
       describeAt(queue, index, table, size * DESCRIPTOR, index | flags);
     }
     const at = storage.at[storage.take(0, 1514)];
-    const packed = new PackedChain();
-    putPacked(queue, 0, 12, true, memory, storage, at, 1514, copies, chain, packed, cells);
+    putPacked(queue, 0, attachment, at, 1514, workspace);
     expect(fetched()).toBeLessThanOrEqual(MAX_STEPS * DESCRIPTOR + LONGEST_TABLE);
   });
 
   test('input, a turn of many datagrams: long chains of nothing before one buffer', () => {
-    const { storage, copies, memory, chain, cells } = world();
+    const { workspace, attachment, storage } = world();
     const queue = bareSplitQueue(size, size);
     for (let index = 0; index < size - 1; index++)
       describeAt(queue, index, 4096, 0, NEXT | WRITE | ((index + 1) << 16));
     describeAt(queue, size - 1, 4096, 2048, WRITE);
     const at = storage.at[storage.take(0, 64)];
-    const put = () => putInput(queue, 0, 12, true, memory, storage, at, 64, copies, chain, cells);
+    const put = () => putInput(queue, 0, attachment, at, 64, workspace);
     let done = 0;
     while (put() === 0) done++;
     expect(done * size).toBeLessThanOrEqual(MAX_STEPS_PER_TURN + MAX_STEPS);

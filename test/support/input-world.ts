@@ -31,25 +31,14 @@ export function inputWorld(deliver: (copies: CopyList, count: number) => void = 
   memory.add({ guest: 0, user: 0, bytes: 1 << 30, handle: 0 });
   const at = storage.at[storage.take(0, 1514)];
   const chain = new Chain(copies, arena, 1 << 19);
-  const packedChain = new PackedChain();
   const cells = new Float64Array(CELLS.length);
+  const workspace = { storage, copies, chain, packedChain: new PackedChain(), cells };
   /** As many bytes of the datagram, with a 12-byte header: what `putInput` or `putPacked` says. */
-  const put = (queue: SplitQueue | PackedQueue, bytes: number, mergeable = false): number =>
-    queue.format === 'split'
-      ? putInput(queue, 0, 12, mergeable, memory, storage, at, bytes, copies, chain, cells)
-      : putPacked(
-          queue,
-          0,
-          12,
-          mergeable,
-          memory,
-          storage,
-          at,
-          bytes,
-          copies,
-          chain,
-          packedChain,
-          cells,
-        );
+  const put = (queue: SplitQueue | PackedQueue, bytes: number, mergeable = false): number => {
+    const receiver = { headerBytes: 12, mergeable, memory };
+    return queue.format === 'split'
+      ? putInput(queue, 0, receiver, at, bytes, workspace)
+      : putPacked(queue, 0, receiver, at, bytes, workspace);
+  };
   return { copies, chain, put };
 }
