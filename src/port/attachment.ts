@@ -41,6 +41,12 @@ export class Ring {
   enabledByRequest = false;
   /** Has used elements that the driver has not been shown yet (a turn's note). */
   dirty = false;
+  /**
+   * Input rings: where the ring ended when its buffers were too few for the oldest datagram that waits for it, and since when it ends there, in
+   * milliseconds of the turn's clock; -1: none waits, or the ring has no buffers (a turn's note).
+   */
+  shortAt = -1;
+  shortSince = 0;
   /** Descriptors of ours; -1: none. */
   kickFd = -1;
   callFd = -1;
@@ -59,6 +65,11 @@ export class Ring {
   /** Forgets where it was: where a ring begins that nobody has used (a packed one with its wrap bits set, §2.8.1). */
   rewind(): void {
     this.base = this.queue.format === 'packed' ? FRESH_PACKED * 0x10001 : 0;
+  }
+
+  /** Its queue pair (virtio 1.3 §5.1.2), from 0. */
+  get pair(): number {
+    return this.index >> 1;
   }
 
   /** Even rings are the VM's input (receiveq), odd ones its output (transmitq). */

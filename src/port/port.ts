@@ -4,7 +4,7 @@
  */
 import type { VmPlan } from '../plan.ts';
 import { RECORD_CELLS, type VmState } from '../counters.ts';
-import { Attachment, type Ring } from './attachment.ts';
+import { Attachment } from './attachment.ts';
 import type { Native } from '../native.ts';
 import type { Backlog } from './backlog.ts';
 
@@ -22,14 +22,6 @@ export class Port {
   current: Attachment | null = null;
   /** Made when something has to wait for the first time. */
   backlog: Backlog | null = null;
-  /** The input ring that the oldest datagram of the backlog waits for. */
-  fullRing: Ring | null = null;
-
-  /** Where that ring ended when its buffers were too few for the oldest datagram, and since when it ends there; -1: it has none. */
-  shortAt = -1;
-  shortSince = 0;
-  /** Which ring that was. */
-  shortRing: Ring | null = null;
 
   /** In the turn's list of ports that are looked at without being asked. */
   active = false;

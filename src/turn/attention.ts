@@ -67,20 +67,17 @@ export class Attention {
       const ring = outputs[index];
       if (ring.queue.arm(ring.queue.nextAvail)) work = true;
     }
-    // Only the ring that is waited for: another one has buffers that help nobody, and would be found to have work for ever.
-    const { fullRing, backlog } = port;
-    // One that is no input now (it stopped, or its writes must wait for their log) has nothing to say until it is looked at again.
-    if (
-      fullRing !== null &&
-      backlog !== null &&
-      backlog.count > 0 &&
-      attachment.inputs.includes(fullRing)
-    ) {
-      const { queue } = fullRing;
-      if (queue.arm(queue.fullAt)) {
-        queue.disarm();
-        work = true;
-      }
+    const { backlog } = port;
+    if (backlog === null || backlog.count === 0) return work;
+    // Only rings that are waited for: others have buffers that help nobody, and would be found to have work for ever.
+    const { inputs } = attachment;
+    for (let index = 0; index < inputs.length; index++) {
+      const ring = inputs[index];
+      if (backlog.waitingFor(ring.pair) === 0) continue;
+      const { queue } = ring;
+      if (!queue.arm(queue.fullAt)) continue;
+      queue.disarm();
+      work = true;
     }
     return work;
   }

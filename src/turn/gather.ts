@@ -174,7 +174,7 @@ export class Gather {
           : ring.enabled
             ? gatherOutput(queue, port, attachment, budget, this.context, this.gatherPlain)
             : discardOutput(queue, port.record, budget, this.cells);
-      if (attachment.flows !== null) this.steering.brought(first, ring.index >> 1);
+      if (attachment.flows !== null) this.steering.brought(first, ring.pair);
       queue.disarm();
       this.walked += queue.walked;
       if (queue.filled) this.filled = true;

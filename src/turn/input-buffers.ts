@@ -92,25 +92,29 @@ export class InputBuffers {
     }
     const at = storage.at[slot];
     const length = storage.length[slot];
-    let outcome = FULL;
-    // What waits already comes first.
-    if (attachment.receives && (port.backlog === null || port.backlog.count === 0)) {
-      outcome = this.put(port, attachment, this.inputFor(attachment, at), at, length);
-      if (outcome !== FULL) {
-        this.books.settle(storage.from[slot], port.number, outcome);
-        return;
+    const from = storage.from[slot];
+    let pair = 0;
+    if (attachment.receives) {
+      const ring = this.inputFor(attachment, at);
+      pair = ring.pair;
+      // What waits for it already comes first.
+      if (port.backlog === null || port.backlog.waitingFor(pair) === 0) {
+        const outcome = this.put(port, attachment, ring, at, length);
+        if (outcome !== FULL) {
+          this.books.settle(from, port.number, outcome);
+          return;
+        }
       }
     }
     port.backlog ??= this.makeBacklog(port);
-    const from = storage.from[slot];
-    if (!port.backlog.add(at, length, from)) {
+    if (!port.backlog.add(at, length, from, pair)) {
       this.books.settle(from, port.number, INPUT_FULL);
       return;
     }
     this.books.waiting(from, 1);
   }
 
-  /** Puts what waited for buffers, oldest first; how much of it went. */
+  /** Puts what waited for buffers, for each of a VM's pairs oldest first; how much of it went. */
   putBacklogs(): number {
     let released = 0;
     const { active } = this.attention;
@@ -118,46 +122,67 @@ export class InputBuffers {
       const port = active[index];
       const { backlog, current } = port;
       if (backlog === null || backlog.count === 0 || current?.awaitsLog) continue;
-      const before = released;
-      while (backlog.count > 0) {
-        const { from } = backlog;
-        let outcome =
-          current === null || !current.receives
-            ? RECEIVER_NOT_RUNNING
-            : this.put(
-                port,
-                current,
-                this.inputFor(current, backlog.at),
-                backlog.at,
-                backlog.length,
-              );
-        if (outcome === FULL) {
-          if (backlog.count === 1 || !this.neverFits(port)) break;
-          outcome = INPUT_TOO_SMALL;
-        }
-        // The ring moves: where it ends next, it may be full for the first time, though a packed one's places come again.
-        if (outcome === 0) port.shortAt = -1;
-        backlog.shift();
-        this.books.waiting(from, -1);
-        this.books.settle(from, port.number, outcome);
-        released++;
-      }
-      if (released > before) port.lastWork = this.time[0];
+      const before = backlog.count;
+      if (current === null || !current.receives) this.forget(port);
+      else this.putBacklog(port, current, backlog);
+      if (backlog.count === before) continue;
+      released += before - backlog.count;
+      port.lastWork = this.time[0];
     }
     // The backlogs' bytes may be used again from here on.
     if (released > 0) this.copies.deliver();
     return released;
   }
 
+  /** Of one VM: a pair whose ring is full holds up no other. */
+  private putBacklog(port: Port, attachment: Attachment, backlog: Backlog): void {
+    if (backlog.inputs !== attachment.inputs) this.chooseAnew(attachment, backlog);
+    let full = 0; // pairs, as bits
+    let heldUp = 0;
+    let entry = -1;
+    while (heldUp < backlog.count) {
+      entry = backlog.next(entry, full);
+      const pair = backlog.pair(entry);
+      const ring = inputOf(attachment, pair);
+      // Without a ring it broke in this turn: in the next another is chosen.
+      let outcome = FULL;
+      if (ring !== null)
+        outcome = this.put(port, attachment, ring, backlog.at(entry), backlog.length(entry));
+      if (outcome === FULL) {
+        const waiting = backlog.waitingFor(pair);
+        if (ring === null || waiting === 1 || !this.neverFits(ring)) {
+          full |= 1 << pair;
+          heldUp += waiting;
+          continue;
+        }
+        outcome = INPUT_TOO_SMALL;
+      }
+      // The ring moves: where it ends next, it may be full for the first time, though a packed one's places come again.
+      if (outcome === 0) ring!.shortAt = -1;
+      this.release(port, backlog, entry, outcome);
+    }
+  }
+
+  /** Rings have come or gone: each datagram waits for the one that it would go into now. */
+  private chooseAnew(attachment: Attachment, backlog: Backlog): void {
+    const { inputs } = attachment;
+    backlog.inputs = inputs;
+    for (const ring of inputs) ring.shortAt = -1;
+    backlog.assign((at) => this.inputFor(attachment, at).pair);
+  }
+
   /** Drops what waits for a port whose front-end went or changed its mind about offloads. */
   forget(port: Port): void {
     const { backlog } = port;
-    while (backlog !== null && backlog.count > 0) {
-      const { from } = backlog;
-      backlog.shift();
-      this.books.waiting(from, -1);
-      this.books.settle(from, port.number, RECEIVER_NOT_RUNNING);
-    }
+    while (backlog !== null && backlog.count > 0)
+      this.release(port, backlog, backlog.next(-1, 0), RECEIVER_NOT_RUNNING);
+  }
+
+  private release(port: Port, backlog: Backlog, entry: number, outcome: number): void {
+    const from = backlog.from(entry);
+    backlog.remove(entry);
+    this.books.waiting(from, -1);
+    this.books.settle(from, port.number, outcome);
   }
 
   private makeBacklog(port: Port): Backlog {
@@ -180,7 +205,6 @@ export class InputBuffers {
       this.context.ringBroke(port, ring);
       return RECEIVER_NOT_RUNNING;
     }
-    if (outcome === FULL) port.fullRing = ring;
     if (outcome === 0) {
       this.cells[record + SENT_DATAGRAMS]++;
       this.cells[record + SENT_BYTES] += length;
@@ -196,28 +220,32 @@ export class InputBuffers {
     const { words, bytes } = this.storage;
     const flow = flowOf(words, bytes, at);
     const usual = inputs[((flow >>> 16) * inputs.length) >>> 16];
-    const pair = flows.of(flow, usual.index >> 1, this.time);
-    for (let index = 0; index < inputs.length; index++)
-      if (inputs[index].index >> 1 === pair) return inputs[index];
-    // The driver has switched that pair off.
-    return usual;
+    // The driver may have switched that pair off.
+    return inputOf(attachment, flows.of(flow, usual.pair, this.time)) ?? usual;
   }
 
   /**
-   * The driver has buffers out, too few for the oldest datagram, and has added none for a while: it has no more, and what waits behind
-   * would wait for ever.
+   * The driver has buffers out, too few for the oldest datagram that waits for the ring, and has added none for a while: it has no more, and what
+   * waits behind would wait for ever.
    */
-  private neverFits(port: Port): boolean {
-    const { queue } = port.fullRing!;
+  private neverFits(ring: Ring): boolean {
+    const { queue } = ring;
     // It was not looked at any more: in the next turn it is.
     if (queue.spent >= MAX_STEPS_PER_TURN) return false;
     const at = queue.fullAt === queue.nextAvail ? -1 : queue.fullAt;
-    if (at !== port.shortAt || port.fullRing !== port.shortRing) {
-      port.shortAt = at;
-      port.shortRing = port.fullRing;
-      port.shortSince = this.time[0];
+    if (at !== ring.shortAt) {
+      ring.shortAt = at;
+      ring.shortSince = this.time[0];
       return false;
     }
-    return at >= 0 && this.time[0] - port.shortSince >= MOST_SHORT;
+    return at >= 0 && this.time[0] - ring.shortSince >= MOST_SHORT;
   }
+}
+
+/** The input ring of a pair; null: there is none, or it may not be touched. */
+function inputOf(attachment: Attachment, pair: number): Ring | null {
+  const { inputs } = attachment;
+  for (let index = 0; index < inputs.length; index++)
+    if (inputs[index].pair === pair) return inputs[index];
+  return null;
 }

@@ -90,6 +90,61 @@ describe.each(FORMATS)('queue pairs: $format', ({ packed }) => {
     await world.balance();
   });
 
+  describe('one pair has no buffers', () => {
+    const PAIRS = 2;
+    /** A port of b's service whose answers come on this pair. */
+    const service = (pair: number) => 1000 + pair;
+
+    /** b, whose input ring of pair 0 is empty and whose other one is not; it has spoken on both. */
+    async function start() {
+      const a = await world.vm('a', { packed });
+      const b = await world.vm('b', { ...MQ, pairs: PAIRS, packed, receiveBuffers: 0 });
+      (b.options as { receiveBuffers: number }).receiveBuffers = 100;
+      b.fillReceive(1);
+      for (let pair = 0; pair < PAIRS; pair++) {
+        await b.send(udpFrame(B, A.ip, Buffer.from('here'), { ports: [service(pair), 9] }), {
+          pair,
+        });
+        await a.receive();
+      }
+      const send = (pair: number, number: number) =>
+        a.send(udpFrame(A, B.ip, Buffer.from(`${number}`), { ports: [9, service(pair)] }));
+      const next = async () => {
+        const { frame, pair } = await b.receive();
+        return { pair, number: Number(parse(frame).udp!.payload.toString()) };
+      };
+      return { a, b, send, next };
+    }
+
+    test('what waits for it holds up no other, and comes in order when it has some', async () => {
+      const { b, send, next } = await start();
+      const waiting = 40;
+      // More than a backlog holds, one by one.
+      for (let number = 0; number < 800; number++) {
+        if (number < waiting) await send(0, number);
+        await send(1, number);
+        expect(await next()).toEqual({ pair: 1, number });
+      }
+      expect(b.receiveQueue(0).usedCount).toBe(0);
+      b.fillReceive(0);
+      for (let number = 0; number < waiting; number++)
+        expect(await next()).toEqual({ pair: 0, number });
+      await world.balance();
+    });
+
+    test('it is switched off: what waits for it comes on the other', async () => {
+      const { b, send, next } = await start();
+      const count = 40;
+      for (let number = 0; number < count; number++) await send(0, number);
+      await send(1, count);
+      expect((await next()).number).toBe(count);
+      await b.enable(0, false);
+      for (let number = 0; number < count; number++)
+        expect(await next()).toEqual({ pair: 1, number });
+      await world.balance();
+    });
+  });
+
   /** How many of 64 datagrams came to each pair. */
   async function spread(frame: (number: number) => Buffer): Promise<number[]> {
     const a = await world.vm('a', { packed });
