@@ -77,6 +77,11 @@ export class Ring {
     return this.index % 2 === 0;
   }
 
+  /** Broken by what its driver did: nothing but a reset heals it. A stranded one only waits for its memory. */
+  get needsReset(): boolean {
+    return this.queue.broken !== '' && !this.queue.stranded;
+  }
+
   /** Started, and not from its beginning. */
   get wentOn(): boolean {
     if (this.queue.format === 'packed')

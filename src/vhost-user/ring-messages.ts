@@ -138,14 +138,16 @@ function eventOf(session: Session, payload: DataView, descriptors: number[]): [R
 
 /**
  * Starts the ring, or lets it start once all its parts are named. What is in it already is found without a kick: the port is looked at in
- * the next turn. One that can't be mapped as it stands is refused and stays as it was.
+ * the next turn. One that can't be mapped as it stands is refused and stays as it was. A started ring that is broken stays so: mapped anew
+ * it would go on where it once started, and send what was sent already.
  */
 export function setKick(session: Session, payload: DataView, descriptors: number[]): undefined {
   const [ring, fd] = eventOf(session, payload, descriptors);
   const { attachment } = session;
   if (!ring.started) attachment.applyFeatures(ring);
   const early = !ring.started && !isWhole(session, ring);
-  const fault = ring.queue.mapped || early ? '' : mapRing(session, ring);
+  const stays = ring.queue.mapped || ring.needsReset;
+  const fault = stays || early ? '' : mapRing(session, ring);
   if (fault !== '') {
     if (fd >= 0) session.native.closePassed(fd, session.host.owner);
     if (!ring.started) ring.queue.stop();
@@ -246,7 +248,7 @@ export function remapRings(session: Session): void {
 
 function remap(session: Session, ring: Ring): void {
   const { queue } = ring;
-  if (queue.broken !== '' && !queue.stranded) return;
+  if (ring.needsReset) return;
   const { nextUsed, everMapped } = queue;
   if (everMapped) ring.base = queue.base;
   const fault = mapRing(session, ring);

@@ -54,8 +54,16 @@ export async function expectDropped(fixture: Fixture, a: Vm, lie: Lie): Promise<
   expect(changed, lie.name).toEqual([`${lie.reason}+1`]);
 }
 
-/** The ring stops: err descriptor signalled, state broken, nothing taken any more; the others go on; a restart heals it. */
-export async function expectBroken(fixture: Fixture, a: Vm, tell: () => void): Promise<void> {
+/**
+ * The ring stops: err descriptor signalled, state broken, nothing taken any more, whatever is done `meanwhile`; the others go on; a restart
+ * heals it.
+ */
+export async function expectBroken(
+  fixture: Fixture,
+  a: Vm,
+  tell: () => void,
+  meanwhile?: () => Promise<void>,
+): Promise<void> {
   const { daemon } = fixture;
   const queue = a.transmitQueue();
   const before = await daemon.count('a', 'ringsBroken');
@@ -66,11 +74,13 @@ export async function expectBroken(fixture: Fixture, a: Vm, tell: () => void): P
   await daemon.untilCount('a', 'ringsBroken', before + 1);
   await daemon.untilState('a', 'broken');
   await until('the err descriptor', () => queue.errors() > 0);
+  await meanwhile?.();
   // it is not served any more, however often it is kicked
   for (let i = 0; i < 20; i++) queue.kick();
   await fixture.flow.advance();
   expect(queue.usedCount).toBe(used);
   expect(await daemon.count('a', 'ringsBroken')).toBe(before + 1);
+  expect((await daemon.vm('a')).state).toBe('broken');
   await heal(fixture, a);
 }
 
