@@ -2,7 +2,7 @@
  * Whoever unmaps or closes memory last gives its pages back, which takes long where they are many: of a VM whose QEMU died that is the
  * base, and nobody may wait for it. Compared in one run: how long the caller waits, and how long it takes.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
 import { until } from '../support/until.ts';
@@ -10,6 +10,8 @@ import { until } from '../support/until.ts';
 const OWNER = 0;
 const BYTES = 384 << 20;
 const KIB = 1024;
+/** As many files as one message can bring, nearly. */
+const COUNT = 192;
 
 /** Bytes of all shared memory of this machine. */
 function shared(): number {
@@ -47,6 +49,24 @@ test('a descriptor of it is closed by another thread', async () => {
   native.unmapRegion(region);
   await until('nothing to be closing', () => native.closing(OWNER) + native.unmapping(OWNER) === 0);
   expect(await share(() => native.closePassed(fd, OWNER))).toBeLessThan(0.5);
+  await until('nothing to be closing', () => native.closing(OWNER) + native.unmapping(OWNER) === 0);
+});
+
+test('descriptors of as much in many files are closed by another thread, and count until they are', async () => {
+  const fds = Array.from({ length: COUNT }, () => {
+    const fd = native.memfd('one of many', 0, true);
+    writeSync(fd, Buffer.alloc(BYTES / COUNT, 1));
+    return fd;
+  });
+  let counted = 0;
+  const release = () => {
+    for (const fd of fds) {
+      native.closePassed(fd, OWNER);
+      counted = Math.max(counted, native.closing(OWNER));
+    }
+  };
+  expect(await share(release)).toBeLessThan(0.5);
+  expect(counted).toBeGreaterThan(0);
   await until('nothing to be closing', () => native.closing(OWNER) + native.unmapping(OWNER) === 0);
 });
 
