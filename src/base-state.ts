@@ -37,17 +37,18 @@ export class BaseState {
    * A turn worker is gone, and with it the connections of its VMs and what was in its base storage, backlogs and waiting rooms. That is
    * booked as dropped, so that received = delivered + waiting + drops stays true for every port. What others handed over to it and it had
    * not taken still waits: the next one takes it. The connections have ended, too: connects - disconnects are those that are there.
+   * `missing`: what its VMs and adapters lack, for people.
    */
-  workerLost(worker: number): void {
+  workerLost(worker: number, missing?: string): void {
     this.ready = false;
     const { plan } = this;
     const counters = this.counters.blocks[worker]!;
     plan.vms.forEach((vm, index) => {
-      if (vm.worker === worker) this.vms[index] = waitingVm(vm.mac);
+      if (vm.worker === worker) this.vms[index] = waitingVm(vm.mac, missing);
     });
     plan.adapters.forEach((adapter, index) => {
       if (ownerOf(plan, plan.vms.length + index) === worker)
-        this.adapters[index] = closedAdapter(adapter.mac);
+        this.adapters[index] = closedAdapter(adapter.mac, missing);
     });
     for (let record = 0; record < plan.vms.length + plan.adapters.length; record++) {
       counters.add(record, 'workerLost', this.counters.here(worker, record));
@@ -58,10 +59,10 @@ export class BaseState {
   }
 }
 
-function waitingVm(mac: string | null): VmDetail {
+function waitingVm(mac: string | null, missing = 'no front-end has connected'): VmDetail {
   return {
     state: 'waiting',
-    missing: 'no front-end has connected',
+    missing,
     frontend: null,
     features: [],
     mac,
@@ -72,7 +73,10 @@ function waitingVm(mac: string | null): VmDetail {
   };
 }
 
-function closedAdapter(mac: string | null): AdapterDetail {
+function closedAdapter(
+  mac: string | null,
+  reason = 'no management guest has opened it',
+): AdapterDetail {
   return {
     state: 'closed',
     openedBy: null,
@@ -80,6 +84,6 @@ function closedAdapter(mac: string | null): AdapterDetail {
     mac,
     mtu: null,
     neighbours: 0,
-    reason: 'no management guest has opened it',
+    reason,
   };
 }

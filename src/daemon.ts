@@ -37,6 +37,9 @@ const WORKER_STOP_MS = 1300;
 const LOG_FLUSH_MS = 200;
 const STUCK_MS = 5000;
 
+/** What a VM or adapter lacks whose turn worker is stuck. */
+const STUCK = 'its turn worker is stuck inside a system call';
+
 export interface DaemonOptions {
   plan: BasePlan;
   log: Log;
@@ -112,8 +115,8 @@ export class Daemon {
           state: () => this.#warmState,
           onMessage: (message) => this.#take(message, worker),
           onLost: (reason, pauseMs) => this.#lost(worker, reason, pauseMs),
-          // A fault of ours brings its stack along.
-          onFatal: (reason) => this.#finish(new CommandError(reason.split('\n'))),
+          onFatal: (reason) => this.#fatal(worker, reason),
+          onStuck: (reason) => this.#stuck(worker, reason),
           onEnd: () => this.#finish(EXIT.ok),
         }),
     );
@@ -176,6 +179,8 @@ export class Daemon {
     for (const file of this.#socketFiles.values()) removeSocketFile(file);
     this.#admin.close();
     this.#stateFile?.close();
+    if (workers.some(({ stuck }) => stuck))
+      this.#log.logger.warn('a turn worker is stuck inside a system call: this process is killed');
     this.#log.logger.info('stopped');
     await this.#log.close(LOG_FLUSH_MS);
     await this.#endStuckThread();
@@ -184,9 +189,10 @@ export class Daemon {
   /** An exit waits for all threads: one that is stuck in the kernel would keep it for ever. */
   async #endStuckThread(): Promise<void> {
     const deadline = performance.now() + STUCK_MS;
-    const alive = () => this.#workers.some((worker) => worker.alive);
-    while (alive() && performance.now() < deadline) await setTimeout(20);
-    if (alive()) process.kill(process.pid, 'SIGKILL');
+    const alive = () => this.#workers.filter((worker) => worker.alive);
+    const ending = () => alive().some(({ stuck }) => !stuck);
+    while (ending() && performance.now() < deadline) await setTimeout(20);
+    if (alive().length > 0) process.kill(process.pid, 'SIGKILL');
   }
 
   #serverSockets(): SocketFile[] {
@@ -324,6 +330,31 @@ export class Daemon {
       { worker, reason, pauseMs, restarts: this.state.workerRestarts },
       'a turn worker failed and is started anew',
     );
+  }
+
+  /**
+   * A turn worker can't be ended. Its VMs' connections stay open, and nobody serves them. What it has of adapters is left alone: asking the
+   * kernel about its packet sockets could wait for the very call it is in.
+   */
+  #stuck(worker: number, reason: string): void {
+    if (this.#workers.every(({ stuck }) => stuck)) {
+      this.#fatal(worker, `stuck inside a system call (${reason})`);
+      return;
+    }
+    this.state.workerLost(worker, STUCK);
+    this.#traces.end((vm) => this.#options.plan.vms[vm]!.worker === worker);
+    this.#log.logger.error(
+      { worker, reason },
+      'a turn worker is stuck inside a system call: its VMs wait until that returns, the other workers go on',
+    );
+  }
+
+  /** Ends run(). A fault of ours brings its stack along. */
+  #fatal(worker: number, reason: string): void {
+    // Said now where a thread is stuck: this process is killed before anybody hears of it from run().
+    if (this.#workers[worker]!.stuck)
+      this.#log.logger.fatal({ worker, reason }, 'a turn worker failed');
+    this.#finish(new CommandError(reason.split('\n')));
   }
 
   /** Signals and stray errors; returns what undoes it. */

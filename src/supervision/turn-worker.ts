@@ -5,6 +5,8 @@
  * when it throws, ends, or its loop stands still: then it is ended, and after a pause that doubles from 100 ms to 5 s a new one
  * starts. What the old one had open was closed with its thread (native/own-descriptors.h), so its front-ends see their sockets
  * close and reconnect. Of several workers each has a keeper of its own: the others go on.
+ *
+ * A thread inside a system call can't be ended. Such a one stays lost, with all it has open, and is replaced when the call has returned.
  */
 import { Worker } from 'node:worker_threads';
 import type { FromWorker, ToWorker, WorkerStart } from '../base/messages.ts';
@@ -40,8 +42,10 @@ export interface TurnWorkerOptions {
   onMessage(message: FromWorker): void;
   /** The worker is gone; a new one starts after `pauseMs`. */
   onLost(reason: string, pauseMs: number): void;
-  /** It can't be kept running: it failed before its first 'ready', or a thread is stuck. */
+  /** It can't be kept running: it failed before its first 'ready'. */
   onFatal(reason: string): void;
+  /** It failed, and can't be ended: its thread is inside a system call. When that returns `onLost` follows. */
+  onStuck(reason: string): void;
   /** Milliseconds from the thread's start to its first round, for tests. */
   startDeadlineMs?: number;
   /** It ended of its own accord, after 'stopped'. */
@@ -64,6 +68,7 @@ export class TurnWorker {
   #rounds = 0;
   #stills = 0;
   #reason = '';
+  #stuck = false;
   #watch: NodeJS.Timeout | null = null;
   #restart: NodeJS.Timeout | null = null;
   #stopped: (() => void) | null = null;
@@ -85,6 +90,11 @@ export class TurnWorker {
   /** Whether a thread runs: after stop() that means it is stuck inside a system call. */
   get alive(): boolean {
     return this.#worker !== null;
+  }
+
+  /** Its thread can't be ended: it is inside a system call, and may be for ever. */
+  get stuck(): boolean {
+    return this.#stuck;
   }
 
   /** Starts the first worker. */
@@ -235,15 +245,17 @@ export class TurnWorker {
     // It may sit in its native wait, which only a descriptor ends.
     native.signal(this.wakeFd);
     setTimeout(() => {
-      if (this.#worker === worker) {
-        this.#options.onFatal(`the turn worker is stuck inside a system call (${this.#reason})`);
-      }
+      if (this.#worker !== worker || this.#phase !== 'lost') return;
+      this.#stuck = true;
+      if (this.#everReady) this.#options.onStuck(this.#reason);
+      else this.#options.onFatal(`stuck inside a system call (${this.#reason})`);
     }, END_DEADLINE_MS).unref();
   }
 
   /** It has ended; `how`: unless more is known. */
   #gone(how: string): void {
     this.#worker = null;
+    this.#stuck = false;
     if (this.#phase === 'stopping' || this.#phase === 'stopped') {
       this.#stopped?.();
       return;

@@ -1,11 +1,16 @@
 /** A turn worker that fails is noticed, ended with all it held, and replaced. */
+import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import type { FromWorker } from '../../src/base/messages.ts';
 import { BaseState } from '../../src/base-state.ts';
 import { prepareSocketPath } from '../../src/socket-file.ts';
 import { TurnWorker } from '../../src/supervision/turn-worker.ts';
+import { Fifo } from '../support/fifo.ts';
 import { until } from '../support/until.ts';
 import { descriptorCount, testFolder, testPlan } from './folder.ts';
+
+/** Some seven seconds until a thread counts as stuck, on a machine with nothing else to do. */
+const STUCK_MS = 30_000;
 
 function startWorker(mode: string, startDeadlineMs?: number) {
   process.env.FAKE_WORKER_MODE = mode;
@@ -15,6 +20,7 @@ function startWorker(mode: string, startDeadlineMs?: number) {
     messages: [] as FromWorker[],
     lost: [] as { reason: string; pauseMs: number }[],
     fatal: [] as string[],
+    stuck: [] as string[],
     ends: 0,
   };
   const worker = new TurnWorker({
@@ -32,6 +38,7 @@ function startWorker(mode: string, startDeadlineMs?: number) {
       prepareSocketPath(plan.vms[0]!.sockets[0]!.path);
     },
     onFatal: (reason) => seen.fatal.push(reason),
+    onStuck: (reason) => seen.stuck.push(reason),
     onEnd: () => {
       seen.ends += 1;
     },
@@ -69,6 +76,27 @@ it.each([
   // The second holds as much as the first did: nothing of the first is left.
   await until('no descriptor left behind', () => descriptorCount() <= held);
   expect(await worker.stop(2000)).toBe(true);
+});
+
+it('one that is stuck inside a system call stays lost, and is replaced when that returns', async () => {
+  const fifo = new Fifo(join(testFolder(), 'fifo'));
+  process.env.FAKE_WORKER_FIFO = fifo.path;
+  const { worker, seen, ready } = startWorker('sticks');
+  // Before it is stopped.
+  onTestFinished(() => fifo.remove());
+  await until('the first to be stuck', () => seen.stuck.length === 1, STUCK_MS);
+  expect(seen.stuck).toEqual(['its loop stood still for 1.75 seconds']);
+  expect({ phase: worker.phase, stuck: worker.stuck, away: worker.away }).toEqual({
+    phase: 'lost',
+    stuck: true,
+    away: true,
+  });
+  expect(seen.lost).toEqual([]);
+  fifo.release();
+  await until('the second to be ready', () => ready() === 2, STUCK_MS);
+  expect(seen.lost.map(({ reason }) => reason)).toEqual(seen.stuck);
+  expect(seen.fatal).toEqual([]);
+  expect({ phase: worker.phase, stuck: worker.stuck }).toEqual({ phase: 'serving', stuck: false });
 });
 
 it('one that fails before it ever was ready is not tried again', async () => {

@@ -1,5 +1,6 @@
 // A turn worker that moves no datagram and behaves as FAKE_WORKER_MODE says: good and bad ways to live and end.
 // Plain JavaScript, because a worker thread is started without any loader.
+import { openSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
 
@@ -57,6 +58,8 @@ const life = setInterval(() => {
   if (mode === 'throws') throw new Error('a bug');
   if (mode === 'ends') process.exit(0);
   if (mode === 'hangs') for (;;);
+  // Until somebody opens the FIFO's other end.
+  if (mode === 'sticks') openSync(process.env.FAKE_WORKER_FIFO, 'r');
   if (mode === 'asks' && rounds === 3) say({ kind: 'adapterOpen', adapter: 0 });
   if (mode === 'floods' && rounds === 3) {
     for (let i = 0; i < 1000; i++) {

@@ -1,7 +1,7 @@
 // Faults inside the turn worker, for tests only: preloaded with `node --require`, which worker threads inherit. When the file named by
 // BASEWIRE_TEST_FAULT appears, the worker's next look at the clock does what it says: throw, hang, or end the thread; or throw as
-// soon as datagrams are in base storage. With a dot and a number behind its name it means only that worker.
-const { existsSync, readFileSync, rmSync } = require('node:fs');
+// soon as datagrams are in base storage; or wait inside a system call that nothing but the other end of a FIFO ends. With a dot and a number behind its name it means only that worker.
+const { closeSync, existsSync, openSync, readFileSync, rmSync } = require('node:fs');
 const { isMainThread, workerData } = require('node:worker_threads');
 
 const file = process.env.BASEWIRE_TEST_FAULT;
@@ -18,6 +18,7 @@ if (!isMainThread && file && workerData?.plan) {
     if (what === 'hang') for (;;);
     if (what === 'end') process.exit(3);
     if (what === 'lose') losing = true;
+    if (what === 'stick') closeSync(openSync(`${file}.fifo`, 'r'));
   };
   // The clock is the addon's.
   const open = process.dlopen;
