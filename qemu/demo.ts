@@ -117,7 +117,10 @@ async function openedByController({ site }: Stage): Promise<void> {
     }),
   );
   const controller = site.vm('controller');
-  await controller.run('while ! grep -q ^open /run/basewire-control.state; do sleep 0.2; done', 10);
+  await controller.run(
+    'while ! grep -q ^open /run/basewire-control.uplink.state; do sleep 0.2; done',
+    10,
+  );
   await typed(controller, 'cat /var/log/basewire-control.log');
   verdict(adapter.openedBy === 'controller', `${ADAPTER} is open, at the request of controller`);
 }

@@ -302,15 +302,20 @@ export interface Waiter {
 
 const addonPath = fileURLToPath(new URL('../build/Release/basewire.node', import.meta.url));
 
+/** What to do where the addon can't be loaded, by the loader's reason. */
+export function remedyFor(reason: string): string {
+  return /failed to map|allocate memory/.test(reason)
+    ? 'give it more address space (ulimit -v, or LimitAS= of its unit)'
+    : 'run "npm run build", which needs a C++ compiler, make and python3';
+}
+
 function load(): Native {
   try {
     // A copy: an object that an addon has filled is a hash table for V8, and each use of it a look-up.
     return { ...(createRequire(import.meta.url)(addonPath) as Native) };
   } catch (error) {
     const [reason] = (error as Error).message.split('\n');
-    throw new CommandError(
-      `the native addon can't be loaded (${reason}): run "npm run build", which needs a C++ compiler, make and python3`,
-    );
+    throw new CommandError(`the native addon can't be loaded (${reason}): ${remedyFor(reason!)}`);
   }
 }
 

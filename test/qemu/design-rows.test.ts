@@ -156,9 +156,9 @@ suite('the base, row by row', ['guests', 'root'], (can) => {
     await openedBy('controller');
     await site.boot('standby');
     const held = "while ! grep -q 'another management' $STATE; do sleep 0.2; done";
-    await site.vm('standby').ok(`STATE=/run/basewire-control.state; ${held}`, 30);
+    await site.vm('standby').ok(`STATE=/run/basewire-control.uplink.state; ${held}`, 30);
     await openedBy('controller');
-    const answer = await site.vm('controller').ok('cat /run/basewire-control.state');
+    const answer = await site.vm('controller').ok('cat /run/basewire-control.uplink.state');
     expect(answer).toContain('open interface=uplink0');
   });
 
