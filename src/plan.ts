@@ -60,6 +60,9 @@ export interface AdapterPlan {
   coupleUdp: boolean | 'auto';
 }
 
+/** Queue pairs that a VM can have. QEMU that is given more (`queues=`) connects on and on, and never starts. */
+export const MAX_PAIRS = 16;
+
 /** Most VMs of one turn worker: the room for their backlogs (`port/backlog.ts`) lies in one arena, of 1 GiB at most. */
 export const MAX_VMS_PER_WORKER = 1600;
 

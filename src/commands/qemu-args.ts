@@ -12,6 +12,7 @@ import { DEFAULT_MTU } from '../config/plan.ts';
 import type { Config } from '../config/schema.ts';
 import { didYouMean, known } from '../config/suggest.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
+import { MAX_PAIRS } from '../plan.ts';
 import { printable } from '../printable.ts';
 
 export interface QemuArgsOptions {
@@ -52,7 +53,7 @@ export function qemuArgs(vm: string, options: QemuArgsOptions): number {
     kvm,
     memory: memorySize(options.memory),
     socket: wholeNumber('--socket', options.socket, 1, 8) - 1,
-    queues: wholeNumber('--queues', options.queues, 1, 8),
+    queues: wholeNumber('--queues', options.queues, 1, MAX_PAIRS),
   });
   remarks.push(...guestSettings(config, vm));
   const terminal = process.stdout.isTTY;

@@ -7,6 +7,7 @@
  * enabled ring carries datagrams (vhost-user.rst, "Ring states").
  */
 import type { Native } from '../native.ts';
+import { MAX_PAIRS } from '../plan.ts';
 import { FlowPairs } from './flow-pairs.ts';
 import { type Bits, FEATURE, has } from '../virtio/features.ts';
 import { GuestMemory } from '../virtio/guest-memory.ts';
@@ -14,8 +15,6 @@ import type { DirtyLog } from '../virtio/dirty-log.ts';
 import { PackedQueue } from '../virtio/packed-queue.ts';
 import { type RingAddress, SplitQueue } from '../virtio/split-queue.ts';
 
-/** Queue pairs a port can have. */
-export const MAX_PAIRS = 8;
 /**
  * Lower half of a packed ring's base when it was never used: its wrap bit (virtio 1.3 §2.8.1). DPDK leaves the upper half, the
  * used index, out.
@@ -245,6 +244,9 @@ export class Attachment {
       return `ring ${broken.index} is broken: ${broken.queue.broken}; it heals when the guest resets its driver`;
     }
     if (this.runs) return '';
+    // QEMU names all of its rings at once, long before a driver starts.
+    if (this.rings.length === 0)
+      return `the front-end has named no ring yet; one that comes and goes so asks for more than the ${MAX_PAIRS} queue pairs there are ("queues=")`;
     if (this.memory.count === 0) {
       return 'the front-end has shared no memory: either the guest’s driver has not started, or QEMU lacks "-object memory-backend-memfd,...,share=on"';
     }

@@ -14,8 +14,9 @@ import {
   slotBytes,
   type BaseStorage,
 } from '../storage/base-storage.ts';
+import { MAX_PAIRS } from '../plan.ts';
 import { SharedRoom } from '../storage/shared-room.ts';
-import { MAX_PAIRS, type Ring } from './attachment.ts';
+import type { Ring } from './attachment.ts';
 
 export const BACKLOG_BYTES = 640 * 1024;
 export const BACKLOG_DATAGRAMS = 640;

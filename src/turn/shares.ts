@@ -10,7 +10,7 @@
  * what a port brings in a span of time, not in a turn: turns are short when there is little to do, and a VM that sends millions of
  * datagrams in a second then brings few into each.
  */
-import { MAX_PAIRS } from '../port/attachment.ts';
+import { MAX_PAIRS } from '../plan.ts';
 import type { Budget } from '../port/output.ts';
 import type { Port } from '../port/port.ts';
 

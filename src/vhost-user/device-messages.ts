@@ -1,7 +1,7 @@
 /**
  * Requests about the device as a whole: features, owner, queues, MTU, announcement, reset.
  */
-import { MAX_PAIRS } from '../port/attachment.ts';
+import { MAX_PAIRS } from '../plan.ts';
 import { has, isSubset, OFFERED_PROTOCOL, PROTOCOL } from '../virtio/features.ts';
 import { bits, Refused, u64, u64Reply } from './payload.ts';
 import { stopRing } from './ring-messages.ts';

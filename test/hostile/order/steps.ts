@@ -178,7 +178,7 @@ export const STEPS: Record<string, Take> = {
   'half a payload': (_, real) => closes(real, REQUEST.SET_VRING_NUM, Buffer.alloc(4)),
   'get features': answers(REQUEST.GET_FEATURES, () => null),
   'get protocol features': answers(REQUEST.GET_PROTOCOL_FEATURES, () => null),
-  'get queue pairs': answers(REQUEST.GET_QUEUE_NUM, () => 8n),
+  'get queue pairs': answers(REQUEST.GET_QUEUE_NUM, () => 16n),
   'get memory slots': answers(
     REQUEST.GET_MAX_MEM_SLOTS,
     () => 509n,
