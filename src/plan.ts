@@ -26,8 +26,8 @@ export interface SocketPlan {
   fileMode: number;
   uid: number; // -1: leave
   gid: number; // -1: leave
-  /** User ids that may connect besides root and our own; empty: anyone who can open the file. */
-  allowUids: number[];
+  /** User ids that may connect besides root and our own, which may be none; null: anyone who can open the file. */
+  allowUids: number[] | null;
 }
 
 export interface VmPlan {

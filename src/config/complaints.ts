@@ -2,10 +2,10 @@
 import type { z } from 'zod';
 import {
   descriptionAt,
-  emptyForm,
   itemTypes,
   type JsonSchema,
   keysAt,
+  mayBeEmptyMapping,
   mayBeMissing,
 } from './json-schema.ts';
 import type { Complaint, ConfigSource, Path } from './source.ts';
@@ -103,10 +103,9 @@ function asList(schema: JsonSchema, path: Path, value: unknown): string {
 /** What to do about a key with nothing behind it, as it is left when all that stood there is commented out. */
 function whenEmpty(schema: JsonSchema, path: Path): string {
   if (path.length === 0) return '';
-  const form = emptyForm(schema, path);
   const remedies = [
     ...(mayBeMissing(schema, path) ? ['remove the key'] : []),
-    form === '' ? 'give it a value' : `write ${form}`,
+    mayBeEmptyMapping(schema, path) ? 'write {}' : 'give it a value',
   ];
   return `: ${remedies.join(', or ')}`;
 }

@@ -48,12 +48,11 @@ export function descriptionAt(schema: JsonSchema, path: readonly PropertyKey[]):
   return String(schemaAt(schema, path)?.description ?? '');
 }
 
-/** What `{}` or `[]` is called where a value may be empty; '' where it may not. */
-export function emptyForm(schema: JsonSchema, path: readonly PropertyKey[]): '' | '{}' | '[]' {
+/** Whether `{}` is a value there. (Of lists, none that may be empty has to be there, and an empty one may say something else.) */
+export function mayBeEmptyMapping(schema: JsonSchema, path: readonly PropertyKey[]): boolean {
   const at = schemaAt(schema, path);
-  if (at?.type === 'array') return at.minItems === undefined ? '[]' : '';
   const needs = [at?.required ?? [], at?.oneOf ?? []].flat().length > 0;
-  return at?.type === 'object' && !needs && at.minProperties === undefined ? '{}' : '';
+  return at?.type === 'object' && !needs && at.minProperties === undefined;
 }
 
 /** The types that what is in the list at a path may have; [] where there is no list. */

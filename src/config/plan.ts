@@ -80,6 +80,6 @@ function socketPlan(socket: SocketConfig): SocketPlan {
       form.permissions === undefined ? DEFAULT_FILE_MODE : Number.parseInt(form.permissions, 8),
     uid: form.owner === undefined ? -1 : (userId(form.owner) ?? -1),
     gid: form.group === undefined ? -1 : (groupId(form.group) ?? -1),
-    allowUids: form.allowUids ?? [],
+    allowUids: form.allowUids ?? null,
   };
 }

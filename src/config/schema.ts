@@ -83,7 +83,9 @@ const socket = z.union([
     group: user.describe('Group (name or number) of the socket file.').optional(),
     allowUids: z
       .array(id(`must be a user’s number from 0 to ${MAX_ID} (id -u NAME tells it)`))
-      .describe('Only front-ends of these user ids (besides root and basewire’s own) may connect.')
+      .describe(
+        'Only front-ends of these user ids, of root and of basewire’s own user may connect; []: of the latter two only. Default: whoever can open the file.',
+      )
       .optional(),
   }),
 ]);

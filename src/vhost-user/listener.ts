@@ -206,12 +206,7 @@ export class Listener {
       return false;
     }
     const { allowUids } = this.plan;
-    if (
-      allowUids.length > 0 &&
-      uid !== 0 &&
-      uid !== process.getuid!() &&
-      !allowUids.includes(uid)
-    ) {
+    if (allowUids !== null && uid !== 0 && uid !== process.getuid!() && !allowUids.includes(uid)) {
       this.native.closeConnection(fd, this.host.owner);
       this.host.refused(`process ${pid} of user ${uid} is not allowed to connect`);
       return false;

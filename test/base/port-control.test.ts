@@ -63,7 +63,7 @@ async function say(request: number, payload: Uint8Array): Promise<void> {
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'basewire-test-'));
   path = join(folder, 'a.sock');
-  const allowed = { fileMode: 0o600, uid: -1, gid: -1, allowUids: [] };
+  const allowed = { fileMode: 0o600, uid: -1, gid: -1, allowUids: null };
   const sockets: SocketPlan[] = [{ path, mode: 'server', fd: -1, ...allowed }];
   const plan = lanPlan([{ name: 'a', addresses: ['10.77.0.10'], sockets }]);
   now = 1000;

@@ -665,7 +665,13 @@ describe('the text itself', () => {
     [
       'vms.web.prefixes',
       EXAMPLE.replace('    mac: 52', '    prefixes:\n    mac: 52'),
-      'remove the key, or write []',
+      'remove the key, or give it a value',
+    ],
+    // Which would mean the contrary of no key.
+    [
+      'vms.web.socket.allowUids',
+      EXAMPLE.replace(/socket: .*web\.sock.*/, 'socket: {path: /run/basewire/w, allowUids: }'),
+      'remove the key, or give it a value',
     ],
   ])('%s with nothing behind it: what to do', (where, text, remedy) => {
     const [complaint] = complaintsOf(text).filter((line) => line.includes(': must be a '));

@@ -50,7 +50,7 @@ it('is what the configuration says, with indices for names', () => {
             fileMode: 0o660,
             uid: -1,
             gid: -1,
-            allowUids: [],
+            allowUids: null,
           },
         ],
       },
@@ -70,7 +70,7 @@ it('is what the configuration says, with indices for names', () => {
             fileMode: 0o660,
             uid: -1,
             gid: -1,
-            allowUids: [],
+            allowUids: null,
           },
         ],
       },
@@ -109,6 +109,7 @@ vms:
     sockets:
       - {path: /run/x1, permissions: "0600", owner: root, group: 0, allowUids: [64055]}
       - {path: /run/x2, mode: client}
+      - {path: /run/x3, allowUids: []}
     network: b
     addresses: [10.2.0.9, 10.2.0.10]
     prefixes: [192.168.5.0/24]
@@ -126,7 +127,8 @@ adapters: {}
     prefixes: ['192.168.5.0/24'],
     sockets: [
       { path: '/run/x1', mode: 'server', fileMode: 0o600, uid: 0, gid: 0, allowUids: [64055] },
-      { path: '/run/x2', mode: 'client' },
+      { path: '/run/x2', mode: 'client', allowUids: null },
+      { path: '/run/x3', allowUids: [] },
     ],
   });
 });

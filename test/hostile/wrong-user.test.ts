@@ -51,10 +51,15 @@ describe.skipIf(reason !== '')(`the wrong user${reason}`, () => {
   const folder = mkdtempSync(join(tmpdir(), 'basewire-users-'));
   chmodSync(folder, 0o755);
   const path = join(folder, 'a.sock');
+  const forNobody = join(folder, 'd.sock');
   const fixture = useFixture({
     vms: {
       ...THREE_VMS,
       a: { ...THREE_VMS.a, socket: { path, permissions: '0666', allowUids: [ALLOWED] } },
+      d: {
+        addresses: ['10.77.0.13'],
+        socket: { path: forNobody, permissions: '0666', allowUids: [] },
+      },
     },
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -71,6 +76,18 @@ describe.skipIf(reason !== '')(`the wrong user${reason}`, () => {
     await daemon.untilState('a', 'waiting');
     await fixture().goodPasses(fixture().adopt(await Vm.start(path)));
     expect(await daemon.count('a', 'refusedConnections')).toBe(before + 3);
+  });
+
+  test('is everybody but root where the list is empty', async () => {
+    const { daemon } = fixture();
+    const before = await daemon.count('d', 'refusedConnections');
+    expect(await connectAs(SOMEBODY, forNobody)).toBe('closed');
+    expect(await connectAs(ALLOWED, forNobody)).toBe('closed');
+    await daemon.untilCount('d', 'refusedConnections', before + 2);
+    fixture().connections++;
+    expect(await connectAs(0, forNobody)).toBe('open');
+    await daemon.untilState('d', 'waiting');
+    expect(await daemon.count('d', 'refusedConnections')).toBe(before + 2);
   });
 
   test('cannot even connect where the mode of the socket says so', async () => {

@@ -21,7 +21,7 @@ export function testPlan(folder: string, interfaceName = 'bw-none'): BasePlan {
     fileMode: 0o660,
     uid: -1,
     gid: -1,
-    allowUids: [],
+    allowUids: null,
   });
   const vm = (name: string, address: string, management: boolean) => ({
     name,

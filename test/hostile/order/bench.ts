@@ -228,7 +228,7 @@ export class OrderBench {
       fileMode: 0o600,
       uid: -1,
       gid: -1,
-      allowUids: [],
+      allowUids: null,
     };
     const vms = [A, B].map(({ ip, mac }, index) => ({
       name: 'ab'[index],
