@@ -20,10 +20,12 @@ export async function run(options: { config: string }): Promise<number> {
   const { native } = await import('../native.ts');
   const { lessen } = await import('../supervision/privileges.ts');
   const { makeSocketFolder } = await import('../socket-file.ts');
-  const adminSocket = config.admin?.socket ?? DEFAULT_ADMIN_SOCKET;
+  const admin = {
+    socket: config.admin?.socket ?? DEFAULT_ADMIN_SOCKET,
+    required: config.admin !== undefined,
+  };
   const account = accountOf(config);
-  if (account !== null)
-    orFailure(() => makeFoldersFor(account, plan, adminSocket, makeSocketFolder));
+  if (account !== null) orFailure(() => makeFoldersFor(account, plan, admin, makeSocketFolder));
   // Before the account: the terminal may be one that only who started us may open again.
   const log = new Log(config.log);
   const { packetSockets, warnings: lacking } = orFailure(() =>
@@ -35,10 +37,7 @@ export async function run(options: { config: string }): Promise<number> {
   const daemon = new Daemon({
     plan,
     log,
-    admin: {
-      socket: adminSocket,
-      required: config.admin !== undefined,
-    },
+    admin,
     stateFile: config.state?.file ?? null,
     packetSockets,
     exitWithFrontend: false,
@@ -66,12 +65,19 @@ function accountOf({ user, group }: Config): Account | null {
 function makeFoldersFor(
   { uid, gid }: Account,
   plan: BasePlan,
-  adminSocket: string,
+  admin: { socket: string; required: boolean },
   make: (path: string) => boolean,
 ): void {
   if (process.getuid!() !== 0) return;
-  const sockets = plan.vms.flatMap((vm) => vm.sockets).filter(({ mode }) => mode === 'server');
-  for (const { path, gid: socketGroup } of [...sockets, { path: adminSocket, gid: -1 }]) {
-    if (make(path)) chownSync(dirname(path), uid, socketGroup >= 0 ? socketGroup : gid);
+  const makeFor = (path: string, group: number) => {
+    if (make(path)) chownSync(dirname(path), uid, group);
+  };
+  for (const { path, mode, gid: socketGroup } of plan.vms.flatMap((vm) => vm.sockets))
+    if (mode === 'server') makeFor(path, socketGroup >= 0 ? socketGroup : gid);
+  try {
+    makeFor(admin.socket, gid);
+  } catch (error) {
+    // One that nobody asked for the daemon does without, and says why.
+    if (admin.required) throw error;
   }
 }

@@ -363,6 +363,32 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
       },
     );
 
+    it.skipIf(process.getuid!() !== 0)(
+      'run: with user:, a folder for the admin socket that can’t be made ends the start only if it was asked for',
+      async () => {
+        const folder = testFolder();
+        chmodSync(folder, 0o777);
+        const file = join(folder, 'c.yaml');
+        const text = `networks: {lan: {subnet: 10.77.0.0/24, address: 10.77.0.1}}
+vms: {web: {socket: ${folder}/web.sock, addresses: [10.77.0.11]}}
+user: 65534
+group: 65534
+`;
+        const line = 'mount -t tmpfs -o ro tmpfs /run && exec "$@"';
+        const command = [process.execPath, COMMAND, 'run', '-c', file];
+        const begin = () => startProgram(['unshare', '-m', 'sh', '-c', line, 'sh', ...command]);
+        writeFileSync(file, text);
+        const daemon = begin();
+        await ready(daemon);
+        const without = 'no admin interface: admin socket: can’t make the folder /run/basewire: ';
+        expect(daemon.stdout()).toContain(without);
+        writeFileSync(file, `${text}admin: {socket: /run/basewire/admin.sock}\n`);
+        const asked = begin();
+        expect(await ended(asked)).toEqual({ code: 1, signal: null });
+        expect(asked.stderr()).toContain('can’t make the folder /run/basewire: ');
+      },
+    );
+
     it('run: a stdout that nobody reads, or that is closed, does not hold it up', async () => {
       for (const close of [false, true]) {
         const folder = testFolder();
