@@ -3,15 +3,17 @@
  *
  * - `open` takes the lease when nobody has it, and renews it for the holder; `renew` only renews it.
  * - While somebody holds it, another controller that asks is a *stand-by*: it hears `held`, and that it asked is remembered for
- *   one lease period.
+ *   one lease period, and for 2.5 s at least.
  * - When the lease has ended, whoever asks takes over, with one exception: during the grace after the end, a controller is put
  *   off when a more preferred stand-by is remembered, so that the most preferred of several that wait gets it. The grace is
  *   half a lease, at most 5 s: controllers ask every third of it, and datagrams flow meanwhile.
- * - Nobody is left when the lease has ended and no stand-by asked during one lease period.
+ * - Nobody is left when the lease has ended and no stand-by is remembered.
  */
 export const NOBODY = -1;
 
 const MAX_GRACE = 5000;
+/** However short the lease is: a stand-by pauses a second between its questions, and waits for each answer. */
+const LEAST_REMEMBERED = 2500;
 
 export class Lease {
   /** VM index, or NOBODY. */
@@ -19,6 +21,8 @@ export class Lease {
   private readonly controllers: readonly number[];
   private readonly period: number;
   private readonly grace: number;
+  /** How long it is known that a controller asked in vain. */
+  private readonly remembered: number;
   private expires = 0;
   /** When the last lease ran out (it was not given back). */
   private ended = Number.NEGATIVE_INFINITY;
@@ -32,6 +36,7 @@ export class Lease {
     this.controllers = controllers;
     this.period = period;
     this.grace = Math.min(period / 2, MAX_GRACE);
+    this.remembered = Math.max(period, LEAST_REMEMBERED);
     this.asked = controllers.map(() => Number.NEGATIVE_INFINITY);
   }
 
@@ -97,7 +102,7 @@ export class Lease {
     return this.holder === NOBODY ? 0 : Math.max(0, this.expires - now);
   }
 
-  /** True once after a lease ended and no stand-by has asked for one period: no controller is left. */
+  /** True once after a lease ended and no stand-by is remembered: no controller is left. */
   loss(now: number): boolean {
     if (!this.unreported || now < this.lossAt()) return false;
     this.unreported = false;
@@ -112,14 +117,14 @@ export class Lease {
 
   private lossAt(): number {
     let at = this.ended;
-    for (const asked of this.asked) at = Math.max(at, asked + this.period);
+    for (const asked of this.asked) at = Math.max(at, asked + this.remembered);
     return at;
   }
 
   private isPutOff(place: number, now: number): boolean {
     if (now >= this.ended + this.grace) return false;
     for (let better = 0; better < place; better++) {
-      if (now - this.asked[better] <= this.period) return true;
+      if (now - this.asked[better] <= this.remembered) return true;
     }
     return false;
   }

@@ -348,6 +348,30 @@ describe('leases', () => {
     expect(rig.closed.length).toBe(1);
   });
 
+  it('of a second are not closed before a stand-by that asks every second or so has asked again', () => {
+    const rig = new Rig(uplink({ leaseSeconds: 1, onControllerLoss: 'close' }));
+    rig.take(FIRST);
+    rig.pass(50);
+    rig.ask(SECOND, 'open');
+    rig.pass(1100);
+    expect(rig.ask(SECOND, 'open')).toMatchObject({ ok: true, state: 'open' });
+    expect(rig.closed).toEqual([]);
+    rig.ask(FIRST, 'open');
+    rig.pass(2499);
+    expect(rig.states[0]).toBe('open');
+    rig.pass(1);
+    expect(rig.closed).toEqual(['no controller is left']);
+  });
+
+  it('of two seconds are kept for a preferred stand-by that asks that rarely', () => {
+    const rig = new Rig(uplink({ leaseSeconds: 2 }));
+    rig.take(FIRST);
+    rig.ask(SECOND, 'open');
+    rig.pass(2400);
+    expect(rig.ask(THIRD, 'open')).toMatchObject({ error: 'held' });
+    expect(rig.ask(SECOND, 'open')).toMatchObject({ ok: true });
+  });
+
   it('stay with their holder while the interface is gone', () => {
     const rig = new Rig();
     rig.take(FIRST);
