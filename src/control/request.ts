@@ -1,6 +1,6 @@
 /**
  * Control requests: one UDP payload from a guest into a checked request, or the reason why it is none. The bytes are
- * hostile: bounded in size and depth, decoded strictly, every key known.
+ * hostile: bounded in size, decoded strictly, every key known and no value nested.
  *
  *     {"id": 1, "op": "open" | "close" | "renew", "adapter": "uplink"}        {"id": 2, "op": "status"}
  */
@@ -32,12 +32,11 @@ export function parseRequest(payload: Uint8Array): Request | Malformed {
   } catch {
     return bad(null, 'not UTF-8');
   }
-  const members = countMembers(text);
-  if (members < 0) return bad(null, 'not a JSON object without nested values');
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
+    // Or nested so deeply that the stack ended.
     return bad(null, 'not JSON');
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -49,8 +48,13 @@ export function parseRequest(payload: Uint8Array): Request | Malformed {
 
   const id = field('id');
   if (!isId(id)) {
-    return bad(null, `"id" is a number or a string of at most ${MAX_ID_LENGTH} characters`);
+    return bad(
+      null,
+      `"id" is a number below 2^53 or a string of at most ${MAX_ID_LENGTH} characters`,
+    );
   }
+  const members = countMembers(text);
+  if (members < 0) return bad(id, 'a value is nested');
   // JSON.parse keeps the last of several equal keys; another reader may keep the first.
   if (keys.length !== members) return bad(id, 'a key is there twice');
   const op = field('op');
@@ -77,8 +81,8 @@ function isId(id: unknown): id is RequestId {
 }
 
 /**
- * How many members the one object in `text` has, or -1 when there is more than one object, or anything nested. Looks at
- * braces, commas and strings only; the rest is JSON.parse's matter, which sees only what passes here.
+ * How many members the one object in `text` has, which JSON.parse took for one, or -1 when a value of it is nested. Looks at
+ * braces, commas and strings only.
  */
 function countMembers(text: string): number {
   let open = 0;
@@ -97,6 +101,5 @@ function countMembers(text: string): number {
       commas++;
     }
   }
-  if (open !== 1) return -1;
   return tokens === 0 ? 0 : commas + 1;
 }
