@@ -58,6 +58,8 @@ interface Controlled {
   readonly openings: Openings;
   /** Who the log says controls it. */
   named: number;
+  /** Why it could not be opened last; '' once it was. */
+  refusal: string;
 }
 
 export class ControlService {
@@ -75,6 +77,7 @@ export class ControlService {
       lease: new Lease(controllers, leaseSeconds * 1000),
       openings: new Openings(),
       named: NOBODY,
+      refusal: '',
     }));
     this.byName = new Map(adapters.map(({ name }, index) => [name, index]));
     this.requests = new TokenBuckets(vms.length, RATE, BURST);
@@ -119,6 +122,7 @@ export class ControlService {
   /** The adapter is open (or its interface is down, but the socket is there). */
   opened(adapter: number): void {
     const now = this.context.now();
+    this.adapters[adapter].refusal = '';
     for (const asker of this.adapters[adapter].openings.take()) {
       if (this.adapters[adapter].lease.holder === asker.vm) this.granted(asker, adapter, now);
       else this.refuseHeld(asker, adapter, now);
@@ -129,6 +133,7 @@ export class ControlService {
   refused(adapter: number, reason: string): void {
     // One that is `gone` comes back with its interface, and stays in its holder's care.
     if (this.context.view(adapter).state === 'closed') this.giveBack(adapter);
+    this.adapters[adapter].refusal = reason;
     this.refuseWaiting(adapter, reason);
   }
 
@@ -218,12 +223,14 @@ export class ControlService {
 
   private open(asker: Asker, adapter: number, now: number): void {
     const { state } = this.context.view(adapter);
-    const { openings } = this.adapters[adapter];
+    const { openings, refusal } = this.adapters[adapter];
     if (state === 'open' || state === 'down') {
       this.granted(asker, adapter, now);
     } else if (openings.count === 0 && !this.openings.take(adapter, now)) {
       if (state === 'closed') this.giveBack(adapter);
-      this.refuse(asker, 'unavailable', 'the adapter was opened too often: wait a few seconds');
+      const tooOften = 'the adapter was opened too often: wait a few seconds';
+      // Where it can't be opened, that it was tried too often is the lesser news.
+      this.refuse(asker, 'unavailable', refusal || tooOften);
     } else if (openings.add(asker, now)) {
       this.context.openAdapter(adapter);
     } else {
