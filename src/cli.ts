@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command line: what was asked for, in which file it is done, and what the exit status says. */
+import './early-signals.ts';
 import { Command, CommanderError, Help, Option } from 'commander';
 import type { BackendOptions } from './commands/backend-program.ts';
 import type { QemuArgsOptions } from './commands/qemu-args.ts';

@@ -12,6 +12,7 @@ import { configSchema, LOG_LEVELS } from '../config/schema.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { Log, type LogLevel } from '../log.ts';
 import type { SocketKind } from '../native.ts';
+import { ignoreSignals } from '../signals.ts';
 
 export interface BackendOptions {
   socketPath?: string;
@@ -58,6 +59,8 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
     // A connection that we were handed can't come back; a path, or a socket that listens, can be connected to again.
     exitWithFrontend: fd >= 0 && !listens,
   });
+  // Its own handlers go a little before the process does: another one then would make a failure of its end.
+  ignoreSignals('SIGTERM', 'SIGINT');
   return daemon.run();
 }
 

@@ -9,6 +9,7 @@ import { type Config, DEFAULT_ADMIN_SOCKET } from '../config/schema.ts';
 import { groupId, primaryGroupId, userId } from '../config/users.ts';
 import { CommandError } from '../exit-codes.ts';
 import { Log } from '../log.ts';
+import { ignoreSignals } from '../signals.ts';
 import type { Account } from '../supervision/privileges.ts';
 
 /** Runs the daemon until it ends; the exit code. Throws a ConfigError, or a CommandError when it could not start or go on. */
@@ -42,6 +43,8 @@ export async function run(options: { config: string }): Promise<number> {
     packetSockets,
     exitWithFrontend: false,
   });
+  // Its own handlers go a little before the process does: another one then would make a failure of its end.
+  ignoreSignals('SIGTERM', 'SIGINT');
   return daemon.run();
 }
 
