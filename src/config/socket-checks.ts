@@ -136,10 +136,10 @@ function isId(id: unknown): id is string | number {
   return typeof id === 'string' && id !== '';
 }
 
-/** Why a socket can't be made in this folder; '' when it exists, or only its last part is missing. */
+/** Why a socket can't be made in this folder; '' when it exists, or only its last part is missing, or we may not know. */
 function folderTrouble(folder: string): string {
   const kind = kindOf(folder);
-  if (kind === 'folder') return '';
+  if (kind === 'folder' || kind === 'hidden') return '';
   if (kind === 'other') return `${folder} is no folder`;
   const parent = dirname(folder);
   if (kindOf(parent) === 'folder') return '';
@@ -158,10 +158,11 @@ function placeTrouble(path: string): string {
   }
 }
 
-function kindOf(path: string): 'folder' | 'other' | 'missing' {
+function kindOf(path: string): 'folder' | 'other' | 'hidden' | 'missing' {
   try {
     return statSync(path).isDirectory() ? 'folder' : 'other';
-  } catch {
-    return 'missing';
+  } catch (error) {
+    // In a folder that we may not look into: the daemon may.
+    return (error as NodeJS.ErrnoException).code === 'EACCES' ? 'hidden' : 'missing';
   }
 }

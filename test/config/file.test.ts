@@ -106,3 +106,23 @@ it('what stands where a socket is to be made', () => {
   native.closeDescriptor(native.unixListen(socket, 0o600, 1));
   expect(refusalOf(text)).toBe('');
 });
+
+it.skipIf(process.getuid!() !== 0)(
+  'a folder that we may not look into is not called missing (needs root, to be somebody else)',
+  () => {
+    const hidden = join(folder, 'hidden');
+    const file = join(folder, 'hidden.yaml');
+    mkdirSync(join(hidden, 'a', 'run'), { recursive: true });
+    chmodSync(hidden, 0o700);
+    chmodSync(folder, 0o755);
+    writeFileSync(file, EXAMPLE.replaceAll('/run/basewire', join(hidden, 'a', 'run')));
+    process.seteuid!(65534);
+    try {
+      expect(refusal(file)).toBe('');
+    } finally {
+      process.seteuid!(0);
+    }
+    writeFileSync(file, EXAMPLE.replaceAll('/run/basewire', join(hidden, 'b', 'run')));
+    expect(refusal(file)).toMatch(/neither the folder .* exists/);
+  },
+);
