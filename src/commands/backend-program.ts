@@ -9,6 +9,7 @@ import { formatAddress, formatPrefix, parsePrefix } from '../config/addresses.ts
 import { environmentWarnings } from '../config/environment.ts';
 import { buildPlan } from '../config/plan.ts';
 import { configSchema, LOG_LEVELS } from '../config/schema.ts';
+import type { Path } from '../config/source.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { Log, type LogLevel } from '../log.ts';
 import type { SocketKind } from '../native.ts';
@@ -64,7 +65,7 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
   return daemon.run();
 }
 
-/** A configuration with one network and one VM, and one adapter where an interface is given. */
+/** A configuration with one network and one VM, and an adapter and an admin socket where these are given. */
 function onePortConfig(options: BackendOptions) {
   const prefix = parsePrefix(options.address);
   if (!prefix)
@@ -72,7 +73,11 @@ function onePortConfig(options: BackendOptions) {
   const address = options.address.split('/')[0]!;
   const subnet = formatPrefix(prefix);
   const path = options.socketPath;
+  const admin = options.adminSocket;
   if (path === '') throw new CommandError('--socket-path is empty', EXIT.usage);
+  if (admin === '') throw new CommandError('--admin-socket is empty', EXIT.usage);
+  if (path !== undefined && admin !== undefined && resolve(path) === resolve(admin))
+    throw new CommandError(`--admin-socket ${admin}: is that of --socket-path`, EXIT.usage);
   const raw = {
     networks: { net: { subnet, address: options.gateway ?? formatAddress(prefix.first + 1) } },
     vms: {
@@ -85,19 +90,30 @@ function onePortConfig(options: BackendOptions) {
     ...(options.interface !== undefined && {
       adapters: { uplink: { interface: options.interface, controllers: [VM] } },
     }),
+    ...(admin !== undefined && { admin: { socket: resolve(admin) } }),
   };
   const wrong: string[] = [];
-  // People gave an option, and know of no configuration.
-  const named = (where: PropertyKey[]) =>
-    where[2] === 'socket' ? `--socket-path ${path}` : formatPath(where);
   const result = configSchema.safeParse(raw);
   for (const issue of result.error?.issues ?? [])
-    wrong.push(`${named(issue.path)}: ${issue.message}`);
+    wrong.push(`${optionOf(issue.path, options)}: ${issue.message}`);
   crossCheck(raw, (where, text) => {
-    if (path !== undefined || where[2] !== 'socket') wrong.push(`${named([...where])}: ${text}`);
+    if (path !== undefined || where[2] !== 'socket')
+      wrong.push(`${optionOf(where, options)}: ${text}`);
   });
   if (wrong.length > 0 || !result.success) throw new CommandError(wrong, EXIT.usage);
   return result.data;
+}
+
+/** The option behind a key: whoever gave it knows of no configuration. */
+function optionOf(where: Path, options: BackendOptions): string {
+  const key = formatPath(where);
+  if (key.startsWith(`vms.${VM}.socket`)) return `--socket-path ${options.socketPath}`;
+  if (key === 'networks.net.address' && options.gateway !== undefined)
+    return `--gateway ${options.gateway}`;
+  if (key.startsWith('networks.net.') || key.startsWith(`vms.${VM}.addresses`))
+    return `--address ${options.address}`;
+  if (key === 'adapters.uplink.interface') return `--interface ${options.interface}`;
+  return key === 'admin.socket' ? `--admin-socket ${options.adminSocket}` : key;
 }
 
 function descriptor(text: string): number {

@@ -204,7 +204,32 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
       [['--fd=1'], /3 or more/],
       [
         ['--socket-path=/tmp/x.sock', '--address', '10.0.0.1/24'],
-        /is already the base’s own address/,
+        /^basewire: --address 10\.0\.0\.1\/24: 10\.0\.0\.1 is already the base’s own address/,
+      ],
+      [
+        ['--socket-path=/tmp/x.sock', '--address', '10.0.0.2/32'],
+        /^basewire: --address 10\.0\.0\.2\/32: \/32 is not supported: use \/8 to \/30\n$/,
+      ],
+      [
+        ['--socket-path=/tmp/x.sock', '--gateway', '10.78.0.1'],
+        /^basewire: --gateway 10\.78\.0\.1: 10\.78\.0\.1 is outside the subnet [^\n]*\n$/,
+      ],
+      [
+        ['--fd=3', '--gateway', 'gw'],
+        /^basewire: --gateway gw: must be an IPv4 address like [^\n]*\n$/,
+      ],
+      [
+        ['--fd=3', '--interface=a/b'],
+        /^basewire: --interface a\/b: must be the name of a network interface/,
+      ],
+      [['--socket-path=/tmp/x.sock', '--admin-socket='], /^basewire: --admin-socket is empty\n$/],
+      [
+        ['--fd=3', '--admin-socket', `/tmp/${'x'.repeat(103)}`],
+        /^basewire: --admin-socket \/tmp\/x+: is 108 bytes long, [^\n]*\n$/,
+      ],
+      [
+        ['--socket-path=/tmp/x.sock', '--admin-socket=/tmp//x.sock'],
+        /^basewire: --admin-socket \/tmp\/\/x\.sock: is that of --socket-path\n$/,
       ],
       [
         ['--admin-socket', '/tmp/x', 'status'],
