@@ -2,7 +2,6 @@
  * The daemon's main thread: starts the admin interface and the turn workers, opens adapters for them, logs for them, and ends them.
  * It touches no datagram.
  */
-import { chownSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { PacketSockets } from './adapter/packet-sockets.ts';
@@ -19,6 +18,7 @@ import { OWNER } from './handoff/handoff.ts';
 import { handoffBytes } from './handoff/layout.ts';
 import { type Log, LogLimiter } from './log.ts';
 import {
+  giveAway,
   isSocketFileThere,
   makeSocketFolder,
   removeSocketFile,
@@ -220,7 +220,7 @@ export class Daemon {
       if (socket.mode !== 'server' || socket.fd >= 0) continue;
       // QEMU must get through the folder to the socket: give it the socket's group.
       if (makeSocketFolder(socket.path) && socket.gid >= 0)
-        chownSync(dirname(socket.path), -1, socket.gid);
+        giveAway(dirname(socket.path), -1, socket.gid);
     }
   }
 

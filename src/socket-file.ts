@@ -10,6 +10,7 @@ import {
   type BigIntStats,
   chmodSync,
   constants,
+  lchownSync,
   lstatSync,
   mkdirSync,
   unlinkSync,
@@ -88,6 +89,24 @@ export function rememberSocketFile(path: string): SocketFile {
   const found = look(path);
   if (!found?.isSocket()) throw new Error(`${path} is not the socket that was just made`);
   return { path, dev: found.dev, ino: found.ino, born: found.birthtimeNs };
+}
+
+/**
+ * Gives a socket's file, or the folder that was made for it, to a user and a group; -1: leaves it with whom it has. Throws an Error that says what
+ * to do where we may not.
+ */
+export function giveAway(path: string, uid: number, gid: number): void {
+  try {
+    lchownSync(path, uid, gid);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
+    const own = process.geteuid!();
+    throw new Error(
+      uid >= 0 && uid !== own
+        ? `${path}: user ${own} may not give it to user ${uid}: leave owner out and use group, or start as root`
+        : `${path}: user ${own} may not give it to group ${gid}: make the user a member of the group, or leave group out`,
+    );
+  }
 }
 
 /** Whether it is still the one that stands at its path, as far as we may look: whoever connects there comes to us. Never throws. */

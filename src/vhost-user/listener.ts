@@ -2,7 +2,6 @@
  * The way front-ends come to a port: a socket file that we listen on (server), one that QEMU listens on (client), or
  * an inherited descriptor. One front-end at a time; a second is closed at once and counted.
  */
-import { lchownSync } from 'node:fs';
 import { getSystemErrorName } from 'node:util';
 import { EPOLLIN, type Watcher } from '../watcher.ts';
 import type { SocketPlan } from '../plan.ts';
@@ -11,6 +10,7 @@ import type { Native } from '../native.ts';
 import { TokenBuckets } from '../token-buckets.ts';
 import { closesTooMany } from './session.ts';
 import {
+  giveAway,
   makeSocketFolder,
   prepareSocketPath,
   rememberSocketFile,
@@ -104,7 +104,7 @@ export class Listener {
     this.fd = native.unixListen(plan.path, plan.fileMode, BACKLOG);
     this.file = rememberSocketFile(plan.path);
     if (plan.uid >= 0 || plan.gid >= 0) {
-      lchownSync(plan.path, plan.uid, plan.gid);
+      giveAway(plan.path, plan.uid, plan.gid);
       // Where a file system knows no time of birth, Node gives the last change's.
       this.file = rememberSocketFile(plan.path);
     }

@@ -389,6 +389,34 @@ admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
     );
 
     it.skipIf(process.getuid!() !== 0)(
+      'run: a group that the daemon may not give a socket, or its folder, is named',
+      () => {
+        const folder = testFolder();
+        chmodSync(folder, 0o777);
+        const file = join(folder, 'c.yaml');
+        const under = ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath];
+        for (const path of [join(folder, 'web.sock'), join(folder, 'run', 'web.sock')]) {
+          writeFileSync(
+            file,
+            `networks: {lan: {subnet: 10.77.0.0/24, address: 10.77.0.1}}
+vms: {web: {socket: {path: ${path}, group: 0}, addresses: [10.77.0.11]}}
+admin: {socket: ${folder}/admin.sock}
+`,
+          );
+          const { status, stderr } = spawnSync('setpriv', [...under, COMMAND, 'run', '-c', file], {
+            encoding: 'utf8',
+            timeout: 60_000,
+          });
+          expect(status).toBe(1);
+          expect(stderr).toMatch(
+            /^basewire: \S+: user 65534 may not give it to group 0: make the user a member of the group, or leave group out\n$/,
+          );
+          expect(existsSync(path)).toBe(false);
+        }
+      },
+    );
+
+    it.skipIf(process.getuid!() !== 0)(
       'run: with user:, a folder for the admin socket that can’t be made ends the start only if it was asked for',
       async () => {
         const folder = testFolder();

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { native } from '../../src/native.ts';
 import {
+  giveAway,
   makeSocketFolder,
   prepareSocketPath,
   rememberSocketFile,
@@ -100,3 +101,28 @@ it('makes the folder when only that is missing', () => {
   );
   chmodSync(join(folder, 'run'), 0o700);
 });
+
+it.skipIf(process.getuid!() !== 0)(
+  'who may not give one away hears what to do (needs root, to be somebody else)',
+  () => {
+    const [own, other] = [65534, 65533];
+    const path = join(testFolder(), 'a.sock');
+    native.closeDescriptor(native.unixListen(path, 0o600, 1));
+    giveAway(path, own, own);
+    chmodSync(join(path, '..'), 0o755);
+    process.seteuid!(own);
+    try {
+      giveAway(path, own, -1);
+      expect(() => giveAway(path, other, -1)).toThrow(
+        `${path}: user ${own} may not give it to user ${other}: leave owner out and use group, or start as root`,
+      );
+      for (const uid of [-1, own])
+        expect(() => giveAway(path, uid, other)).toThrow(
+          `${path}: user ${own} may not give it to group ${other}: make the user a member of the group, or leave group out`,
+        );
+    } finally {
+      process.seteuid!(0);
+    }
+    expect(lstatSync(path)).toMatchObject({ uid: own, gid: own });
+  },
+);
