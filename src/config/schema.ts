@@ -31,9 +31,23 @@ function text(pattern: RegExp, rule: string) {
 const address = text(ADDRESS_PATTERN, 'must be an IPv4 address like 10.77.0.11 (no leading zeros)');
 const prefix = text(PREFIX_PATTERN, 'must be an IPv4 prefix like 10.77.0.0/24 (no leading zeros)');
 const mac = text(MAC_PATTERN, 'must be a MAC address like 52:54:00:00:00:11');
+const ABSOLUTE_PATH = /^\/[\s\S]*[^/]$/;
+/** A text behind > or | ends with the end of its line, which nobody sees and would look for. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: none of them
+const PLAIN_PATH = /^(?:[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s])?$/;
+
 const path = z
   .string()
-  .regex(/^\/[^\0]*[^\0/]$/, 'must be an absolute path of a file, like /run/basewire/web.sock');
+  .regex(ABSOLUTE_PATH, 'must be an absolute path of a file, like /run/basewire/web.sock')
+  .regex(
+    PLAIN_PATH,
+    'must hold no control characters and no white space at its end (write >- or |- instead of > or |)',
+  );
+
+/** Whether the schema takes it. */
+export function isFilePath(text: string): boolean {
+  return ABSOLUTE_PATH.test(text) && PLAIN_PATH.test(text);
+}
 
 function id(rule: string) {
   return z.int(rule).min(0, rule).max(MAX_ID, rule);

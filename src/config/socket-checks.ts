@@ -2,7 +2,7 @@
 import { lstatSync, statSync } from 'node:fs';
 import { dirname, normalize } from 'node:path';
 import { obstacle } from '../socket-path.ts';
-import { DEFAULT_ADMIN_SOCKET, MAX_SOCKET_PATH_BYTES } from './schema.ts';
+import { DEFAULT_ADMIN_SOCKET, isFilePath, MAX_SOCKET_PATH_BYTES } from './schema.ts';
 import type { Path } from './source.ts';
 import { groupId, MAX_ID, primaryGroupId, userId } from './users.ts';
 import { type Complain, list, mapping } from './values.ts';
@@ -52,7 +52,7 @@ export class SocketChecks {
   /** It is written beside its place and then put there: both must be nobody else's. */
   #stateFile(): void {
     const file = mapping(this.#raw.state)?.file;
-    if (typeof file !== 'string' || !file.startsWith('/')) return; // the schema said so
+    if (typeof file !== 'string' || !isFilePath(file)) return; // the schema said so
     this.#claim(file, ['state', 'file'], 'the state file');
     this.#claim(`${file}.new`, ['state', 'file'], 'where the state file is written (state.file)');
   }
@@ -107,7 +107,7 @@ export class SocketChecks {
   }
 
   #path(path: string, at: Path, owner: string, made: boolean): void {
-    if (!path.startsWith('/') || path.endsWith('/') || path.includes('\0')) return; // the schema said so
+    if (!isFilePath(path)) return; // the schema said so
     const bytes = Buffer.byteLength(path);
     if (bytes > MAX_SOCKET_PATH_BYTES) {
       this.#complain(

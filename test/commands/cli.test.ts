@@ -111,15 +111,23 @@ describe.skipIf(!BUILT)(
       writeFileSync(
         file,
         `networks: {lan: {subnet: 10.77.0.0/24, address: 10.77.0.1}}
-vms: {web: {socket: "${folder.replace('\u001b', '\\e')}/\\u009bweb.sock", addresses: [10.77.0.11], management: true}}
+vms: {web: {socket: ${join(folder, '../web.sock')}, addresses: [10.77.0.11], management: true}}
 adapters: {uplink: {interface: "no\\ethere", controllers: [web]}}
-admin: {socket: "${folder.replace('\u001b', '\\e')}/admin.sock"}
+admin: {socket: ${join(folder, '../admin.sock')}}
+`,
+      );
+      const bad = join(folder, 'bad.yaml');
+      writeFileSync(
+        bad,
+        `networks: {lan: {subnet: 10.77.0.0/24, address: 10.77.0.1}}
+vms: {web: {socket: "/run/\\e\\u009bweb.sock", addresses: [10.77.0.11]}}
 `,
       );
       chmodSync(file, 0o666);
       for (const args of [
         ['check', '-c', file],
-        ['status', '-c', file],
+        ['check', '-c', bad],
+        ['status', '--admin-socket', join(folder, 'admin.sock')],
         ['qemu-args', 'w\u001b', '-c', file],
         ['qemu-args', 'web', '-c', file, '--qemu-version', '1\u001b'],
       ]) {

@@ -473,6 +473,36 @@ describe('one mistake gets one complaint, at its place', () => {
       -1,
       /user: must be a name, or a number from 0 to \d+, not -1$/,
     ],
+    [
+      'a path with a line end behind it, as behind > or |',
+      ['vms', 'web', 'socket'],
+      '/run/basewire/web.sock\n',
+      /^f:8:13: vms\.web\.socket: must hold no control characters and no white space at its end .*, not "\/run\/basewire\/web\.sock\\n"$/,
+    ],
+    [
+      'a path of a mapping with a space behind it',
+      ['vms', 'web', 'socket'],
+      { path: '/run/basewire/web.sock ' },
+      /vms\.web\.socket\.path: must hold no .* white space at its end/,
+    ],
+    [
+      'a state file with a control character',
+      ['state'],
+      { file: '/var/lib/no\u009bwhere/state' },
+      /state\.file: must hold no control characters/,
+    ],
+    [
+      'a path with a NUL',
+      ['admin', 'socket'],
+      '/run/basewire\0/admin.sock',
+      /admin\.socket: must hold no control characters/,
+    ],
+    [
+      'a path of a folder',
+      ['admin', 'socket'],
+      '/run/basewire/',
+      /must be an absolute path of a file/,
+    ],
     ['no name of a user', ['user'], '', /user: must be a name or a number, not ""$/],
     [
       'names among allowUids',
