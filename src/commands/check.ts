@@ -1,10 +1,10 @@
 /** `basewire check --config FILE`: what is wrong with a configuration, or what it would do. Creates nothing. */
-import type { BasePlan, SocketPlan } from '../plan.ts';
+import type { BasePlan } from '../plan.ts';
 import { environmentWarnings, stateFileWarning } from '../config/environment.ts';
 import { forwardedByHost } from '../supervision/host-forwarding.ts';
 import { loadConfig } from '../config/load.ts';
 import { buildPlan } from '../config/plan.ts';
-import { type Config, DEFAULT_ADMIN_SOCKET } from '../config/schema.ts';
+import { type Config, DEFAULT_ADMIN_SOCKET, type SocketConfig } from '../config/schema.ts';
 import { EXIT } from '../exit-codes.ts';
 import type { Native } from '../native.ts';
 import { printable } from '../printable.ts';
@@ -61,7 +61,9 @@ function describePlan(plan: BasePlan, config: Config): string {
         [...vm.addresses, ...vm.prefixes].join(' '),
         vm.mac ?? 'learned',
         vm.management ? 'yes' : 'no',
-        vm.sockets.map(describeSocket).join(' and '),
+        vm.sockets
+          .map((socket, index) => describeSocket(socket.fileMode, formOf(config, vm.name, index)))
+          .join(' and '),
       ]),
     ),
   ];
@@ -93,7 +95,8 @@ function describePlan(plan: BasePlan, config: Config): string {
   parts.push(
     `Data path: ${poll} polling, spins ${spinMicroseconds} µs, rests ${restMicroseconds} µs, up to ${burst} datagrams per port and turn.\n` +
       `Turn workers: ${workers}${workers === 1 ? ', which serves all VMs' : `: ${describeWorkers(plan)}`}.${cores.length === 0 ? '' : ` On core${cores.length === 1 ? '' : 's'} ${cores.join(', ')}.`}\n` +
-      `Admin interface: ${printable(config.admin?.socket ?? DEFAULT_ADMIN_SOCKET)}. Log: ${config.log.level} and above, ${config.log.format}.\n`,
+      `Admin interface: ${printable(config.admin?.socket ?? DEFAULT_ADMIN_SOCKET)}. Log: ${config.log.level} and above, ${config.log.format}.\n` +
+      `${describeAccount(config)} ${config.state === undefined ? 'No state is kept over a restart.' : `State over a restart: ${printable(config.state.file)}.`}\n`,
   );
   return parts.join('\n');
 }
@@ -107,7 +110,26 @@ function describeWorkers(plan: BasePlan): string {
   }).join('; ');
 }
 
-function describeSocket(socket: SocketPlan): string {
-  if (socket.mode === 'client') return `${socket.path} (QEMU listens)`;
-  return `${socket.path} (${socket.fileMode.toString(8).padStart(4, '0')})`;
+/** Whom the daemon becomes. */
+function describeAccount({ user, group }: Config): string {
+  if (user === undefined) return 'User: whoever starts it.';
+  return `User: ${user}, group ${group ?? 'of its own'}.`;
+}
+
+/** A socket as the configuration has it: by names where it names somebody. */
+function formOf(config: Config, vm: string, index: number): SocketConfig {
+  const { socket, sockets } = config.vms[vm]!;
+  return (sockets ?? [socket!])[index]!;
+}
+
+function describeSocket(fileMode: number, form: SocketConfig): string {
+  const socket: Exclude<SocketConfig, string> =
+    typeof form === 'string' ? { path: form, mode: 'server' } : form;
+  const { path, mode, owner, group, allowUids } = socket;
+  const about = [mode === 'client' ? 'QEMU listens' : fileMode.toString(8).padStart(4, '0')];
+  if (owner !== undefined) about.push(`owner ${owner}`);
+  if (group !== undefined) about.push(`group ${group}`);
+  if (allowUids !== undefined)
+    about.push(`for ${['root', 'the daemon’s user', ...allowUids].join(', ')} only`);
+  return `${path} (${about.join(', ')})`;
 }

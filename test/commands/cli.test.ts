@@ -80,6 +80,31 @@ describe.skipIf(!BUILT)(
       ]);
     });
 
+    it('check: says who the daemon becomes, who may come, and where its state is', () => {
+      const plain = basewire('check', '-c', write(EXAMPLE)).stdout;
+      expect(plain).toMatch(/ \/run\/basewire\/web\.sock \(0660\)$/m);
+      expect(plain).toMatch(/^User: whoever starts it\. No state is kept over a restart\.$/m);
+      const file = write(`networks: {lan: {subnet: 10.77.0.0/24, address: 10.77.0.1}}
+vms:
+  web:
+    sockets:
+      - {path: /run/x1, permissions: "0600", owner: 65534, group: root, allowUids: [64055, 7]}
+      - {path: /run/x2, mode: client, allowUids: []}
+    addresses: [10.77.0.11]
+user: 65534
+group: root
+state: {file: /var/lib/basewire.state}
+`);
+      const { stdout, stderr } = basewire('check', '-c', file);
+      expect(stderr).toBe('');
+      expect(stdout).toMatch(
+        / \/run\/x1 \(0600, owner 65534, group root, for root, the daemon’s user, 64055, 7 only\) and \/run\/x2 \(QEMU listens, for root, the daemon’s user only\)$/m,
+      );
+      expect(stdout).toMatch(
+        /^User: 65534, group root\. State over a restart: \/var\/lib\/basewire\.state\.$/m,
+      );
+    });
+
     const root = process.getuid!() === 0;
     it.skipIf(!root)(
       'check: looks for interfaces in its own network namespace, by all their names (needs root)',
