@@ -40,12 +40,14 @@ export function checkConfig(source: ConfigSource): LoadedConfig {
   crossCheck(source.raw, (path, text, which = 'value') => {
     complaints.push({ ...source.position(path, which), path, text });
   });
-  // A key that is wrong has not to be the right one, too.
+  // A key that is wrong has not to be the right one, too; and what one was to bring is not missing besides.
   const wrongKeys = new Set(source.complaints.map(placeOf));
   const others = complaints.slice(source.complaints.length);
   const all = [
     ...source.complaints,
-    ...others.filter((complaint) => !wrongKeys.has(placeOf(complaint))),
+    ...others.filter(
+      (complaint) => !wrongKeys.has(placeOf(complaint)) && !source.mayBeMerged(complaint.path),
+    ),
   ];
   if (complaints.length > 0 || !result.success) throw new ConfigError(source.file, all);
   return { file: source.file, config: result.data, warnings: source.warnings };

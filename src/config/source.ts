@@ -45,6 +45,7 @@ export class ConfigSource {
   readonly #lines = new LineCounter();
   #document: Document | null = null;
   #targets: ReadonlyMap<Node, Node> = new Map();
+  #merging: ReadonlySet<Node> = new Set();
 
   /** Takes the text as if it stood in `file`. */
   constructor(file: string, text: string, warnings: string[] = []) {
@@ -79,8 +80,10 @@ export class ConfigSource {
     });
     this.#document = document;
     this.#takeFaults([...document.errors, ...document.warnings]);
-    const { problems, targets } = new TextChecks(document, (offset) => this.#place(offset).line);
+    const checks = new TextChecks(document, (offset) => this.#place(offset).line);
+    const { problems, targets, merging } = checks;
     this.#targets = targets;
+    this.#merging = merging;
     for (const { offset, text, fatal } of problems) {
       this.complaints.push({ ...this.#place(offset), path: [], text });
       if (fatal) this.usable = false;
@@ -146,6 +149,20 @@ export class ConfigSource {
     }
     const at = which === 'key' || !whole ? (key ?? found) : found;
     return this.#place((at as Node | undefined)?.range?.[0] ?? 0);
+  }
+
+  /** Whether nothing stands at a path, and a refused merge key (<<) was perhaps to bring it. */
+  mayBeMerged(path: Path): boolean {
+    let node = this.#resolve(this.#document?.contents);
+    for (const step of path) {
+      if (isSeq(node) && typeof step === 'number') node = this.#resolve(node.items[step]);
+      else if (isMap(node)) {
+        const pair = node.items.findLast((item) => keyText(item.key) === String(step));
+        if (pair === undefined) return this.#merging.has(node);
+        node = this.#resolve(pair.value);
+      } else return false;
+    }
+    return false;
   }
 
   #resolve(node: unknown): Node | undefined {

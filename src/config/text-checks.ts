@@ -2,7 +2,7 @@
  * What a YAML text has wrong although its syntax is right: nesting without end, aliases that lead nowhere or stand for too much, keys that are
  * not what stands there. One walk over the nodes, whose depth is bounded.
  */
-import { type Document, isAlias, isMap, isScalar, isSeq, type Node, type Pair } from 'yaml';
+import { type Document, isAlias, isMap, isScalar, isSeq, type Node, type YAMLMap } from 'yaml';
 
 /** A configuration has six levels. */
 const MAX_DEPTH = 100;
@@ -25,10 +25,11 @@ interface Anchor {
   open: boolean;
 }
 
-/** All problems, and which node each alias stands for. */
+/** All problems, which node each alias stands for, and in which mappings a merge key (<<) was refused. */
 export class TextChecks {
   readonly problems: Problem[] = [];
   readonly targets = new Map<Node, Node>();
+  readonly merging = new Set<Node>();
   readonly #lineOf: (offset: number) => number;
   readonly #anchors = new Map<string, Anchor>();
   #aliased = 0;
@@ -54,7 +55,7 @@ export class TextChecks {
     const anchor: Anchor = { node: node as Node, size: 1, open: true };
     const name = (node as { anchor?: string } | null)?.anchor;
     if (name !== undefined) this.#anchors.set(name, anchor);
-    if (isMap(node)) anchor.size += this.#pairs(node.items, depth);
+    if (isMap(node)) anchor.size += this.#pairs(node, depth);
     if (isSeq(node)) for (const item of node.items) anchor.size += this.#walk(item, depth + 1);
     anchor.open = false;
     return anchor.size;
@@ -82,12 +83,13 @@ export class TextChecks {
     return anchor.size;
   }
 
-  #pairs(pairs: Pair[], depth: number): number {
+  #pairs(map: YAMLMap, depth: number): number {
     const seen = new Map<string, number>();
     let size = 0;
-    for (const { key, value } of pairs) {
+    for (const { key, value } of map.items) {
       const offset = startOf(key);
       const trouble = keyTrouble(key);
+      if (trouble === MERGE_KEY) this.merging.add(map);
       if (trouble !== '') this.#complain(offset, trouble, !isScalar(key));
       else this.#once(keyText(key), offset, seen);
       size += this.#walk(key, depth + 1) + this.#walk(value, depth + 1);
@@ -108,14 +110,15 @@ export class TextChecks {
 
 export const TOO_DEEP = 'is nested too deeply';
 
+const MERGE_KEY = 'YAML 1.2 has no merge key <<: write out what it stands for';
+
 /** Why a key is not what stands there; '' when it is. */
 function keyTrouble(key: unknown): string {
   if (isAlias(key)) return `*${key.source} can’t be a key: write it out`;
   if (!isScalar(key)) return 'a key must be text';
   const { value, source } = key;
   if (value === null && !source) return 'a key is missing';
-  if (source === '<<' && key.type === 'PLAIN')
-    return 'YAML 1.2 has no merge key <<: write out what it stands for';
+  if (source === '<<' && key.type === 'PLAIN') return MERGE_KEY;
   if (keyText(key) === source || typeof value === 'string') return '';
   const kind = value === null ? 'as nothing' : `as ${kindOf(value)}${String(value)}`;
   return `key ${source} is read ${kind}: put it in quotes`;

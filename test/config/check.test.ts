@@ -673,6 +673,18 @@ describe('the text itself', () => {
     expect(complaintsOf(EXAMPLE.replace('  web:', `  ${key}:`))).toEqual([`f:7:3: ${complaint}`]);
   });
 
+  it('what a refused merge key was to bring is not missing, too', () => {
+    const text = EXAMPLE.replace(/^vms:$/m, 'vms:\n  db:\n    <<: {addresses: [10.77.0.9]}');
+    const merge = 'f:8:5: YAML 1.2 has no merge key <<: write out what it stands for';
+    expect(complaintsOf(text)).toEqual([merge]);
+    // What stands there is looked at.
+    const wrong = text.replace('10.77.0.9]}', '10.77.0.9]}\n    addresses: [10.78.0.9]');
+    expect(complaintsOf(wrong)).toEqual([
+      merge,
+      expect.stringMatching(/^f:9:17: vms\.db\.addresses\[0]: 10\.78\.0\.9 is outside the subnet/),
+    ]);
+  });
+
   it('keys that YAML reads as what stands there are names', () => {
     for (const key of ['1', '"01"', "'~'", 'true', 'yes', '!!str 007', '1_000']) {
       const wrong = key === "'~'" ? [expect.stringMatching(/^f:7:3: vms\.~: bad name/)] : [];
