@@ -2,7 +2,6 @@
  * The daemon's main thread: starts the admin interface and the turn workers, opens adapters for them, logs for them, and ends them.
  * It touches no datagram.
  */
-import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { PacketSockets } from './adapter/packet-sockets.ts';
 import { AdminServer } from './admin/server.ts';
@@ -18,9 +17,9 @@ import { OWNER } from './handoff/handoff.ts';
 import { handoffBytes } from './handoff/layout.ts';
 import { type Log, LogLimiter } from './log.ts';
 import {
-  giveAway,
   isSocketFileThere,
   makeSocketFolder,
+  makeSocketFolders,
   removeSocketFile,
   rememberSocketFile,
   type SocketFile,
@@ -216,12 +215,9 @@ export class Daemon {
   }
 
   #makeFolders(): void {
-    for (const socket of this.#options.plan.vms.flatMap((vm) => vm.sockets)) {
-      if (socket.mode !== 'server' || socket.fd >= 0) continue;
-      // QEMU must get through the folder to the socket: give it the socket's group.
-      if (makeSocketFolder(socket.path) && socket.gid >= 0)
-        giveAway(dirname(socket.path), -1, socket.gid);
-    }
+    const sockets = this.#options.plan.vms.flatMap((vm) => vm.sockets);
+    const made = sockets.filter(({ mode, fd }) => mode === 'server' && fd < 0);
+    makeSocketFolders(made, -1, -1);
   }
 
   async #startAdmin(): Promise<void> {

@@ -129,6 +129,27 @@ export function removeSocketFile(file: SocketFile): void {
   }
 }
 
+/**
+ * Makes the folders of sockets that are missing, each of the group that its sockets have: QEMU must get through it. Where they have several,
+ * anybody does, as far as to a socket that is open to them. Otherwise they are user `uid`'s and group `gid`'s (-1: as they were made).
+ */
+export function makeSocketFolders(
+  sockets: readonly { path: string; gid: number }[],
+  uid: number,
+  gid: number,
+): void {
+  const groupOf = (socket: { gid: number }) => (socket.gid >= 0 ? socket.gid : gid);
+  for (const socket of sockets) {
+    if (!makeSocketFolder(socket.path)) continue;
+    const folder = dirname(socket.path);
+    const group = groupOf(socket);
+    const others = sockets.filter(({ path }) => dirname(path) === folder);
+    if (others.some((other) => groupOf(other) !== group))
+      chmodSync(folder, lstatSync(folder).mode | 0o001);
+    if (uid >= 0 || group >= 0) giveAway(folder, uid, group);
+  }
+}
+
 /** Makes the folder of a socket where only that last part is missing (mode 0750); true when it was made. */
 export function makeSocketFolder(path: string): boolean {
   try {

@@ -13,7 +13,7 @@ import type { Path } from '../config/source.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { Log, type LogLevel } from '../log.ts';
 import type { SocketKind } from '../native.ts';
-import { ignoreSignals } from '../signals.ts';
+import { serve } from './serve.ts';
 
 export interface BackendOptions {
   socketPath?: string;
@@ -60,9 +60,7 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
     // A connection that we were handed can't come back; a path, or a socket that listens, can be connected to again.
     exitWithFrontend: fd >= 0 && !listens,
   });
-  // Its own handlers go a little before the process does: another one then would make a failure of its end.
-  ignoreSignals('SIGTERM', 'SIGINT');
-  return daemon.run();
+  return serve(daemon);
 }
 
 /** A configuration with one network and one VM, and an adapter and an admin socket where these are given. */

@@ -1,6 +1,4 @@
 /** `basewire run --config FILE`: the daemon, in the foreground. */
-import { chownSync } from 'node:fs';
-import { dirname } from 'node:path';
 import type { BasePlan } from '../plan.ts';
 import { environmentWarnings } from '../config/environment.ts';
 import { loadConfig } from '../config/load.ts';
@@ -9,7 +7,8 @@ import { type Config, DEFAULT_ADMIN_SOCKET } from '../config/schema.ts';
 import { groupId, primaryGroupId, userId } from '../config/users.ts';
 import { CommandError } from '../exit-codes.ts';
 import { Log } from '../log.ts';
-import { ignoreSignals } from '../signals.ts';
+import type { makeSocketFolders } from '../socket-file.ts';
+import { serve } from './serve.ts';
 import type { Account } from '../supervision/privileges.ts';
 
 /** Runs the daemon until it ends; the exit code. Throws a ConfigError, or a CommandError when it could not start or go on. */
@@ -20,13 +19,14 @@ export async function run(options: { config: string }): Promise<number> {
   const { Daemon } = await import('../daemon.ts');
   const { native } = await import('../native.ts');
   const { lessen } = await import('../supervision/privileges.ts');
-  const { makeSocketFolder } = await import('../socket-file.ts');
+  const socketFiles = await import('../socket-file.ts');
   const admin = {
     socket: config.admin?.socket ?? DEFAULT_ADMIN_SOCKET,
     required: config.admin !== undefined,
   };
   const account = accountOf(config);
-  if (account !== null) orFailure(() => makeFoldersFor(account, plan, admin, makeSocketFolder));
+  if (account !== null)
+    orFailure(() => makeFoldersFor(account, plan, admin, socketFiles.makeSocketFolders));
   // Before the account: the terminal may be one that only who started us may open again.
   const log = new Log(config.log);
   const { packetSockets, warnings: lacking } = orFailure(() =>
@@ -43,9 +43,7 @@ export async function run(options: { config: string }): Promise<number> {
     packetSockets,
     exitWithFrontend: false,
   });
-  // Its own handlers go a little before the process does: another one then would make a failure of its end.
-  ignoreSignals('SIGTERM', 'SIGINT');
-  return daemon.run();
+  return serve(daemon);
 }
 
 /** What is refused here is the host's doing or a slip of the operator's: the sentence is enough. */
@@ -69,16 +67,14 @@ function makeFoldersFor(
   { uid, gid }: Account,
   plan: BasePlan,
   admin: { socket: string; required: boolean },
-  make: (path: string) => boolean,
+  make: typeof makeSocketFolders,
 ): void {
   if (process.getuid!() !== 0) return;
-  const makeFor = (path: string, group: number) => {
-    if (make(path)) chownSync(dirname(path), uid, group);
-  };
-  for (const { path, mode, gid: socketGroup } of plan.vms.flatMap((vm) => vm.sockets))
-    if (mode === 'server') makeFor(path, socketGroup >= 0 ? socketGroup : gid);
+  const sockets = plan.vms.flatMap((vm) => vm.sockets);
+  const made = sockets.filter(({ mode }) => mode === 'server');
+  make(made, uid, gid);
   try {
-    makeFor(admin.socket, gid);
+    make([{ path: admin.socket, gid: -1 }], uid, gid);
   } catch (error) {
     // One that nobody asked for the daemon does without, and says why.
     if (admin.required) throw error;

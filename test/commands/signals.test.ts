@@ -1,5 +1,5 @@
-/** Signals that come before the daemon listens to them, and again while it ends. */
-import { writeFileSync } from 'node:fs';
+/** The daemon in a process of its own: signals that come before it listens to them, and again while it ends; and where it runs. */
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -37,28 +37,42 @@ const FORMS: [form: string, words: (folder: string) => string[]][] = [
   ['--socket-path', (folder) => ['--log-level=info', `--socket-path=${join(folder, 'vm.sock')}`]],
 ];
 
-describe.skipIf(!BUILT)(`signals${BUILT ? '' : ' (skipped: dist/ is not built)'}`, () => {
-  it.each(FORMS)('%s: neither end it nor open a debugger before it listens', async (_, words) => {
-    const folder = testFolder();
-    const early = join(folder, 'early.cjs');
-    writeFileSync(early, EARLY);
-    const node = [process.execPath, '--require', early, COMMAND];
-    const daemon = startProgram([...node, ...words(folder)]);
-    await ready(daemon);
-    daemon.child.kill('SIGTERM');
-    expect(await ended(daemon)).toEqual({ code: 0, signal: null });
-    expect(daemon.stderr()).toBe('');
-  });
-
-  it.each(FORMS)('%s: again and again while it ends, they change nothing', async (_, words) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      const daemon = startProgram([process.execPath, COMMAND, ...words(testFolder())]);
+describe.skipIf(!BUILT)(
+  `the daemon’s process${BUILT ? '' : ' (skipped: dist/ is not built)'}`,
+  () => {
+    it.each(FORMS)('%s: neither end it nor open a debugger before it listens', async (_, words) => {
+      const folder = testFolder();
+      const early = join(folder, 'early.cjs');
+      writeFileSync(early, EARLY);
+      const node = [process.execPath, '--require', early, COMMAND];
+      const daemon = startProgram([...node, ...words(folder)]);
       await ready(daemon);
-      const end = await until('the end', () => {
-        for (let count = 0; count < 10; count++) daemon.child.kill(signal);
-        return daemon.exit();
-      });
-      expect(end).toEqual({ code: 0, signal: null });
-    }
-  });
-});
+      daemon.child.kill('SIGTERM');
+      expect(await ended(daemon)).toEqual({ code: 0, signal: null });
+      expect(daemon.stderr()).toBe('');
+    });
+
+    it.each(FORMS)('%s: the folder it was started in may be gone', async (_, words) => {
+      const folder = testFolder();
+      const gone = join(folder, 'gone');
+      mkdirSync(gone);
+      const command = ['sh', '-c', 'cd "$1" && rmdir "$1" && shift && exec "$@"', 'sh', gone];
+      const daemon = startProgram([...command, process.execPath, COMMAND, ...words(folder)]);
+      await ready(daemon);
+      daemon.child.kill('SIGTERM');
+      expect(await ended(daemon)).toEqual({ code: 0, signal: null });
+    });
+
+    it.each(FORMS)('%s: again and again while it ends, they change nothing', async (_, words) => {
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+        const daemon = startProgram([process.execPath, COMMAND, ...words(testFolder())]);
+        await ready(daemon);
+        const end = await until('the end', () => {
+          for (let count = 0; count < 10; count++) daemon.child.kill(signal);
+          return daemon.exit();
+        });
+        expect(end).toEqual({ code: 0, signal: null });
+      }
+    });
+  },
+);

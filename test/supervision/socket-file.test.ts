@@ -16,6 +16,7 @@ import { native } from '../../src/native.ts';
 import {
   giveAway,
   makeSocketFolder,
+  makeSocketFolders,
   prepareSocketPath,
   rememberSocketFile,
   removeSocketFile,
@@ -124,5 +125,32 @@ it.skipIf(process.getuid!() !== 0)(
       process.seteuid!(0);
     }
     expect(lstatSync(path)).toMatchObject({ uid: own, gid: own });
+  },
+);
+
+it.skipIf(process.getuid!() !== 0)(
+  'a folder has the group of its sockets; of several groups all get through (needs root)',
+  () => {
+    const root = testFolder();
+    const [kvm, other] = [65534, 65533];
+    const socket = (path: string, gid: number) => ({ path: join(root, path), gid });
+    makeSocketFolders(
+      [
+        ...[socket('one/a.sock', kvm), socket('one/b.sock', kvm)],
+        ...[socket('two/a.sock', -1), socket('two/b.sock', kvm)],
+        ...[socket('three/a.sock', kvm), socket('three/b.sock', other)],
+        socket('four/a.sock', -1),
+      ],
+      -1,
+      -1,
+    );
+    const made = (name: string) => {
+      const { mode, gid } = lstatSync(join(root, name));
+      return [(mode & 0o777).toString(8), gid];
+    };
+    expect(made('one')).toEqual(['750', kvm]);
+    expect(made('two')[0]).toBe('751');
+    expect(made('three')[0]).toBe('751');
+    expect(made('four')[0]).toBe('750');
   },
 );
