@@ -1,5 +1,6 @@
 /** Ranked case 14: ring numbers, sizes, addresses and indices out of range. Refused; a running ring is not altered. */
 import { describe, expect, test } from 'vitest';
+import { MAX_PAIRS } from '../../src/plan.ts';
 import { useFixture } from '../support/fixture.ts';
 import { BOTH_FORMATS, FORMATS } from '../support/formats.ts';
 import { ConnectionClosed } from '../support/frontend.ts';
@@ -7,7 +8,8 @@ import { REQUEST, u64, type VringAddress, vringAddress, vringState } from '../su
 import { until } from '../support/until.ts';
 import type { Vm } from '../support/vm.ts';
 
-const INDICES = [254, 255, 0x100, 0xffff, 0x10000, 0x10001, 0x7fffffff, 0xffffffff];
+const BEHIND_LAST = 2 * MAX_PAIRS;
+const INDICES = [BEHIND_LAST, 254, 255, 0x100, 0xffff, 0x10000, 0x10001, 0x7fffffff, 0xffffffff];
 
 const fixture = useFixture(BOTH_FORMATS);
 
@@ -43,7 +45,7 @@ describe.each(FORMATS)('ring limits: $format', ({ packed }) => {
   });
 
   test('GET_VRING_BASE of a ring that does not exist: closed, as no answer can refuse it', async () => {
-    for (const index of [16, 255, 0x10000, 0xffffffff]) {
+    for (const index of [BEHIND_LAST, 255, 0x10000, 0xffffffff]) {
       const a = await fixture().attacker({ packed });
       const asked = a.frontEnd.ask(REQUEST.GET_VRING_BASE, vringState(index, 0));
       await expect(asked, `${index}`).rejects.toThrow(ConnectionClosed);
