@@ -135,7 +135,7 @@ export class Base {
     });
     const { adapters } = this.adapterControl;
 
-    const router = new Router({
+    const router: Router = new Router({
       storage,
       ports: this.ports,
       adapters,
@@ -143,15 +143,12 @@ export class Base {
       counters: records,
       outbox,
       ownerIsElsewhere: !this.isOwner,
+      admitsControl: (port) => this.adapterControl.service.admits(port.number, router.time),
       control: (port, source, udpPort, payload) => {
-        this.noticeStandstill(clock());
-        const taken = this.adapterControl.service.receive(
-          port.number,
-          { key: source, udpPort },
-          payload,
-        );
-        // A flood of them must not have all timers looked at in each turn: they are as many as there are VMs.
-        if (taken) this.deadline.by(clock());
+        const now = clock();
+        this.noticeStandstill(now);
+        this.adapterControl.service.receive(port.number, { key: source, udpPort }, payload);
+        this.deadline.by(now);
       },
     });
     this.handoff =

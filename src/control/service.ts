@@ -86,16 +86,20 @@ export class ControlService {
   }
 
   /**
-   * Takes a UDP payload that came through the port of `vm`. Replies at once, later, or (over the limit) never: then false, and nothing has
-   * changed.
+   * Counts a request that came through the port of `vm` now, at `time[0]`; false when that VM sends too many: then nothing else is done about it.
+   * Called for whatever a guest sends, so it allocates nothing.
    */
-  receive(vm: number, peer: ControlPeer, payload: Uint8Array): boolean {
+  admits(vm: number, time: Float64Array): boolean {
+    const { counters } = this.context;
+    counters.add(vm, 'controlRequests');
+    if (this.requests.take(vm, time[0])) return true;
+    counters.add(vm, 'controlRefused');
+    return false;
+  }
+
+  /** Takes the UDP payload of an admitted request that came through the port of `vm`. Replies at once, or later. */
+  receive(vm: number, peer: ControlPeer, payload: Uint8Array): void {
     const now = this.context.now();
-    this.context.counters.add(vm, 'controlRequests');
-    if (!this.requests.take(vm, now)) {
-      this.context.counters.add(vm, 'controlRefused');
-      return false;
-    }
     const request = parseRequest(payload);
     const asker = { vm, peer, id: request.id };
     if (!this.context.plan.vms[vm].management) {
@@ -116,7 +120,6 @@ export class ControlService {
         this.serve(asker, request, adapter, now);
       }
     }
-    return true;
   }
 
   /** The adapter is open (or its interface is down, but the socket is there). */

@@ -238,6 +238,7 @@ export class Elsewhere {
         )
           return NOT_SERVED;
         if (this.context.ownerIsElsewhere) return AT_OWNER;
+        if (!this.context.admitsControl(port)) return CONSUMED;
         const start = ip + header + udp.HEADER_BYTES;
         const end = ip + header + udp.length(bytes, ip + header);
         this.context.control(

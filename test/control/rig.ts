@@ -101,10 +101,12 @@ export class Rig {
     });
   }
 
-  /** Whether it was taken, and timers may have to be looked at. */
+  /** Whether it was admitted. */
   send(vm: number, request: unknown, peer = PEER): boolean {
     const text = typeof request === 'string' ? request : JSON.stringify(request);
-    return this.service.receive(vm, peer, new TextEncoder().encode(text));
+    const admitted = this.service.admits(vm, Float64Array.of(this.now));
+    if (admitted) this.service.receive(vm, peer, new TextEncoder().encode(text));
+    return admitted;
   }
 
   /** Asks, and returns the reply; undefined when none came at once. */

@@ -45,6 +45,7 @@ export function routerWorld(
     counters,
     outbox: new Outbox(counters),
     ownerIsElsewhere: false,
+    admitsControl: () => true,
     control: () => {},
   });
 }
