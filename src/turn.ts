@@ -22,10 +22,7 @@ import { Publish } from './turn/publish.ts';
 
 export class Turn {
   readonly attention: Attention;
-  /**
-   * Now, in milliseconds. A cell and no parameter: V8 makes an object of each fraction that is passed on, and an empty turn
-   * should leave no garbage.
-   */
+  /** See `TurnContext.time`: whoever runs turns sets it. */
   readonly time: Float64Array;
   private readonly context: TurnContext;
   private readonly gather: Gather;
@@ -34,7 +31,7 @@ export class Turn {
 
   constructor(context: TurnContext) {
     this.context = context;
-    this.time = context.router.time;
+    this.time = context.time;
     this.attention = new Attention(this.time);
     this.publish = new Publish(context);
     this.gather = new Gather(context, this.attention, this.publish);

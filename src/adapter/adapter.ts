@@ -114,7 +114,7 @@ export class Adapter {
 
   /** Verdict for an ARP frame that came in here. */
   receiveArp(slot: number): number {
-    return this.arp.receive(slot, this.context.now());
+    return this.arp.receive(slot, this.context.time[0]);
   }
 
   /**

@@ -41,8 +41,10 @@ export interface AdapterContext {
   requestOpen(): void;
   /** The worker's wait. */
   watcher: Pick<Watcher, 'watch' | 'change' | 'pause' | 'resume' | 'unwatch'>;
-  /** Milliseconds of the monotonic clock whose time `tick` gets. */
+  /** Milliseconds of the monotonic clock whose time `tick` gets. A native call: between turns only. */
   now(): Milliseconds;
+  /** `time[0]`: the same, as it was when the turn that is under way began. */
+  time: Float64Array;
   /** A timer was set to that time: `tick` is to be called by then. */
   due(time: Milliseconds): void;
   /** State, MAC, MTU or reason changed. */

@@ -194,7 +194,7 @@ export class Neighbours {
     const from = storage.from[slot];
     let place = entry;
     if (place < 0) {
-      place = this.begin(key, from, this.context.now());
+      place = this.begin(key, from, this.context.time[0]);
       if (place < 0) return UNRESOLVED;
     } else if (table.states[place] === FAILED) {
       return UNRESOLVED;

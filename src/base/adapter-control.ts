@@ -36,6 +36,8 @@ export interface AdapterControlContext {
   isOwner: boolean;
   post(message: FromWorker): void;
   now(): number;
+  /** See `TurnContext.time`. */
+  time: Float64Array;
   /** A timer was set to that time: `tick` is to be called by then. */
   due(time: number): void;
   /** See `Turn.unreached`. */
@@ -157,6 +159,7 @@ export class AdapterControl {
       requestOpen: () => context.post({ kind: 'adapterOpen', adapter: index }),
       watcher: context.watcher,
       now: () => context.now(),
+      time: context.time,
       due: (time) => context.due(time),
       onChange: () => this.tell(index),
     });

@@ -90,6 +90,7 @@ export class Base {
     this.watcher = new Watcher(native);
     const records = new Counters(plan.vms.length + plan.adapters.length, counters);
     const outbox = new Outbox(records);
+    const time = new Float64Array(1);
     this.faultsSeen = native.faults[0];
 
     const scratchAt = TURN_BYTES;
@@ -130,12 +131,14 @@ export class Base {
       isOwner: this.isOwner,
       post,
       now: clock,
-      due: (time) => this.deadline.by(time),
+      time,
+      due: (at) => this.deadline.by(at),
       unreached: (from, packet) => this.turn.unreached(from, packet),
     });
     const { adapters } = this.adapterControl;
 
-    const router: Router = new Router({
+    const router = new Router({
+      time,
       storage,
       ports: this.ports,
       adapters,
@@ -143,7 +146,7 @@ export class Base {
       counters: records,
       outbox,
       ownerIsElsewhere: !this.isOwner,
-      admitsControl: (port) => this.adapterControl.service.admits(port.number, router.time),
+      admitsControl: (port) => this.adapterControl.service.admits(port.number, time),
       control: (port, source, udpPort, payload) => {
         const now = clock();
         this.noticeStandstill(now);
@@ -154,13 +157,14 @@ export class Base {
     this.handoff =
       others === null
         ? null
-        : new Handoff(native, others, plan, worker, storage, this.copies, records, router.time);
+        : new Handoff(native, others, plan, worker, storage, this.copies, records, time);
     if (this.handoff !== null) router.expect(this.handoff.columns);
     this.tracer = new Tracer(storage, this.copies, this.ports, adapters, (id, datagrams) =>
       post({ kind: 'traced', id, datagrams }),
     );
     const controls = new Map<Port, PortControl>();
     this.turn = new Turn({
+      time,
       native,
       storage,
       copies: this.copies,

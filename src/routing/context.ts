@@ -7,6 +7,8 @@ import type { Outbox } from '../storage/outbox.ts';
 import type { Network } from './network.ts';
 
 export interface RoutingContext {
+  /** Now, as the turn has it: see `TurnContext.time`. */
+  time: Float64Array;
   storage: BaseStorage;
   ports: Port[];
   adapters: Adapter[];

@@ -63,11 +63,11 @@ export class Router {
   /** VMs of other workers whose datagrams were cut in this turn: nobody here weighs what they bring, so it counts for one turn. */
   private readonly othersThatMade: Int32Array;
   private othersCount = 0;
-  /** Millisecond clock of this turn. */
-  readonly time = new Float64Array(1);
+  private readonly time: Float64Array;
 
   constructor(context: RoutingContext) {
     this.context = context;
+    this.time = context.time;
     this.storage = context.storage;
     this.ports = context.ports;
     this.routePlain = plainRoute(context.storage, context.ports);

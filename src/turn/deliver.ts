@@ -52,7 +52,7 @@ export class Deliver {
     this.storage = context.storage;
     this.copies = context.copies;
     this.cells = context.cells;
-    this.time = context.router.time;
+    this.time = context.time;
     this.ports = context.ports;
     this.adapters = context.adapters;
     this.attention = attention;

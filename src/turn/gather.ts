@@ -63,7 +63,7 @@ export class Gather {
     this.cells = context.cells;
     this.gatherPlain = plainGather(context.storage, context.copies);
     this.gatherPlainPacked = plainGatherPacked(context.storage, context.copies);
-    this.time = context.router.time;
+    this.time = context.time;
     this.attention = attention;
     this.publish = publish;
     this.shares = new Shares(context.budget, this.time, context.ports.length);

@@ -50,7 +50,7 @@ export class InputBuffers {
     this.cells = context.cells;
     this.putPlain = plainPut(context.storage, context.copies);
     this.putPlainPacked = plainPutPacked(context.storage, context.copies);
-    this.time = context.router.time;
+    this.time = context.time;
     this.attention = attention;
     this.publish = publish;
     this.books = books;

@@ -15,7 +15,15 @@ function neighbours() {
   const storage = dirtyStorage();
   const counters = new Counters(PORTS + 1);
   const told: number[] = [];
-  const clock = { now: 0 };
+  const time = new Float64Array(1);
+  const clock = {
+    get now() {
+      return time[0];
+    },
+    set now(now) {
+      time[0] = now;
+    },
+  };
   const context = {
     storage,
     counters,
@@ -24,6 +32,7 @@ function neighbours() {
     senders: PORTS + 1,
     plan: { nextHop: null },
     now: () => clock.now,
+    time,
     due: () => {},
     unreached: (from: number) => told.push(from),
   } as unknown as AdapterContext;

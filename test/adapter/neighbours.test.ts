@@ -37,7 +37,15 @@ function world(table = new NeighbourTable()) {
   const counters = new Counters(PORTS + 1);
   const outbox = new Outbox(counters);
   const asked: { key: number; unicast: boolean }[] = [];
-  const clock = { now: 0 };
+  const time = new Float64Array(1);
+  const clock = {
+    get now() {
+      return time[0];
+    },
+    set now(now) {
+      time[0] = now;
+    },
+  };
   const dues: number[] = [];
   const unreached: { from: number; packet: Uint8Array }[] = [];
   const context = {
@@ -48,6 +56,7 @@ function world(table = new NeighbourTable()) {
     senders: ADAPTER + 1,
     plan: { nextHop: '10.77.77.77' },
     now: () => clock.now,
+    time,
     due: (time: number) => dues.push(time),
     unreached: (from: number, packet: Uint8Array) => unreached.push({ from, packet }),
   } as unknown as AdapterContext;

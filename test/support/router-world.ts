@@ -38,6 +38,7 @@ export function routerWorld(
     network.adapter = adapters[0];
   }
   return new Router({
+    time: new Float64Array(1),
     storage,
     ports,
     adapters,

@@ -100,6 +100,7 @@ export class Bench {
   readonly log: string[] = [];
   /** Added to the clock: time passes as tests want it to. */
   skew = 0;
+  private readonly time = new Float64Array(1);
   refusals: string[] = [];
   /** What waited for a neighbour in vain and is to be reported. */
   readonly unreached: { from: number; packet: Uint8Array }[] = [];
@@ -142,6 +143,7 @@ export class Bench {
         ownedKeys: () => [keyOf(VM)],
       },
       now: () => this.now(),
+      time: this.time,
       log: (level, message) => this.log.push(`${level}: ${message}`),
       unreached: (from, packet) => this.unreached.push({ from, packet }),
       requestOpen: () => setImmediate(() => this.openSocket()),
@@ -188,6 +190,7 @@ export class Bench {
   turn(budget = 4096): void {
     const { storage, copies, adapter, outbox } = this;
     this.watcher.wait(0);
+    this.time[0] = this.now();
     storage.clear();
     outbox.moveTo(storage);
     const first = storage.count;
