@@ -16,6 +16,7 @@ import { ENETDOWN } from '../errno.ts';
 import type { InterfaceInfo } from '../native.ts';
 import { longestDatagram } from '../routing/offload.ts';
 import { dropCell } from '../routing/verdict.ts';
+import type { WayOut } from '../routing/way-out.ts';
 import { broadcastOf, parsePrefix } from '../wire/ipv4-address.ts';
 import { isGroup, macText, parseMac } from '../wire/mac.ts';
 import { AttachedSocket } from './attached-socket.ts';
@@ -45,7 +46,7 @@ export interface AdapterCondition {
   reason: string;
 }
 
-export class Adapter {
+export class Adapter implements WayOut {
   readonly plan: AdapterPlan;
   /** Port number, and where its counter record starts. */
   readonly port: number;

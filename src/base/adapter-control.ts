@@ -100,7 +100,8 @@ export class AdapterControl {
 
   /** A VM appeared or moved: its network's LAN learns that its addresses are here. */
   announce(port: Port): void {
-    this.context.networks[port.network].adapter?.announce(port.vm.addresses.map(keyOf));
+    const adapter = this.adapters.find(({ plan }) => plan.network === port.network);
+    adapter?.announce(port.vm.addresses.map(keyOf));
   }
 
   /** Before each wait that may be long (not before a rest). False when something has come already. */

@@ -16,7 +16,7 @@ import type { Network } from '../routing/network.ts';
 import { AT_OWNER, BROADCAST_HERE } from '../routing/verdict.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
-import { Columns } from './columns.ts';
+import { HandedColumns } from '../routing/handed-columns.ts';
 import { Incoming } from './incoming.ts';
 import { handoffBytes, quietAt, ringStart, sleepingAt } from './layout.ts';
 import { Outgoing } from './outgoing.ts';
@@ -36,7 +36,7 @@ export interface BellList {
 export class Handoff {
   /** Which worker owns each port. */
   readonly owners: Int32Array;
-  readonly columns: Columns;
+  readonly columns: HandedColumns;
   private readonly native: Native;
   private readonly region: number;
   private readonly words: Int32Array;
@@ -85,7 +85,7 @@ export class Handoff {
     this.cells = counters.cells;
     this.time = time;
     this.owners = Int32Array.from({ length: ports }, (_, port) => ownerOf(plan, port));
-    this.columns = new Columns(
+    this.columns = new HandedColumns(
       storage.slots,
       vms,
       ports,

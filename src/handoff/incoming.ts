@@ -6,14 +6,14 @@
 import { HEADER_BYTES, MAX_FRAME_BYTES, type BaseStorage } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import { DATA_BYTES, ENTRIES, ENTRY, ENTRY_MASK, RING } from './layout.ts';
-import type { Columns } from './columns.ts';
+import type { HandedColumns } from '../routing/handed-columns.ts';
 
 export class Incoming {
   private readonly words: Int32Array;
   private readonly region: number;
   private readonly storage: BaseStorage;
   private readonly copies: CopyList;
-  private readonly columns: Columns;
+  private readonly columns: HandedColumns;
   private readonly produced: number;
   private readonly consumed: number;
   private readonly entries: number;
@@ -33,7 +33,7 @@ export class Incoming {
     start: number,
     storage: BaseStorage,
     copies: CopyList,
-    columns: Columns,
+    columns: HandedColumns,
     mark: number,
   ) {
     this.words = words;

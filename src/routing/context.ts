@@ -1,17 +1,17 @@
 /** What routing works on. All of it belongs to the turn worker's thread. */
-import type { Adapter } from '../adapter/adapter.ts';
 import type { Counters } from '../counters.ts';
 import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import type { Outbox } from '../storage/outbox.ts';
 import type { Network } from './network.ts';
+import type { WayOut } from './way-out.ts';
 
 export interface RoutingContext {
   /** Now, as the turn has it: see `TurnContext.time`. */
   time: Float64Array;
   storage: BaseStorage;
   ports: Port[];
-  adapters: Adapter[];
+  adapters: WayOut[];
   networks: Network[];
   counters: Counters;
   outbox: Outbox;

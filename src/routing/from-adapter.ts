@@ -2,7 +2,6 @@
  * What comes from the LAN: ARP, datagrams for VMs, echo requests to the base's own address. All else is not ours. Nobody out
  * there may speak with an address of ours.
  */
-import type { Adapter } from '../adapter/adapter.ts';
 import { HEADER_BYTES } from '../storage/base-storage.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
@@ -17,6 +16,7 @@ import type { Network } from './network.ts';
 import { clearOffload } from './offload.ts';
 import { checkReceivedOffload } from './offload-received.ts';
 import { drop, dropCell } from './verdict.ts';
+import type { WayOut } from './way-out.ts';
 
 const IP = ethernet.HEADER_BYTES;
 
@@ -37,7 +37,7 @@ export class FromAdapter {
   }
 
   /** Verdict for a frame out of the receive ring of an adapter, which is the network's. */
-  route(slot: number, adapter: Adapter, network: Network): number {
+  route(slot: number, adapter: WayOut, network: Network): number {
     const { storage, ports } = this.context;
     const { bytes, halves, words } = storage;
     const at = storage.at[slot];

@@ -2,17 +2,17 @@
  * What another turn worker handed over. Its worker has looked at where it comes from and found who gets it; here is decided what only the
  * receiver's worker can know: whether the VM is there, its MAC, which offloads it takes, and for the owner of the adapters the way out.
  */
-import type { Adapter } from '../adapter/adapter.ts';
 import { BASE } from '../storage/outbox.ts';
-import type { Columns } from '../handoff/columns.ts';
 import type { RoutingContext } from './context.ts';
 import type { Elsewhere } from './elsewhere.ts';
+import type { HandedColumns } from './handed-columns.ts';
 import { NOBODY } from './address-list.ts';
 import { isCanonical } from './offload-received.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import { DESTINATION } from '../wire/ipv4.ts';
 import * as mac from '../wire/mac.ts';
 import { AT_OWNER, BROADCAST_HERE, drop, HELD } from './verdict.ts';
+import type { WayOut } from './way-out.ts';
 
 const IP = ETHERNET_HEADER_BYTES;
 
@@ -21,10 +21,10 @@ const NO_ROUTE = drop('noRoute');
 
 export class HandedOver {
   private readonly context: RoutingContext;
-  private readonly columns: Columns;
+  private readonly columns: HandedColumns;
   private readonly elsewhere: Elsewhere;
 
-  constructor(context: RoutingContext, columns: Columns, elsewhere: Elsewhere) {
+  constructor(context: RoutingContext, columns: HandedColumns, elsewhere: Elsewhere) {
     this.context = context;
     this.columns = columns;
     this.elsewhere = elsewhere;
@@ -62,7 +62,7 @@ export class HandedOver {
   }
 
   /** An ICMP error about a datagram that came from there: finished but for both MACs. */
-  private toLan(slot: number, adapter: Adapter): number {
+  private toLan(slot: number, adapter: WayOut): number {
     const { storage, networks } = this.context;
     const network = networks[adapter.plan.network];
     const destination = storage.words[(storage.at[slot] + IP + DESTINATION) >> 2];

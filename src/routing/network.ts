@@ -2,11 +2,11 @@
  * One IP subnet of the base: its addresses, who is on it, and where the rest of the world is.
  */
 import type { NetworkPlan } from '../plan.ts';
-import type { Adapter } from '../adapter/adapter.ts';
 import type { Port } from '../port/port.ts';
 import { broadcastOf, contains, keyOf, parsePrefix, type Prefix } from '../wire/ipv4-address.ts';
 import { parseMac } from '../wire/mac.ts';
 import { AddressList } from './address-list.ts';
+import type { WayOut } from './way-out.ts';
 
 export class Network {
   readonly plan: NetworkPlan;
@@ -24,7 +24,7 @@ export class Network {
   readonly macWord: number;
   readonly macHalf: number;
   readonly mtu: number;
-  adapter: Adapter | null = null;
+  adapter: WayOut | null = null;
   /** Where what is outside the subnet goes: a key on the adapter's side; 0: nowhere. */
   nextHop = 0;
 

@@ -2,7 +2,6 @@
  * Datagrams that are larger than the next wire takes and may be cut go on in pieces: fragments, or, where segmentation was asked for,
  * segments and their fragments, as Linux's `ip_finish_output_gso` makes them. Rare: nobody who looks for the path's MTU needs it.
  */
-import type { Adapter } from '../adapter/adapter.ts';
 import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import * as ethernet from '../wire/ethernet.ts';
@@ -14,6 +13,7 @@ import { completeChecksum, longestDatagram, MAX_PIECES, needsSegmentation } from
 import type { Router } from './router.ts';
 import { segment } from './segment.ts';
 import { drop, IN_PIECES, UNDECIDED } from './verdict.ts';
+import type { WayOut } from './way-out.ts';
 
 const STORAGE_FULL = drop('storageFull');
 
@@ -101,7 +101,7 @@ export class Pieces {
   }
 
   /** As `toVm`, out through an adapter. */
-  toAdapter(appended: number, adapter: Adapter, nextHop: number, hop: boolean): number {
+  toAdapter(appended: number, adapter: WayOut, nextHop: number, hop: boolean): number {
     if (appended < 0) return STORAGE_FULL;
     const { storage } = this;
     const end = storage.count;

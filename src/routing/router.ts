@@ -5,8 +5,6 @@
  * The common case, IPv4 from a VM to a VM of the same network without options or offload, has a loop of its own (`plain.ts`).
  * `fromVm` and `toVm` take what that leaves over; what is not for a VM of the same network goes on to `elsewhere.ts`.
  */
-import type { Adapter } from '../adapter/adapter.ts';
-import type { Columns } from '../handoff/columns.ts';
 import type { Port } from '../port/port.ts';
 import { type BaseStorage, HEADER_BYTES as ARENA_HEADER } from '../storage/base-storage.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
@@ -15,6 +13,7 @@ import type { RoutingContext } from './context.ts';
 import { Elsewhere } from './elsewhere.ts';
 import { IPV4 as ETHER_TYPE_IPV4, VLAN as ETHER_TYPE_VLAN } from './ether-types.ts';
 import { FromAdapter } from './from-adapter.ts';
+import type { HandedColumns } from './handed-columns.ts';
 import { HandedOver } from './handed-over.ts';
 import type { Network } from './network.ts';
 import {
@@ -29,6 +28,7 @@ import { plainRoute, type RoutePlain } from './plain.ts';
 import { takePriorityTag } from './priority-tag.ts';
 import { segment } from './segment.ts';
 import { drop, dropCell, IN_PIECES, UNDECIDED } from './verdict.ts';
+import type { WayOut } from './way-out.ts';
 import { CELL, RECORD_CELLS } from '../counters.ts';
 
 // Read once: the table of cells is too large for V8 to keep as a fast object.
@@ -51,7 +51,7 @@ export class Router {
   private readonly storage: BaseStorage;
   private readonly ports: Port[];
   private readonly routePlain: RoutePlain;
-  private readonly adapters: Adapter[];
+  private readonly adapters: WayOut[];
   private readonly networks: Network[];
   private readonly adapterNetworks: Network[];
   private readonly cells: Float64Array;
@@ -83,7 +83,7 @@ export class Router {
   }
 
   /** There are other workers: what they hand over has origins above all ports', and stands in `columns`. */
-  expect(columns: Columns): void {
+  expect(columns: HandedColumns): void {
     this.handedOver = new HandedOver(this.context, columns, this.elsewhere);
   }
 

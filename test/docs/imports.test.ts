@@ -1,4 +1,4 @@
-/** docs/development.md, "Rules": imports point down. A type may be imported from anywhere, as it is gone at run time. */
+/** docs/development.md, "Rules": imports point down, those of types, too: nobody can read a file without the ones that its types are in. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,15 +42,12 @@ function floor(file: string): number {
   return index < 0 ? TOP : index;
 }
 
-/** Files whose values a file imports. */
+/** Files that a file imports something from. */
 function imports(file: string): string[] {
   const text = readFileSync(join(SRC, file), 'utf8');
-  return [...text.matchAll(/^(?:import|export)\s+(?!type\s)([^;]*?)\s*from\s+'(\.[^']+)'/gm)]
-    .filter(([, names]) => {
-      const inner = /^\{([\s\S]*)\}$/.exec(names.trim())?.[1];
-      return !inner?.split(',').every((name) => /^\s*(type\s|$)/.test(name));
-    })
-    .map(([, , path]) => relative(SRC, normalize(join(SRC, dirname(file), path))));
+  return [...text.matchAll(/^(?:import|export)\s[^;]*?\sfrom\s+'(\.[^']+)'/gm)].map(([, path]) =>
+    relative(SRC, normalize(join(SRC, dirname(file), path))),
+  );
 }
 
 test('every room of src/ is found', () => {

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { CELL, Counters, RECORD_CELLS } from '../../src/counters.ts';
-import { Columns } from '../../src/handoff/columns.ts';
+import { HandedColumns } from '../../src/routing/handed-columns.ts';
 import { Incoming } from '../../src/handoff/incoming.ts';
 import {
   DATA_BYTES,
@@ -30,7 +30,7 @@ const ARENA = 16 << 20;
 
 const { arena, rows } = native.createArena(ARENA, 8192);
 const copies = new CopyList(native, rows);
-const columns = new Columns(4096, VMS, PORTS, (vm) => vm > 0, true);
+const columns = new HandedColumns(4096, VMS, PORTS, (vm) => vm > 0, true);
 const fd = native.memfd('basewire-handoff', handoffBytes(WORKERS), true);
 const region = native.mapRegion(fd, 0, handoffBytes(WORKERS));
 const words = new Int32Array(native.viewRegion(region, 0, handoffBytes(WORKERS)));

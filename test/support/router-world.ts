@@ -1,5 +1,4 @@
 /** A router and what it works on, with VMs that are connected and take everything, and without a base around it. */
-import type { Adapter } from '../../src/adapter/adapter.ts';
 import type { VmPlan } from '../../src/plan.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
@@ -7,6 +6,7 @@ import { Attachment } from '../../src/port/attachment.ts';
 import { Port } from '../../src/port/port.ts';
 import { Network } from '../../src/routing/network.ts';
 import { Router } from '../../src/routing/router.ts';
+import type { WayOut } from '../../src/routing/way-out.ts';
 import type { BaseStorage } from '../../src/storage/base-storage.ts';
 import { Outbox } from '../../src/storage/outbox.ts';
 import { keyOf } from '../../src/wire/ipv4-address.ts';
@@ -29,12 +29,12 @@ export function routerWorld(
     return port;
   });
   const counters = new Counters(ports.length + 1);
-  const adapters: Adapter[] = [];
+  const adapters: WayOut[] = [];
   if (adapterMac !== undefined) {
     const port = ports.length;
     const record = counters.base(port);
     const known = { port, record, mac: parseMac(adapterMac), mtu: 1500, refusal: 0 };
-    adapters.push({ ...known, plan: { network: 0 } } as unknown as Adapter);
+    adapters.push({ ...known, plan: { network: 0 } } as unknown as WayOut);
     network.adapter = adapters[0];
   }
   return new Router({

@@ -1,8 +1,8 @@
 /** What the entries of handed-over datagrams said, by slot of base storage, until they are routed. */
-import { AT_OWNER, BROADCAST_HERE } from '../routing/verdict.ts';
+import { AT_OWNER, BROADCAST_HERE } from './verdict.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 
-export class Columns {
+export class HandedColumns {
   readonly from: Int32Array;
   readonly to: Int32Array;
   private readonly vms: number;
