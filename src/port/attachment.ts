@@ -13,7 +13,8 @@ import { type Bits, FEATURE, has } from '../virtio/features.ts';
 import { GuestMemory } from '../virtio/guest-memory.ts';
 import type { DirtyLog } from '../virtio/dirty-log.ts';
 import { PackedQueue } from '../virtio/packed-queue.ts';
-import { type RingAddress, SplitQueue } from '../virtio/split-queue.ts';
+import { SplitQueue } from '../virtio/split-queue.ts';
+import type { RingAddress } from '../virtio/virtqueue.ts';
 
 /**
  * Lower half of a packed ring's base when it was never used: its wrap bit (virtio 1.3 §2.8.1). DPDK leaves the upper half, the

@@ -5,7 +5,7 @@ import { CELL } from '../counters.ts';
 import { HEADER_BYTES } from '../storage/base-storage.ts';
 import { ENDLESS, NONE } from '../virtio/packed-chain.ts';
 import type { PackedQueue } from '../virtio/packed-queue.ts';
-import { BROKEN } from '../virtio/split-queue.ts';
+import { BROKEN } from '../virtio/virtqueue.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import { FULL, MAX_STEPS, MAX_STEPS_PER_TURN, type Receiver, TOO_MANY_STEPS } from './input.ts';
 import type { Workspace } from './workspace.ts';

@@ -8,7 +8,7 @@ import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
 import type { GuestMemory } from '../virtio/guest-memory.ts';
 import { ENDLESS, NONE } from '../virtio/packed-chain.ts';
 import { PackedQueue } from '../virtio/packed-queue.ts';
-import { BROKEN } from '../virtio/split-queue.ts';
+import { BROKEN } from '../virtio/virtqueue.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import type { Attachment } from './attachment.ts';
 import { atOnce, type Budget } from './output.ts';

@@ -20,7 +20,7 @@ import {
 import type { CopyList } from '../storage/copy-list.ts';
 import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from '../virtio/chain.ts';
 import type { GuestMemory } from '../virtio/guest-memory.ts';
-import type { SplitQueue } from '../virtio/split-queue.ts';
+import { RING as AVAIL_RING, type SplitQueue } from '../virtio/split-queue.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 
 // A module's own constants cost V8 nothing, imported ones a load and a check per use.
@@ -29,8 +29,7 @@ const HEADER_BYTES = ARENA_HEADER;
 const MAX_FRAME_BYTES = ARENA_MAX_FRAME;
 const SLOT_ALIGN = ARENA_ALIGN;
 const ETHERNET_HEADER = ETHERNET_HEADER_BYTES;
-/** Where the entries of an avail ring begin, in halves. */
-const RING = 2;
+const RING = AVAIL_RING;
 const WRITABLE = DESC_F_WRITE;
 const NOT_PLAIN = DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT;
 

@@ -13,7 +13,7 @@ import type { Port } from '../port/port.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import type { PackedQueue } from '../virtio/packed-queue.ts';
-import { BROKEN } from '../virtio/split-queue.ts';
+import { BROKEN } from '../virtio/virtqueue.ts';
 import type { Attention } from './attention.ts';
 import type { TurnContext } from './context.ts';
 import type { Publish } from './publish.ts';

@@ -13,7 +13,7 @@ import { plainPutPacked, type PutPlainPacked } from '../port/plain-packed.ts';
 import type { Port } from '../port/port.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
-import { BROKEN } from '../virtio/split-queue.ts';
+import { BROKEN } from '../virtio/virtqueue.ts';
 import type { Attention } from './attention.ts';
 import type { Books } from './books.ts';
 import type { TurnContext } from './context.ts';

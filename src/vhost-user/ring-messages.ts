@@ -3,7 +3,7 @@
  * mapped when it starts. Whatever changes, the old way is gone when the answer leaves: messages are served between turns.
  */
 import type { Ring } from '../port/attachment.ts';
-import { MAX_QUEUE_SIZE } from '../virtio/split-queue.ts';
+import { MAX_QUEUE_SIZE } from '../virtio/virtqueue.ts';
 import { Refused, takeDescriptor, u64 } from './payload.ts';
 import type { Session } from './session.ts';
 

@@ -8,10 +8,8 @@
  *     event areas (the driver's is ours to read, the device's ours to write): | u16 offset and wrap | u16 flags |
  */
 import type { Native } from '../native.ts';
-import type { DirtyLog } from './dirty-log.ts';
 import type { GuestMemory } from './guest-memory.ts';
-import { HeadRoom } from './head-room.ts';
-import type { RingAddress } from './split-queue.ts';
+import { type RingAddress, Virtqueue } from './virtqueue.ts';
 
 const F_WRITE = 2;
 /** Flags of a descriptor: made available and given back, as the wrap bits of driver and device were then (§2.8.1). */
@@ -23,10 +21,8 @@ const EVENT_ENABLE = 0;
 const EVENT_DISABLE = 1;
 const EVENT_DESCRIPTOR = 2;
 
-/** What has no comment here has one in `SplitQueue`. */
-export class PackedQueue {
+export class PackedQueue extends Virtqueue {
   readonly format = 'packed' as const;
-  size = 0;
   /** Position of the next descriptor we look at, and the wrap bit that makes it available. */
   nextAvail = 0;
   availWrap = 1;
@@ -41,29 +37,8 @@ export class PackedQueue {
   descriptors = new Int32Array(0);
   private driverEvent = new Int32Array(0);
   private deviceEvent = new Int32Array(0);
-  eventIndex = false;
-  indirect = false;
-  armed = false;
-  /** What it was asked then. */
+  /** The word of our event area by which the driver was asked to notify us. */
   private armedWord = 0;
-  broken = '';
-  mapped = false;
-  stranded = false;
-  everMapped = false;
-  log: DirtyLog | null = null;
-  usedLogged = false;
-  /** Frame bytes that the last `gatherPlainPacked` or `putPlainPacked` moved. */
-  movedBytes = 0;
-  /** Descriptors that the last gather of an output ring saw. */
-  walked = 0;
-  /** It took all that it was allowed to. */
-  filled = false;
-  /** Input rings: the position at which the last datagram found too few buffers. */
-  fullAt = 0;
-  /** Input rings: what is known of the buffers at `nextAvail`. */
-  readonly headRoom = new HeadRoom();
-  /** Input rings: descriptors that this turn's datagrams made us look at, but for those of one plain buffer. */
-  spent = 0;
   /** Guest-physical addresses of what we write, for the dirty log. */
   private ringAddress = 0;
   private eventAddress = 0;
@@ -121,21 +96,12 @@ export class PackedQueue {
     );
   }
 
-  /** Forgets the parts; positions stay, for GET_VRING_BASE. */
   unmap(): void {
     this.mapped = false;
     this.armed = false;
     this.descriptors = new Int32Array(0);
     this.driverEvent = new Int32Array(0);
     this.deviceEvent = new Int32Array(0);
-  }
-
-  /** Back to a ring that never started. */
-  stop(): void {
-    this.unmap();
-    this.broken = '';
-    this.stranded = false;
-    this.everMapped = false;
   }
 
   /** After mapping anew: everything went on from `base` already. */
@@ -146,7 +112,7 @@ export class PackedQueue {
     this.usedLogged = logged;
   }
 
-  /** True when the descriptor at `position` is available, seen with the wrap bit `wrap`; `word`: its last word, read once. */
+  /** True when a descriptor is available to who is in the lap of wrap bit `wrap` (§2.8.1). `word`: its last one, id and flags, read once. */
   static isAvailable(word: number, wrap: number): boolean {
     const flags = word >>> 16;
     return (
@@ -255,13 +221,6 @@ export class PackedQueue {
     return PackedQueue.isAvailable(Atomics.load(this.descriptors, position * 4 + 3), wrap);
   }
 
-  /** A ring that starts is looked at without being asked: as in `SplitQueue`. */
-  private beginQuiet(): void {
-    this.armed = true;
-    this.disarm();
-  }
-
-  /** Notifications are not needed: we look by ourselves. */
   disarm(): void {
     if (!this.armed) return;
     this.armed = false;

@@ -10,39 +10,22 @@
  *     used:  | flags | idx | {id, len}[size] u32 each | avail_event u16 |
  */
 import type { Native } from '../native.ts';
-import type { DirtyLog } from './dirty-log.ts';
 import type { GuestMemory } from './guest-memory.ts';
-import { HeadRoom } from './head-room.ts';
-
-/** `available()` when the driver's index is impossible. */
-export const BROKEN = -1;
+import { BROKEN, type RingAddress, Virtqueue } from './virtqueue.ts';
 
 /** In halves, of both rings: where the index is, and where the entries begin. */
 const IDX = 1;
-const RING = 2;
+export const RING = 2;
 const AVAIL_F_NO_INTERRUPT = 1;
 const USED_F_NO_NOTIFY = 1;
 
-export const MAX_QUEUE_SIZE = 32768;
-
-/** Where the parts are, in the front-end's user addresses (SET_VRING_ADDR). */
-export interface RingAddress {
-  descriptors: number;
-  avail: number;
-  used: number;
-  /** Guest-physical address of the used ring for the dirty log, when `logged`. */
-  log: number;
-  logged: boolean;
-}
-
-/** True when an index that moved from `old` to `now` passed `event` (§2.7.7.1, vring_need_event). */
-export function passed(event: number, now: number, old: number): boolean {
+/** True when an index that moved from `old` to `now` passed `event` (§2.7.7.1 and Linux's vring_need_event). */
+export function needEvent(event: number, now: number, old: number): boolean {
   return ((now - event - 1) & 0xffff) < ((now - old) & 0xffff);
 }
 
-export class SplitQueue {
+export class SplitQueue extends Virtqueue {
   readonly format = 'split' as const;
-  size = 0;
   mask = 0;
   /** Next avail entry we read. */
   nextAvail = 0;
@@ -58,37 +41,10 @@ export class SplitQueue {
   used = new Uint16Array(0);
   /** Used elements: two words each. */
   elements = new Int32Array(0);
-  eventIndex = false;
-  indirect = false;
   /** Chains known to be available and not taken yet (input rings; 0: look again). */
   ready = 0;
-  /** Input rings: the avail index at which the last datagram found too few buffers. */
-  fullAt = 0;
-  /** Input rings: what is known of the buffers at `nextAvail`. */
-  readonly headRoom = new HeadRoom();
-  /** Input rings: descriptors that this turn's datagrams made us look at, but for those of one plain buffer. */
-  spent = 0;
-  /** The driver has been asked to notify us of what it adds. */
-  armed = false;
-  /** The avail index it was asked at. */
+  /** The avail index at which the driver was asked to notify us. */
   private armedAt = -1;
-  /** Frame bytes that the last `gatherPlain` or `putPlain` moved. */
-  movedBytes = 0;
-  /** Descriptors that the last gather of an output ring saw. */
-  walked = 0;
-  /** It took all that it was allowed to. */
-  filled = false;
-  /** Why this ring stopped until it is set up again; '' while it works. */
-  broken = '';
-  /** The three parts are mapped and the ring may be touched. */
-  mapped = false;
-  /** Broken only because its parts are not in shared memory: heals when the memory comes. */
-  stranded = false;
-  /** Has been mapped since it started: its indices are ours and not the front-end's. */
-  everMapped = false;
-  /** Set while a live migration logs what the device writes. */
-  log: DirtyLog | null = null;
-  usedLogged = false;
   private usedAddress = 0;
 
   /**
@@ -159,20 +115,11 @@ export class SplitQueue {
     this.usedAddress = address;
   }
 
-  /** Back to a ring that never started. */
-  stop(): void {
-    this.unmap();
-    this.broken = '';
-    this.stranded = false;
-    this.everMapped = false;
-  }
-
   /** What GET_VRING_BASE answers. */
   get base(): number {
     return this.nextAvail;
   }
 
-  /** Forgets the parts; indices stay, for GET_VRING_BASE. */
   unmap(): void {
     this.mapped = false;
     this.armed = false;
@@ -234,7 +181,7 @@ export class SplitQueue {
     const now = this.shownUsed;
     if (now === old) return false;
     this.askedUsed = now;
-    if (this.eventIndex) return passed(this.avail[RING + this.size], now, old);
+    if (this.eventIndex) return needEvent(this.avail[RING + this.size], now, old);
     return (this.avail[0] & AVAIL_F_NO_INTERRUPT) === 0;
   }
 
@@ -259,16 +206,7 @@ export class SplitQueue {
     return Atomics.load(this.avail, IDX) !== position;
   }
 
-  /**
-   * A ring that starts is looked at without being asked, and its driver must see that: flags are 0 (notify) to begin with, and an
-   * input ring would stay so for ever, with a system call of a DPDK driver or a trap of a guest for each refill.
-   */
-  private beginQuiet(): void {
-    this.armed = true;
-    this.disarm();
-  }
-
-  /** Notifications are not needed: we look by ourselves. With EVENT_IDX, leaving the event behind is enough. */
+  /** With EVENT_IDX, leaving the event behind is enough. */
   disarm(): void {
     if (!this.armed) return;
     this.armed = false;

@@ -7,7 +7,8 @@ import { CELLS } from '../../src/counters.ts';
 import { MAX_STEPS } from '../../src/port/input.ts';
 import type { Chain } from '../../src/virtio/chain.ts';
 import type { PackedQueue } from '../../src/virtio/packed-queue.ts';
-import { BROKEN, type SplitQueue } from '../../src/virtio/split-queue.ts';
+import type { SplitQueue } from '../../src/virtio/split-queue.ts';
+import { BROKEN } from '../../src/virtio/virtqueue.ts';
 import { barePackedQueue, bareSplitQueue, describeAt } from '../support/bare-queues.ts';
 import { inputWorld } from '../support/input-world.ts';
 
