@@ -39,8 +39,8 @@ export class Ring {
   enabled = false;
   /** SET_VRING_ENABLE said so. */
   enabledByRequest = false;
-  /** Has used elements that the driver has not been shown yet (a turn's note). */
-  dirty = false;
+  /** Has used elements that the driver has not been shown yet (a turn’s note; nothing to do with a migration’s dirty log). */
+  unshown = false;
   /**
    * Input rings: where the ring ended when its buffers were too few for the oldest datagram that waits for it, and since when it ends there, in
    * milliseconds of the turn's clock; -1: none waits, or the ring has no buffers (a turn's note).

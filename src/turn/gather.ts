@@ -178,7 +178,7 @@ export class Gather {
       queue.disarm();
       this.walked += queue.walked;
       if (queue.filled) this.filled = true;
-      this.publish.markDirty(ring);
+      this.publish.markUnshown(ring);
       if (taken > 0) found += taken;
       else if (taken === BROKEN) {
         // What was taken before it broke is shown; `outputs` is a new array after this.

@@ -73,7 +73,7 @@ export class InputBuffers {
         ? this.putPlain(queue, current.memory, slot, end, number, source)
         : this.putPlainPacked(queue, current.memory, slot, end, number, source);
     if (put > 0) {
-      this.publish.markDirty(ring);
+      this.publish.markUnshown(ring);
       this.books.delivered(source, put);
       this.cells[record + SENT_DATAGRAMS] += put;
       this.cells[record + SENT_BYTES] += queue.movedBytes;
@@ -200,7 +200,7 @@ export class InputBuffers {
       queue.format === 'split'
         ? putInput(queue, record, attachment, at, length, this.context)
         : putPacked(queue, record, attachment, at, length, this.context);
-    this.publish.markDirty(ring);
+    this.publish.markUnshown(ring);
     if (outcome === BROKEN) {
       this.context.ringBroke(port, ring);
       return RECEIVER_NOT_RUNNING;

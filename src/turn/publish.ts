@@ -10,8 +10,8 @@ export class Publish {
   private readonly context: TurnContext;
   private readonly notifications: Notifications;
   /** Rings with used elements that are not shown yet. */
-  private readonly dirty: Ring[] = [];
-  private dirtyCount = 0;
+  private readonly unshown: Ring[] = [];
+  private unshownCount = 0;
   /** Rings that were shown in this turn, and whose drivers have not been asked yet. */
   private readonly shown: Ring[] = [];
   private shownCount = 0;
@@ -27,20 +27,20 @@ export class Publish {
   }
 
   /** The ring has used elements to show. */
-  markDirty(ring: Ring): void {
-    if (ring.dirty) return;
-    ring.dirty = true;
-    this.dirty[this.dirtyCount++] = ring;
+  markUnshown(ring: Ring): void {
+    if (ring.unshown) return;
+    ring.unshown = true;
+    this.unshown[this.unshownCount++] = ring;
   }
 
   /** Shows used elements, once per ring. */
   show(): void {
-    for (let index = 0; index < this.dirtyCount; index++) {
-      const ring = this.dirty[index];
-      ring.dirty = false;
+    for (let index = 0; index < this.unshownCount; index++) {
+      const ring = this.unshown[index];
+      ring.unshown = false;
       if (ring.queue.mapped && ring.queue.show()) this.shown[this.shownCount++] = ring;
     }
-    this.dirtyCount = 0;
+    this.unshownCount = 0;
   }
 
   /**

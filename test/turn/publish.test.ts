@@ -25,7 +25,7 @@ function ring(name: string, callFd: number, { news = true, wants = true, mapped 
     show: () => told.push(`show ${name}`) > 0 && news,
     wantsSignal: () => told.push(`ask ${name}`) > 0 && wants,
   };
-  return { dirty: false, callFd, queue, isInput: name === 'input' } as unknown as Ring & {
+  return { unshown: false, callFd, queue, isInput: name === 'input' } as unknown as Ring & {
     queue: { mapped: boolean };
   };
 }
@@ -33,11 +33,11 @@ function ring(name: string, callFd: number, { news = true, wants = true, mapped 
 describe('publish', () => {
   test('what was gathered is shown at once; drivers are asked at the end of the turn, and signalled by one call', () => {
     const [output, input] = [ring('output', 7), ring('input', 8)];
-    publish.markDirty(output);
+    publish.markUnshown(output);
     publish.show();
     expect(told).toEqual(['show output']);
-    publish.markDirty(input);
-    publish.markDirty(input);
+    publish.markUnshown(input);
+    publish.markUnshown(input);
     publish.publish();
     expect(told.slice(1)).toEqual(['show input', 'ask input', 'ask output', 'signal 8,7']);
     told.length = 0;
@@ -46,24 +46,24 @@ describe('publish', () => {
   });
 
   test('who wants no interrupt gets none', () => {
-    publish.markDirty(ring('one', 7, { wants: false }));
-    publish.markDirty(ring('nothing new', 8, { news: false }));
+    publish.markUnshown(ring('one', 7, { wants: false }));
+    publish.markUnshown(ring('nothing new', 8, { news: false }));
     publish.publish();
     expect(told).toEqual(['show one', 'show nothing new', 'ask one']);
   });
 
   test('a driver that can’t be signalled is asked all the same: what it was asked for counts from then on', () => {
-    publish.markDirty(ring('mute', -1));
+    publish.markUnshown(ring('mute', -1));
     publish.publish();
     expect(told).toEqual(['show mute', 'ask mute']);
   });
 
   test('a ring that broke in the turn is not touched any more', () => {
     const broken = ring('broken', 7);
-    publish.markDirty(broken);
+    publish.markUnshown(broken);
     publish.show();
     broken.queue.mapped = false;
-    publish.markDirty(ring('gone', 8, { mapped: false }));
+    publish.markUnshown(ring('gone', 8, { mapped: false }));
     publish.publish();
     expect(told).toEqual(['show broken']);
   });
@@ -76,7 +76,7 @@ describe('publish', () => {
         told.push('send');
         adapter.hasWork = () => true;
       };
-      publish.markDirty(output);
+      publish.markUnshown(output);
       publish.publish();
     });
 
@@ -85,7 +85,7 @@ describe('publish', () => {
       told.length = 0;
       adapter.publish = () => {};
       adapter.hasWork = () => false;
-      publish.markDirty(ring('input', 8));
+      publish.markUnshown(ring('input', 8));
       publish.publish();
       expect(told).toEqual(['show input', 'ask output', 'ask input', 'signal 7,8']);
       told.length = 0;
@@ -99,10 +99,10 @@ describe('publish', () => {
     });
 
     test('nor is a ring forgotten that is shown anew meanwhile, nor one touched that broke', () => {
-      publish.markDirty(output);
+      publish.markUnshown(output);
       publish.publish();
       expect(told.at(-1)).toMatch(/^signal 7/);
-      publish.markDirty(output);
+      publish.markUnshown(output);
       publish.publish();
       output.queue.mapped = false;
       told.length = 0;
@@ -120,7 +120,7 @@ describe('publish', () => {
     });
 
     test('input rings don’t wait', () => {
-      publish.markDirty(ring('input', 8));
+      publish.markUnshown(ring('input', 8));
       publish.publish();
       expect(told.at(-1)).toBe('signal 7,8');
     });
