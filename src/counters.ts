@@ -125,8 +125,8 @@ export class Counters {
     this.cells = new Float64Array(this.buffer);
   }
 
-  /** Where a record starts. */
-  base(record: number): number {
+  /** First cell of a record. */
+  firstCell(record: number): number {
     return record * RECORD_CELLS;
   }
 
@@ -158,7 +158,7 @@ export class CounterSums {
     const block = this.blocks[worker]!;
     let here = block.get(record, 'receivedDatagrams') + block.get(record, 'takenOver');
     here -= block.get(record, 'delivered') + block.get(record, 'handedOver');
-    const drops = block.base(record) + FIRST_DROP;
+    const drops = block.firstCell(record) + FIRST_DROP;
     for (let cell = drops; cell < drops + DROP_REASON_COUNT; cell++) here -= block.cells[cell];
     return here;
   }

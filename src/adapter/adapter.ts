@@ -48,9 +48,9 @@ export interface AdapterCondition {
 
 export class Adapter implements WayOut {
   readonly plan: AdapterPlan;
-  /** Port number, and where its counter record starts. */
+  /** Port number, and the first cell of its counter record. */
   readonly port: number;
-  readonly record: number;
+  readonly firstCell: number;
   /** The MAC it speaks with: six bytes; the same memory is used as three halves. */
   readonly mac: Uint8Array = new Uint8Array(6);
   readonly neighbours: Neighbours;
@@ -83,7 +83,7 @@ export class Adapter implements WayOut {
     const { plan, network } = context;
     this.plan = plan;
     this.port = context.port;
-    this.record = context.counters.base(context.port);
+    this.firstCell = context.counters.firstCell(context.port);
     this.fixedMac = plan.mac !== null;
     if (plan.mac !== null) this.mac.set(parseMac(plan.mac));
     const subnet = parsePrefix(`${network.subnet}/${network.prefix}`);
@@ -137,8 +137,8 @@ export class Adapter implements WayOut {
     const refused = this.socket!.transmit.put(slot);
     if (refused !== 0) return refused;
     const cells = this.context.counters.cells;
-    cells[this.record + SENT_DATAGRAMS]++;
-    cells[this.record + SENT_BYTES] += storage.length[slot];
+    cells[this.firstCell + SENT_DATAGRAMS]++;
+    cells[this.firstCell + SENT_BYTES] += storage.length[slot];
     return 0;
   }
 

@@ -23,7 +23,7 @@ export interface AdapterContext {
   copies: CopyList;
   counters: Counters;
   outbox: Outbox;
-  /** Port number, also the counter record. */
+  /** Port number, also the number of its counter record. */
   port: number;
   /** Number of ports: VMs and adapters. */
   senders: number;

@@ -39,7 +39,7 @@ export class ReceiveRing {
   private readonly storage: BaseStorage;
   private readonly copies: CopyList;
   private readonly cells: Float64Array;
-  private readonly record: number;
+  private readonly firstCell: number;
 
   /**
    * Block that is being read, how many packets were taken out of it, where the next one starts, and how many are known to be left: of
@@ -56,7 +56,7 @@ export class ReceiveRing {
   /** Blocks read to their end and not handed back yet: the `finished` ones before `block`. */
   private finished = 0;
 
-  /** `ring` starts at offset 0 of `region`; its blocks are blank. `port` is also the counter record. */
+  /** `ring` starts at offset 0 of `region`; its blocks are blank. `port`: of the adapter, also the number of its counter record. */
   constructor(
     ring: ArrayBuffer,
     region: number,
@@ -78,7 +78,7 @@ export class ReceiveRing {
     this.storage = storage;
     this.copies = copies;
     this.cells = counters.cells;
-    this.record = counters.base(port);
+    this.firstCell = counters.firstCell(port);
   }
 
   /** True when a packet or a block waits. A few loads: cheap enough to poll. */
@@ -99,7 +99,7 @@ export class ReceiveRing {
    * full or nothing is left. Returns how many were looked at. A block left in the middle is gone on with next time.
    */
   gather(datagrams: number, bytes: number): number {
-    const { words, halves, storage, copies, cells, record } = this;
+    const { words, halves, storage, copies, cells, firstCell } = this;
     let seen = 0;
     let received = 0;
     let receivedBytes = 0;
@@ -126,7 +126,7 @@ export class ReceiveRing {
       if ((words[(packet + PACKET.status) >> 2] & TP_STATUS_VLAN_VALID) !== 0) {
         // VLAN id 0 is a priority tag: the frame belongs to no VLAN.
         if ((words[(packet + PACKET.vlanTci) >> 2] & 0xfff) !== 0) {
-          cells[record + CELL.vlan]++;
+          cells[firstCell + CELL.vlan]++;
           received++;
           receivedBytes += full;
           seen++;
@@ -135,7 +135,7 @@ export class ReceiveRing {
         }
       }
       if (full !== length || length > MAX_FRAME_BYTES || length < ETHERNET_HEADER_BYTES) {
-        cells[record + (length < ETHERNET_HEADER_BYTES ? CELL.runt : CELL.adapterTruncated)]++;
+        cells[firstCell + (length < ETHERNET_HEADER_BYTES ? CELL.runt : CELL.adapterTruncated)]++;
       } else {
         if (copies.count >= copies.rows) copies.gather();
         const slot = storage.take(this.port, length);
@@ -157,8 +157,8 @@ export class ReceiveRing {
       seen++;
       this.next(packet, end);
     }
-    cells[record + CELL.receivedDatagrams] += received;
-    cells[record + CELL.receivedBytes] += receivedBytes;
+    cells[firstCell + CELL.receivedDatagrams] += received;
+    cells[firstCell + CELL.receivedBytes] += receivedBytes;
     // A block in which nothing new was found goes back at once: nothing is to be copied, and while it is ours the kernel would wake us for it.
     if (seen === 0 && this.finished > 0) this.release();
     return seen;

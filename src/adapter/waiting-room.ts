@@ -84,7 +84,7 @@ export class WaitingRoom {
 
   /** Counts a drop of something that waited. */
   count(from: number, cell: number): void {
-    if (from >= 0) this.counters.cells[this.counters.base(from) + cell]++;
+    if (from >= 0) this.counters.cells[this.counters.firstCell(from) + cell]++;
   }
 
   /** Drops all that waits, counted on the ports it came from. */

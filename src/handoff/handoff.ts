@@ -146,7 +146,7 @@ export class Handoff {
       const from = storage.from[slot];
       if (ring.put(storage.at[slot], storage.length[slot], from, BROADCAST_HERE, false)) continue;
       for (const port of network.ports)
-        if (this.owners[port.number] === worker) this.cells[port.record + MISSED]++;
+        if (this.owners[port.number] === worker) this.cells[port.firstCell + MISSED]++;
     }
   }
 

@@ -41,11 +41,11 @@ export const FULL = -2;
 /**
  * Puts the frame at `at` (its 12-byte virtio-net header in front, canonical, num_buffers not yet set) into one ring.
  * 0 when done; FULL; BROKEN with `queue.broken` set; or the counter cell of a drop reason.
- * `record`: the port's first counter cell. The arena's header is rewritten for the receiver.
+ * `firstCell`: the port's first counter cell. The arena's header is rewritten for the receiver.
  */
 export function putInput(
   queue: SplitQueue,
-  record: number,
+  firstCell: number,
   receiver: Receiver,
   at: number,
   length: number,
@@ -104,13 +104,13 @@ export function putInput(
       }
     }
   }
-  return putChains(queue, record, receiver, at, length, workspace);
+  return putChains(queue, firstCell, receiver, at, length, workspace);
 }
 
 /** The careful way: several descriptors, several merged buffers, or something wrong. */
 function putChains(
   queue: SplitQueue,
-  record: number,
+  firstCell: number,
   receiver: Receiver,
   at: number,
   length: number,
@@ -164,7 +164,7 @@ function putChains(
       // Unusable: it goes back empty, and so do the buffers before it, so that the ring moves on.
       queue.giveBack(head, 0);
       queue.emptySince(firstUsed);
-      cells[record + BAD_INPUT_CHAINS] += chains + 1;
+      cells[firstCell + BAD_INPUT_CHAINS] += chains + 1;
       firstAvail = queue.nextAvail;
       firstUsed = queue.nextUsed;
       chains = 0;

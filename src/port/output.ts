@@ -54,13 +54,13 @@ export function atOnce(most: number, budget: Budget, size: number): number {
  */
 export function gatherOutput(
   queue: SplitQueue,
-  port: Pick<Port, 'number' | 'record'>,
+  port: Pick<Port, 'number' | 'firstCell'>,
   attachment: Pick<Attachment, 'headerBytes' | 'memory'>,
   budget: Budget,
   workspace: Workspace,
   gatherPlain: GatherPlain,
 ): number {
-  const { number, record } = port;
+  const { number, firstCell } = port;
   const { headerBytes, memory } = attachment;
   const { storage, copies, chain, cells } = workspace;
   queue.walked = 0;
@@ -104,7 +104,7 @@ export function gatherOutput(
       else if (frame > MAX_FRAME_BYTES) fault = OVERSIZE;
     }
     if (fault !== 0) {
-      cells[record + fault]++;
+      cells[firstCell + fault]++;
     } else {
       if (copies.count >= copies.rows) copies.gather();
       const slot = storage.take(number, frame);
@@ -119,8 +119,8 @@ export function gatherOutput(
   }
   queue.walked = mostDescriptors - descriptorsLeft;
   queue.filled = taken === mostChains || descriptorsLeft <= 0 || bytesLeft <= 0;
-  cells[record + RECEIVED_DATAGRAMS] += taken;
-  cells[record + RECEIVED_BYTES] += received;
+  cells[firstCell + RECEIVED_DATAGRAMS] += taken;
+  cells[firstCell + RECEIVED_BYTES] += received;
   return queue.broken === '' ? taken : BROKEN;
 }
 
@@ -130,7 +130,7 @@ export function gatherOutput(
  */
 export function discardOutput(
   queue: SplitQueue,
-  record: number,
+  firstCell: number,
   budget: Budget,
   cells: Float64Array,
 ): number {
@@ -153,8 +153,8 @@ export function discardOutput(
     }
     queue.giveBack(head, 0);
     queue.nextAvail = (queue.nextAvail + 1) & 0xffff;
-    cells[record + RECEIVED_DATAGRAMS]++;
-    cells[record + RING_DISABLED]++;
+    cells[firstCell + RECEIVED_DATAGRAMS]++;
+    cells[firstCell + RING_DISABLED]++;
   }
   return limit;
 }

@@ -24,7 +24,7 @@ const parts = new Int32Array(MAX_CHAINS);
 /** See `putInput`: 0, FULL, BROKEN, or a drop cell. */
 export function putPacked(
   queue: PackedQueue,
-  record: number,
+  firstCell: number,
   receiver: Receiver,
   at: number,
   length: number,
@@ -71,7 +71,7 @@ export function putPacked(
     if (fault !== 0 || chain.total < (mergeable ? headerBytes : headerBytes + ETHERNET_HEADER)) {
       // Unusable: it goes back empty, and so do the buffers before it, so that the ring moves on.
       for (let index = 0; index <= chains; index++) queue.giveBack(ids[index], counts[index], 0);
-      cells[record + BAD_INPUT_CHAINS] += chains + 1;
+      cells[firstCell + BAD_INPUT_CHAINS] += chains + 1;
       position = queue.nextAvail;
       wrap = queue.availWrap;
       chains = 0;

@@ -29,13 +29,13 @@ const NOT_PLAIN = (DESC_F_NEXT | DESC_F_WRITE | DESC_F_INDIRECT) << 16;
 /** See `gatherOutput`: chains taken, or BROKEN with `queue.broken` set. */
 export function gatherPacked(
   queue: PackedQueue,
-  port: Pick<Port, 'number' | 'record'>,
+  port: Pick<Port, 'number' | 'firstCell'>,
   attachment: Pick<Attachment, 'headerBytes' | 'memory'>,
   budget: Budget,
   workspace: Workspace,
   gatherPlainPacked: GatherPlainPacked,
 ): number {
-  const { number, record } = port;
+  const { number, firstCell } = port;
   const { headerBytes, memory } = attachment;
   const { storage, copies, chain, packedChain, cells } = workspace;
   const { descriptors } = queue;
@@ -54,7 +54,7 @@ export function gatherPacked(
       descriptorsLeft -= plain;
       bytesLeft -= queue.movedBytes;
       received += queue.movedBytes;
-      cells[record + RECEIVED_DATAGRAMS] += plain;
+      cells[firstCell + RECEIVED_DATAGRAMS] += plain;
       continue;
     }
     // Several buffers, nothing more, or something wrong: the careful way, for one chain.
@@ -90,8 +90,8 @@ export function gatherPacked(
     if (fault !== 0) {
       queue.giveBack(id, count, 0);
       taken++;
-      cells[record + RECEIVED_DATAGRAMS]++;
-      cells[record + fault]++;
+      cells[firstCell + RECEIVED_DATAGRAMS]++;
+      cells[firstCell + fault]++;
       continue;
     }
     if (copies.count >= copies.rows) copies.gather();
@@ -107,18 +107,18 @@ export function gatherPacked(
     taken++;
     received += frame;
     bytesLeft -= frame;
-    cells[record + RECEIVED_DATAGRAMS]++;
+    cells[firstCell + RECEIVED_DATAGRAMS]++;
   }
   queue.walked = mostDescriptors - descriptorsLeft;
   queue.filled = taken === limit || descriptorsLeft <= 0 || bytesLeft <= 0;
-  cells[record + RECEIVED_BYTES] += received;
+  cells[firstCell + RECEIVED_BYTES] += received;
   return queue.broken === '' ? taken : BROKEN;
 }
 
 /** See `discardOutput`. */
 export function discardPacked(
   queue: PackedQueue,
-  record: number,
+  firstCell: number,
   memory: GuestMemory,
   budget: Budget,
   workspace: Workspace,
@@ -136,8 +136,8 @@ export function discardPacked(
     if (fault === ENDLESS) return BROKEN;
     queue.giveBack(packedChain.id, packedChain.count, 0);
     queue.walked += chain.steps;
-    cells[record + RECEIVED_DATAGRAMS]++;
-    cells[record + RING_DISABLED]++;
+    cells[firstCell + RECEIVED_DATAGRAMS]++;
+    cells[firstCell + RING_DISABLED]++;
   }
   queue.filled = true;
   return taken;

@@ -11,7 +11,7 @@ import type { Backlog } from './backlog.ts';
 export class Port {
   readonly number: number;
   /** First cell of its counters. */
-  readonly record: number;
+  readonly firstCell: number;
   readonly vm: VmPlan;
   readonly network: number;
   /** Another turn worker owns it: nothing of it is here but its number and addresses. */
@@ -50,7 +50,7 @@ export class Port {
   constructor(number: number, vm: VmPlan, address: number, remote = false) {
     this.remote = remote;
     this.number = number;
-    this.record = number * RECORD_CELLS;
+    this.firstCell = number * RECORD_CELLS;
     this.vm = vm;
     this.network = vm.network;
     this.address = address;

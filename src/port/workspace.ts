@@ -10,6 +10,6 @@ export interface Workspace {
   /** The chain that is being walked, and of a packed ring its descriptors. */
   chain: Chain;
   packedChain: PackedChain;
-  /** All counters; those of a port begin at its `record`. */
+  /** All counters; those of a port begin at its `firstCell`. */
   cells: Float64Array;
 }

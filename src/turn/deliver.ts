@@ -181,17 +181,17 @@ export class Deliver {
       const { current } = port;
       if (port.number === from || current === null || !current.expects) continue;
       if (length - ethernet.HEADER_BYTES > current.mtu) {
-        this.cells[port.record + MISSED]++;
+        this.cells[port.firstCell + MISSED]++;
         continue;
       }
       const copy = storage.take(BASE, length);
       if (copy < 0) {
-        this.cells[port.record + MISSED]++;
+        this.cells[port.firstCell + MISSED]++;
         continue;
       }
       storage.bytes.copyWithin(storage.at[copy] - HEADER_BYTES, at - HEADER_BYTES, at + length);
       storage.to[copy] = this.context.router.toAll(copy, port, network);
-      this.cells[port.record + BROADCASTS]++;
+      this.cells[port.firstCell + BROADCASTS]++;
     }
   }
 

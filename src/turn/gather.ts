@@ -173,7 +173,7 @@ export class Gather {
           ? this.gatherPacked(ring, queue, port, attachment, budget)
           : ring.enabled
             ? gatherOutput(queue, port, attachment, budget, this.context, this.gatherPlain)
-            : discardOutput(queue, port.record, budget, this.cells);
+            : discardOutput(queue, port.firstCell, budget, this.cells);
       if (attachment.flows !== null) this.steering.brought(first, ring.pair);
       queue.disarm();
       this.walked += queue.walked;
@@ -197,7 +197,8 @@ export class Gather {
     budget: Budget,
   ): number {
     const { context } = this;
-    if (!ring.enabled) return discardPacked(queue, port.record, attachment.memory, budget, context);
+    if (!ring.enabled)
+      return discardPacked(queue, port.firstCell, attachment.memory, budget, context);
     return gatherPacked(queue, port, attachment, budget, context, this.gatherPlainPacked);
   }
 }

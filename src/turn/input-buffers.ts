@@ -58,7 +58,7 @@ export class InputBuffers {
 
   /** Of a run that begins with `slot`, what the plain loops can put; how many they did. */
   putPlainly(port: Port, slot: number, end: number, source: number): number {
-    const { number, record, backlog, current } = port;
+    const { number, firstCell, backlog, current } = port;
     if (
       current === null ||
       current.inputs.length !== 1 ||
@@ -75,8 +75,8 @@ export class InputBuffers {
     if (put > 0) {
       this.publish.markUnshown(ring);
       this.books.delivered(source, put);
-      this.cells[record + SENT_DATAGRAMS] += put;
-      this.cells[record + SENT_BYTES] += queue.movedBytes;
+      this.cells[firstCell + SENT_DATAGRAMS] += put;
+      this.cells[firstCell + SENT_BYTES] += queue.movedBytes;
       this.bytes += queue.movedBytes;
     }
     return put;
@@ -193,21 +193,21 @@ export class InputBuffers {
   /** 0, FULL, or a drop cell. */
   private put(port: Port, attachment: Attachment, ring: Ring, at: number, length: number): number {
     const { queue } = ring;
-    const { record } = port;
+    const { firstCell } = port;
     // Its driver was asked to notify us of room when the ring was full. What comes here has waited for that, or finds it out anew.
     queue.disarm();
     const outcome =
       queue.format === 'split'
-        ? putInput(queue, record, attachment, at, length, this.context)
-        : putPacked(queue, record, attachment, at, length, this.context);
+        ? putInput(queue, firstCell, attachment, at, length, this.context)
+        : putPacked(queue, firstCell, attachment, at, length, this.context);
     this.publish.markUnshown(ring);
     if (outcome === BROKEN) {
       this.context.ringBroke(port, ring);
       return RECEIVER_NOT_RUNNING;
     }
     if (outcome === 0) {
-      this.cells[record + SENT_DATAGRAMS]++;
-      this.cells[record + SENT_BYTES] += length;
+      this.cells[firstCell + SENT_DATAGRAMS]++;
+      this.cells[firstCell + SENT_BYTES] += length;
       this.bytes += length;
     }
     return outcome;

@@ -29,7 +29,7 @@ const { arena, rows } = native.createArena(8 << 20, 32_768);
 const handle = native.mapRegion(native.memfd('descriptor-cost', BYTES, true), 0, BYTES);
 const guest = new Int32Array(native.viewRegion(handle, 0, BYTES));
 
-const SENDER = { number: 0, record: 0 };
+const SENDER = { number: 0, firstCell: 0 };
 
 /** Base storage and a guest's memory, empty; `fetched()`: bytes of indirect tables that were read. */
 function world() {

@@ -32,8 +32,8 @@ export function routerWorld(
   const adapters: WayOut[] = [];
   if (adapterMac !== undefined) {
     const port = ports.length;
-    const record = counters.base(port);
-    const known = { port, record, mac: parseMac(adapterMac), mtu: 1500, refusal: 0 };
+    const firstCell = counters.firstCell(port);
+    const known = { port, firstCell, mac: parseMac(adapterMac), mtu: 1500, refusal: 0 };
     adapters.push({ ...known, plan: { network: 0 } } as unknown as WayOut);
     network.adapter = adapters[0];
   }
