@@ -4,7 +4,7 @@
  */
 import type { AdapterDetail, VmDetail } from './base/messages.ts';
 import type { BasePlan } from './plan.ts';
-import { ownerOf } from './handoff/handoff.ts';
+import { workerOf } from './handoff/handoff.ts';
 import { CounterSums } from './counters.ts';
 
 export class BaseState {
@@ -47,7 +47,7 @@ export class BaseState {
       if (vm.worker === worker) this.vms[index] = waitingVm(vm.mac, missing);
     });
     plan.adapters.forEach((adapter, index) => {
-      if (ownerOf(plan, plan.vms.length + index) === worker)
+      if (workerOf(plan, plan.vms.length + index) === worker)
         this.adapters[index] = closedAdapter(adapter.mac, missing);
     });
     for (let record = 0; record < plan.vms.length + plan.adapters.length; record++) {

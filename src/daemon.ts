@@ -13,7 +13,7 @@ import type { HandoffStart } from './handoff/layout.ts';
 import type { BasePlan } from './plan.ts';
 import { merge, type WarmState } from './base/warm-state.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
-import { OWNER } from './handoff/handoff.ts';
+import { ADAPTERS_WORKER } from './handoff/handoff.ts';
 import { handoffBytes } from './handoff/layout.ts';
 import { type Log, LogLimiter } from './log.ts';
 import {
@@ -122,7 +122,7 @@ export class Daemon {
     this.#adapterSockets = new AdapterSockets(
       plan.adapters,
       options.packetSockets ?? [],
-      (message) => this.#workers[OWNER]!.send(message),
+      (message) => this.#workers[ADAPTERS_WORKER]!.send(message),
       (adapter, message) => this.#log.logger.warn({ adapter }, message),
     );
     const { workers } = plan.datapath;
@@ -283,7 +283,7 @@ export class Daemon {
         this.#adapterSockets.taken(message.adapter, message.taken);
         break;
       case 'announce':
-        this.#workers[OWNER]!.send({ kind: 'announce', vm: message.vm });
+        this.#workers[ADAPTERS_WORKER]!.send({ kind: 'announce', vm: message.vm });
         break;
     }
   }
@@ -320,7 +320,7 @@ export class Daemon {
     }
     this.state.workerLost(worker);
     this.#traces.end((vm) => this.#options.plan.vms[vm]!.worker === worker);
-    if (worker === OWNER) this.#adapterSockets.workerLost();
+    if (worker === ADAPTERS_WORKER) this.#adapterSockets.workerLost();
     this.state.workerRestarts += 1;
     this.#log.logger.error(
       { worker, reason, pauseMs, restarts: this.state.workerRestarts },

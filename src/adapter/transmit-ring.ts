@@ -94,7 +94,7 @@ export class TransmitRing {
   private readonly datagrams: Uint8Array;
   private readonly sizes: Uint16Array;
   /** Who sent what is in each frame. */
-  private readonly owners: Int32Array;
+  private readonly froms: Int32Array;
   /** Longest content of a frame, behind the ring's own header. */
   private readonly longest: number;
   /** Datagrams that the kernel, the queueing discipline or the driver refused, since the start. */
@@ -126,7 +126,7 @@ export class TransmitRing {
     this.frames = shape.frames;
     const forAll = Math.ceil(shape.frames * (1 - KEPT));
     this.room = new SharedRoom(shape.frames, forAll, senders);
-    this.owners = new Int32Array(shape.frames);
+    this.froms = new Int32Array(shape.frames);
     this.atOnce = Math.ceil(shape.frames * AT_ONCE);
     this.headerBytes = headerBytes;
     this.storage = storage;
@@ -185,7 +185,7 @@ export class TransmitRing {
       this.copies.add(this.region, data + this.headerBytes, at, length - this.headerBytes);
     }
     this.datagrams[index] = 1;
-    this.owners[index] = from;
+    this.froms[index] = from;
     this.room.take(from, 1);
     this.reserved++;
     if (this.train !== null) this.train.begin(slot);
@@ -237,7 +237,7 @@ export class TransmitRing {
     while (this.held > 0) {
       const status = this.words[this.statusOf(index)];
       if ((status & TP_STATUS_TRANSMIT) !== TP_STATUS_AVAILABLE) return;
-      this.room.give(this.owners[index], 1);
+      this.room.give(this.froms[index], 1);
       this.held--;
       if (++index === this.frames) index = 0;
     }
@@ -334,7 +334,7 @@ export class TransmitRing {
   private giveUp(index: number): void {
     const place = index % this.frames;
     this.refused += this.datagrams[place];
-    this.room.give(this.owners[place], 1);
+    this.room.give(this.froms[place], 1);
     this.words[this.statusOf(place)] = TP_STATUS_AVAILABLE;
     this.pending--;
   }
@@ -360,7 +360,7 @@ export class TransmitRing {
     words[(source + PACKET.status) >> 2] = TP_STATUS_AVAILABLE;
     this.datagrams[to % frames] = this.datagrams[from % frames];
     this.sizes[to % frames] = this.sizes[from % frames];
-    this.owners[to % frames] = this.owners[from % frames];
+    this.froms[to % frames] = this.froms[from % frames];
   }
 }
 

@@ -33,7 +33,7 @@ export interface AdapterControlContext {
   networks: Network[];
   ports: Port[];
   /** The adapters are this worker's. */
-  isOwner: boolean;
+  hasAdapters: boolean;
   post(message: FromWorker): void;
   now(): number;
   /** See `TurnContext.time`. */
@@ -52,10 +52,12 @@ export class AdapterControl {
 
   constructor(context: AdapterControlContext) {
     this.context = context;
-    const { native, watcher, plan, counters, isOwner } = context;
+    const { native, watcher, plan, counters, hasAdapters } = context;
     this.adapters = plan.adapters.map((_, index) => this.makeAdapter(index));
     this.links =
-      this.adapters.length > 0 && isOwner ? new LinkWatch(native, watcher, this.adapters) : null;
+      this.adapters.length > 0 && hasAdapters
+        ? new LinkWatch(native, watcher, this.adapters)
+        : null;
     this.service = new ControlService({
       plan,
       counters,
@@ -176,7 +178,7 @@ export class AdapterControl {
   }
 
   private tell(index: number): void {
-    if (!this.context.isOwner) return;
+    if (!this.context.hasAdapters) return;
     const detail = { ...this.adapters[index].detail(), ...this.service.control(index) };
     this.context.post({ kind: 'adapter', adapter: index, detail });
   }

@@ -4,7 +4,7 @@
  * them. Each of those knows the whole plan, and owns some of the VMs; worker 0 also owns the adapters and answers control requests.
  */
 import { Counters } from '../counters.ts';
-import { Handoff, OWNER } from '../handoff/handoff.ts';
+import { Handoff, ADAPTERS_WORKER } from '../handoff/handoff.ts';
 import type { Native } from '../native.ts';
 import { BACKLOG_BYTES } from '../port/backlog.ts';
 import { Port } from '../port/port.ts';
@@ -80,7 +80,7 @@ export class Base {
     counters: SharedArrayBuffer,
     post: (message: FromWorker) => void,
     clock: () => number,
-    worker = OWNER,
+    worker = ADAPTERS_WORKER,
     others: HandoffStart | null = null,
   ) {
     this.worker = worker;
@@ -128,7 +128,7 @@ export class Base {
       outbox,
       networks: this.networks,
       ports: this.ports,
-      isOwner: this.isOwner,
+      hasAdapters: this.hasAdapters,
       post,
       now: clock,
       time,
@@ -145,7 +145,7 @@ export class Base {
       networks: this.networks,
       counters: records,
       outbox,
-      ownerIsElsewhere: !this.isOwner,
+      adaptersElsewhere: !this.hasAdapters,
       admitsControl: (port) => this.adapterControl.service.admits(port.number, time),
       control: (port, source, udpPort, payload) => {
         const now = clock();
@@ -226,15 +226,15 @@ export class Base {
   }
 
   /** This worker owns what there is only one of. */
-  private get isOwner(): boolean {
-    return this.worker === OWNER;
+  private get hasAdapters(): boolean {
+    return this.worker === ADAPTERS_WORKER;
   }
 
   /** Takes up what a base before this one left. */
   restore(state: unknown): void {
     const ports = this.ports.filter(({ remote }) => !remote);
     const { adapters, service } = this.adapterControl;
-    if (this.isOwner) restore(state, ports, adapters, service);
+    if (this.hasAdapters) restore(state, ports, adapters, service);
     else restore(state, ports, [], null);
   }
 
@@ -347,7 +347,7 @@ export class Base {
   }
 
   private announceNow(port: Port): void {
-    if (this.isOwner) this.adapterControl.announce(port);
+    if (this.hasAdapters) this.adapterControl.announce(port);
     else this.post({ kind: 'announce', vm: port.number });
   }
 

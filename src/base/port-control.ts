@@ -99,7 +99,7 @@ export class PortControl implements SessionHost, ListenerHost {
     );
   }
 
-  get owner(): number {
+  get vm(): number {
     return this.port.number;
   }
 

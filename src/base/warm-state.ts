@@ -5,7 +5,7 @@
  */
 import type { Adapter } from '../adapter/adapter.ts';
 import type { ControlService } from '../control/service.ts';
-import { OWNER } from '../handoff/handoff.ts';
+import { ADAPTERS_WORKER } from '../handoff/handoff.ts';
 import type { Port } from '../port/port.ts';
 import type { BasePlan } from '../plan.ts';
 import { dotted, isAddress, keyOf } from '../wire/ipv4-address.ts';
@@ -75,17 +75,17 @@ export function restore(
 export function merge(before: unknown, part: WarmState, worker: number, plan: BasePlan): WarmState {
   if (plan.datapath.workers === 1) return part;
   const kept = isObject(before) && before.version === VERSION ? before : {};
-  const owners = new Map(plan.vms.map((vm) => [vm.name, vm.worker]));
+  const workers = new Map(plan.vms.map((vm) => [vm.name, vm.worker]));
   const others = list(kept.macs).filter(({ vm }) => {
-    const owner = owners.get(vm as string);
-    return owner !== undefined && owner !== worker;
+    const its = workers.get(vm as string);
+    return its !== undefined && its !== worker;
   });
-  const isOwner = worker === OWNER;
+  const hasAdapters = worker === ADAPTERS_WORKER;
   return {
     version: VERSION,
-    leases: isOwner ? part.leases : kept.leases,
+    leases: hasAdapters ? part.leases : kept.leases,
     macs: [...(others as WarmState['macs']), ...part.macs],
-    neighbours: isOwner ? part.neighbours : (list(kept.neighbours) as WarmState['neighbours']),
+    neighbours: hasAdapters ? part.neighbours : (list(kept.neighbours) as WarmState['neighbours']),
   };
 }
 

@@ -13,7 +13,7 @@ import type { Native } from '../native.ts';
 import type { Budget } from '../port/output.ts';
 import type { Port } from '../port/port.ts';
 import type { Network } from '../routing/network.ts';
-import { AT_OWNER, BROADCAST_HERE } from '../routing/verdict.ts';
+import { AT_ADAPTERS, BROADCAST_HERE } from '../routing/verdict.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import { HandedColumns } from '../routing/handed-columns.ts';
@@ -26,7 +26,7 @@ const MISSED = CELL.missed;
 const TAKEN_OVER = CELL.takenOver;
 
 /** The worker that owns the adapters, the control service and everything else that there is only one of. */
-export const OWNER = 0;
+export const ADAPTERS_WORKER = 0;
 
 /** Collects the eventfds that are signalled at the end of a turn; those of workers belong to no ring. */
 export interface BellList {
@@ -35,7 +35,7 @@ export interface BellList {
 
 export class Handoff {
   /** Which worker owns each port. */
-  readonly owners: Int32Array;
+  readonly workers: Int32Array;
   readonly columns: HandedColumns;
   private readonly native: Native;
   private readonly region: number;
@@ -79,18 +79,18 @@ export class Handoff {
     const vms = plan.vms.length;
     const ports = vms + plan.adapters.length;
     this.native = native;
-    this.hasAdapters = worker === OWNER;
+    this.hasAdapters = worker === ADAPTERS_WORKER;
     this.marks = ports;
     this.storage = storage;
     this.cells = counters.cells;
     this.time = time;
-    this.owners = Int32Array.from({ length: ports }, (_, port) => ownerOf(plan, port));
+    this.workers = Int32Array.from({ length: ports }, (_, port) => workerOf(plan, port));
     this.columns = new HandedColumns(
       storage.slots,
       vms,
       ports,
-      (vm) => this.owners[vm] === worker,
-      worker === OWNER,
+      (vm) => this.workers[vm] === worker,
+      worker === ADAPTERS_WORKER,
     );
     this.reaches = new Uint8Array(plan.networks.length * workers);
     for (const vm of plan.vms) this.reaches[vm.network * workers + vm.worker] = 1;
@@ -128,10 +128,10 @@ export class Handoff {
 
   // --- the way out ----------------------------------------------------------------------------------
 
-  /** Hands a slot to the worker that owns the port `to`, or, with AT_OWNER, to the one that owns the adapters. False: its ring is full. */
+  /** Hands a slot to the worker that owns the port `to`, or, with AT_ADAPTERS, to the one that owns the adapters. False: its ring is full. */
   put(slot: number, to: number, sender: Port | null): boolean {
     const { storage } = this;
-    const ring = this.outgoing[to === AT_OWNER ? OWNER : this.owners[to]];
+    const ring = this.outgoing[to === AT_ADAPTERS ? ADAPTERS_WORKER : this.workers[to]];
     if (ring === null) return false;
     const heavy = sender?.heavy ?? false;
     return ring.put(storage.at[slot], storage.length[slot], storage.from[slot], to, heavy);
@@ -146,7 +146,7 @@ export class Handoff {
       const from = storage.from[slot];
       if (ring.put(storage.at[slot], storage.length[slot], from, BROADCAST_HERE, false)) continue;
       for (const port of network.ports)
-        if (this.owners[port.number] === worker) this.cells[port.firstCell + MISSED]++;
+        if (this.workers[port.number] === worker) this.cells[port.firstCell + MISSED]++;
     }
   }
 
@@ -242,6 +242,6 @@ export class Handoff {
 }
 
 /** The worker that owns a port. */
-export function ownerOf(plan: BasePlan, port: number): number {
-  return port < plan.vms.length ? plan.vms[port].worker : OWNER;
+export function workerOf(plan: BasePlan, port: number): number {
+  return port < plan.vms.length ? plan.vms[port].worker : ADAPTERS_WORKER;
 }

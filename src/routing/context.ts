@@ -16,7 +16,7 @@ export interface RoutingContext {
   counters: Counters;
   outbox: Outbox;
   /** Another worker owns the adapters and answers control requests. */
-  ownerIsElsewhere: boolean;
+  adaptersElsewhere: boolean;
   /** Counts a control request of the VM; false when it sends too many: then nobody looks at it. Asked for each, allocates nothing. */
   admitsControl(port: Port): boolean;
   /** An admitted control request arrived: VM, its address (key) and UDP port, the payload (a view, valid during the call). */

@@ -23,7 +23,7 @@ import type { Network } from './network.ts';
 import { longestDatagram, needsChecksum, needsSegmentation } from './offload.ts';
 import { Pieces, WHOLE } from './pieces.ts';
 import type { Router } from './router.ts';
-import { AT_OWNER, BROADCAST, CONSUMED, drop, dropCell, isDrop } from './verdict.ts';
+import { AT_ADAPTERS, BROADCAST, CONSUMED, drop, dropCell, isDrop } from './verdict.ts';
 
 /** UDP port of the control protocol on the base's own address. */
 export const CONTROL_PORT = 7356;
@@ -160,7 +160,7 @@ export class Elsewhere {
       const code = inside ? icmp.HOST_UNREACHABLE : icmp.NET_UNREACHABLE;
       return this.unreachable(slot, code, NO_ROUTE);
     }
-    if (this.context.ownerIsElsewhere) return AT_OWNER;
+    if (this.context.adaptersElsewhere) return AT_ADAPTERS;
     if (adapter.refusal !== 0)
       return this.unreachable(slot, icmp.NET_UNREACHABLE, dropCell(adapter.refusal));
     let nextHop = destination;
@@ -237,7 +237,7 @@ export class Elsewhere {
           !udp.checksumOk(bytes, ip + header, from, network.address)
         )
           return NOT_SERVED;
-        if (this.context.ownerIsElsewhere) return AT_OWNER;
+        if (this.context.adaptersElsewhere) return AT_ADAPTERS;
         if (!this.context.admitsControl(port)) return CONSUMED;
         const start = ip + header + udp.HEADER_BYTES;
         const end = ip + header + udp.length(bytes, ip + header);

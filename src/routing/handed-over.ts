@@ -11,7 +11,7 @@ import { isCanonical } from './offload-received.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import { DESTINATION } from '../wire/ipv4.ts';
 import * as mac from '../wire/mac.ts';
-import { AT_OWNER, BROADCAST_HERE, drop, HELD } from './verdict.ts';
+import { AT_ADAPTERS, BROADCAST_HERE, drop, HELD } from './verdict.ts';
 import type { WayOut } from './way-out.ts';
 
 const IP = ETHERNET_HEADER_BYTES;
@@ -41,7 +41,7 @@ export class HandedOver {
     // A copy of a broadcast is in nobody's books: what can't be believed goes nowhere, and nothing is counted.
     if (to === BROADCAST_HERE) return believed ? BROADCAST_HERE : HELD;
     if (!believed) return BAD_OFFLOAD;
-    if (to === AT_OWNER) {
+    if (to === AT_ADAPTERS) {
       const port = ports[from];
       return this.elsewhere.fromVm(slot, port, networks[port.network], NOBODY);
     }

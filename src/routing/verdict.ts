@@ -13,7 +13,7 @@ export const UNDECIDED = -3;
 export const BROADCAST = -4;
 
 /** The worker that owns the adapters decides: handed over to it. */
-export const AT_OWNER = -5;
+export const AT_ADAPTERS = -5;
 /** A broadcast of another worker's VM: goes to every VM of its network that is here. */
 export const BROADCAST_HERE = -6;
 

@@ -6,7 +6,7 @@ import type { Adapter } from '../adapter/adapter.ts';
 import { CELL } from '../counters.ts';
 import type { Port } from '../port/port.ts';
 import {
-  AT_OWNER,
+  AT_ADAPTERS,
   BROADCAST,
   BROADCAST_HERE,
   cellOf,
@@ -112,7 +112,7 @@ export class Deliver {
       books.delivered(from, 1);
     } else if (to === BROADCAST_HERE) {
       this.replicate(slot);
-    } else if (to === AT_OWNER) {
+    } else if (to === AT_ADAPTERS) {
       this.handOver(slot, to);
     } else if (to === IN_PIECES) {
       this.deliverPieces(slot);

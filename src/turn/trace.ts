@@ -7,7 +7,7 @@ import { CELLS } from '../counters.ts';
 import type { Port } from '../port/port.ts';
 import { ARP, IPV4 } from '../routing/ether-types.ts';
 import {
-  AT_OWNER,
+  AT_ADAPTERS,
   BROADCAST,
   BROADCAST_HERE,
   cellOf,
@@ -196,7 +196,7 @@ export class Tracer {
     if (to === HELD) return 'waits for a neighbour’s address';
     if (to === BROADCAST) return 'to every VM of the network';
     if (to === BROADCAST_HERE) return 'to every VM of the network that is this worker’s';
-    if (to === AT_OWNER) return 'to the turn worker of the adapters, which decides';
+    if (to === AT_ADAPTERS) return 'to the turn worker of the adapters, which decides';
     return isDrop(to) ? `dropped: ${CELLS[cellOf(to)]}` : 'undecided';
   }
 

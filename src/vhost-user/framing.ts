@@ -40,17 +40,17 @@ export class Framing {
   partial = false;
 
   private readonly native: Native;
-  private readonly owner: number;
+  private readonly vm: number;
   private readonly header = new Uint8Array(HEADER_BYTES);
   private readonly headerView = new DataView(this.header.buffer);
   private readonly body = new Uint8Array(this.payload.buffer);
   private readonly received = new Int32Array(1 + MAX_DESCRIPTORS);
   private have = 0;
 
-  /** `owner`: whose descriptors come in. */
-  constructor(native: Native, owner: number) {
+  /** `vm`: whose descriptors come in. */
+  constructor(native: Native, vm: number) {
     this.native = native;
-    this.owner = owner;
+    this.vm = vm;
   }
 
   /** Reads on, never blocks. After MESSAGE the fields are valid until the next call. */
@@ -85,7 +85,7 @@ export class Framing {
 
   /** Closes the descriptors of the last message that nobody kept. */
   closeDescriptors(): void {
-    for (const fd of this.descriptors) if (fd >= 0) this.native.closePassed(fd, this.owner);
+    for (const fd of this.descriptors) if (fd >= 0) this.native.closePassed(fd, this.vm);
     this.descriptors.length = 0;
   }
 

@@ -20,7 +20,7 @@ import {
 
 export interface ListenerHost {
   /** Number of the VM. */
-  readonly owner: number;
+  readonly vm: number;
   /** A front-end is connected on `fd`, which the host owns now. Throws when it can't be served: then `fd` is still the listener's. */
   connected(listener: Listener, fd: number): void;
   /** A connection was refused, and is closed. */
@@ -180,14 +180,14 @@ export class Listener {
 
   /** What front-ends passed before is still being closed: who comes now would only make it more. */
   private get mustWait(): boolean {
-    return closesTooMany(this.native, this.host.owner);
+    return closesTooMany(this.native, this.host.vm);
   }
 
   /** Client mode. Whoever may put a link at the path must not come to another VM's socket in our name, and keep its front-end out. */
   private connect(): number {
     const fd = this.native.unixConnect(this.plan.path);
     if (this.native.peerCredentials(fd).pid !== process.pid) return fd;
-    this.native.closeConnection(fd, this.host.owner);
+    this.native.closeConnection(fd, this.host.vm);
     throw new OursError('it leads to a socket of this daemon');
   }
 
@@ -201,13 +201,13 @@ export class Listener {
   private take(fd: number): boolean {
     const { uid, pid } = this.native.peerCredentials(fd);
     if (this.busy) {
-      this.native.closeConnection(fd, this.host.owner);
+      this.native.closeConnection(fd, this.host.vm);
       this.host.refused(`process ${pid} of user ${uid} is a second front-end while one is there`);
       return false;
     }
     const { allowUids } = this.plan;
     if (allowUids !== null && uid !== 0 && uid !== process.getuid!() && !allowUids.includes(uid)) {
-      this.native.closeConnection(fd, this.host.owner);
+      this.native.closeConnection(fd, this.host.vm);
       this.host.refused(`process ${pid} of user ${uid} is not allowed to connect`);
       return false;
     }
@@ -216,7 +216,7 @@ export class Listener {
       this.busy = true;
       return true;
     } catch (error) {
-      this.native.closeConnection(fd, this.host.owner);
+      this.native.closeConnection(fd, this.host.vm);
       this.host.refused(`a connection could not be served: ${(error as Error).message}`);
       return false;
     }

@@ -55,7 +55,7 @@ function overlaps(a: Description, b: Description): boolean {
 
 function checkTotal(session: Session, bytes: number): void {
   if (bytes > MAX_PORT_BYTES) throw new Refused('more memory than one front-end may share');
-  if (bytes + session.native.unmapping(session.host.owner) > 2 * MAX_PORT_BYTES)
+  if (bytes + session.native.unmapping(session.host.vm) > 2 * MAX_PORT_BYTES)
     throw new Refused('what was shared before is still being unmapped');
 }
 
@@ -65,7 +65,7 @@ function map(session: Session, description: Description, fd: number): Region {
       fd,
       description.offset,
       description.bytes,
-      session.host.owner,
+      session.host.vm,
     );
     return { guest: description.guest, user: description.user, bytes: description.bytes, handle };
   } catch (error) {

@@ -149,7 +149,7 @@ export function setKick(session: Session, payload: DataView, descriptors: number
   const stays = ring.queue.mapped || ring.needsReset;
   const fault = stays || early ? '' : mapRing(session, ring);
   if (fault !== '') {
-    if (fd >= 0) session.native.closePassed(fd, session.host.owner);
+    if (fd >= 0) session.native.closePassed(fd, session.host.vm);
     if (!ring.started) ring.queue.stop();
     throw new Refused(`ring ${ring.index} can't start: ${fault}`);
   }

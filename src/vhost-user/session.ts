@@ -44,8 +44,8 @@ const NEVER = Number.POSITIVE_INFINITY;
 export const LEFT = 'the front-end closed the connection';
 
 /** More of what a VM's front-ends passed is still being closed than may be. */
-export function closesTooMany(native: Native, owner: number): boolean {
-  return native.closing(owner) > MAX_CLOSING;
+export function closesTooMany(native: Native, vm: number): boolean {
+  return native.closing(vm) > MAX_CLOSING;
 }
 
 export type SessionEvent =
@@ -61,7 +61,7 @@ export type SessionEvent =
 /** What a session needs of the base. */
 export interface SessionHost {
   /** Number of the VM. */
-  readonly owner: number;
+  readonly vm: number;
   /** Of the worker's time, for requests. */
   readonly allowance: Allowance;
   count(event: SessionEvent): void;
@@ -120,7 +120,7 @@ export class Session {
     this.host = host;
     this.fd = fd;
     this.offered = offered;
-    this.framing = new Framing(native, host.owner);
+    this.framing = new Framing(native, host.vm);
     this.replies = new Replies(native, fd);
     this.attachment = new Attachment(native);
     const { pid, uid } = native.peerCredentials(fd);
@@ -245,7 +245,7 @@ export class Session {
   }
 
   private get closesTooMany(): boolean {
-    return closesTooMany(this.native, this.host.owner);
+    return closesTooMany(this.native, this.host.vm);
   }
 
   private get watchedFor(): number {
@@ -376,7 +376,7 @@ export class Session {
     if (fd < 0) return;
     ring[which] = -1;
     if (which === 'kickFd') this.watcher.unwatch(fd);
-    this.native.closePassed(fd, this.host.owner);
+    this.native.closePassed(fd, this.host.vm);
   }
 
   /** Ends the connection and releases everything it brought. */
@@ -396,7 +396,7 @@ export class Session {
     this.attachment.log?.close();
     this.attachment.log = null;
     this.watcher.unwatch(this.fd);
-    this.native.closeConnection(this.fd, this.host.owner);
+    this.native.closeConnection(this.fd, this.host.vm);
     this.host.closed(this, reason);
   }
 }

@@ -12,7 +12,7 @@ import { handoffBytes } from '../../src/handoff/layout.ts';
 import { native } from '../../src/native.ts';
 import { Port } from '../../src/port/port.ts';
 import { Network } from '../../src/routing/network.ts';
-import { AT_OWNER, BROADCAST_HERE } from '../../src/routing/verdict.ts';
+import { AT_ADAPTERS, BROADCAST_HERE } from '../../src/routing/verdict.ts';
 import { BaseStorage } from '../../src/storage/base-storage.ts';
 import { CopyList } from '../../src/storage/copy-list.ts';
 import { testPlan } from '../supervision/folder.ts';
@@ -110,14 +110,14 @@ describe('who gets it', () => {
     expect(put(workers[0], 0, 1, 1)).toBe(true);
     expect(put(workers[0], 4, 3, 2)).toBe(true);
     expect(put(workers[0], 0, 2, 3)).toBe(true);
-    expect(put(workers[1], 3, AT_OWNER, 4)).toBe(true);
+    expect(put(workers[1], 3, AT_ADAPTERS, 4)).toBe(true);
     expect(put(workers[1], 1, 2, 5)).toBe(true);
     for (const worker of workers) worker.publish(bells);
     expect(takeAll(workers[1])).toEqual([
       [0, 1, 1],
       [4, 3, 2],
     ]);
-    expect(takeAll(workers[0])).toEqual([[3, AT_OWNER, 4]]);
+    expect(takeAll(workers[0])).toEqual([[3, AT_ADAPTERS, 4]]);
     expect(takeAll(workers[2]).sort()).toEqual([
       [0, 2, 3],
       [1, 2, 5],

@@ -16,7 +16,7 @@ import {
 } from '../../src/handoff/layout.ts';
 import { Outgoing } from '../../src/handoff/outgoing.ts';
 import { native } from '../../src/native.ts';
-import { AT_OWNER, BROADCAST_HERE } from '../../src/routing/verdict.ts';
+import { AT_ADAPTERS, BROADCAST_HERE } from '../../src/routing/verdict.ts';
 import { BaseStorage } from '../../src/storage/base-storage.ts';
 import { CopyList } from '../../src/storage/copy-list.ts';
 import { seeded } from '../support/random.ts';
@@ -194,13 +194,13 @@ describe('in order and whole', () => {
   test('copies of broadcasts, and what the base says, are in nobody’s books', () => {
     put(60, 1, false, 0, BROADCAST_HERE);
     put(60, 2, false, -1, 1);
-    put(60, 3, false, 0, AT_OWNER);
+    put(60, 3, false, 0, AT_ADAPTERS);
     put(60, 4, false, 2, 1);
     outgoing.publish();
     expect(take().map(({ from, to }) => [from, to])).toEqual([
       [0, BROADCAST_HERE],
       [-1, 1],
-      [0, AT_OWNER],
+      [0, AT_ADAPTERS],
       [2, 1],
     ]);
     expect([0, 1, 2].map((port) => counters.get(port, 'handedOver'))).toEqual([1, 0, 1]);

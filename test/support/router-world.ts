@@ -45,7 +45,7 @@ export function routerWorld(
     networks: [network],
     counters,
     outbox: new Outbox(counters),
-    ownerIsElsewhere: false,
+    adaptersElsewhere: false,
     admitsControl: () => true,
     control: () => {},
   });
