@@ -44,8 +44,12 @@ export async function backendProgram(options: BackendOptions): Promise<number> {
   const log = new Log({ level, format: 'json' });
   const { Daemon } = await import('../daemon.ts');
   const { native } = await import('../native.ts');
-  const { lessen } = await import('../supervision/privileges.ts');
-  const { packetSockets, warnings } = lessen(plan.adapters.length, null, fd >= 0 ? [fd] : []);
+  const { dropPrivileges } = await import('../supervision/privileges.ts');
+  const { packetSockets, warnings } = dropPrivileges(
+    plan.adapters.length,
+    null,
+    fd >= 0 ? [fd] : [],
+  );
   for (const warning of [...environmentWarnings(plan, native), ...warnings])
     log.logger.warn(warning);
   const daemon = new Daemon({

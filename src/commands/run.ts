@@ -18,7 +18,7 @@ export async function run(options: { config: string }): Promise<number> {
   // Only now the addon: a wrong configuration is named even where it isn't built.
   const { Daemon } = await import('../daemon.ts');
   const { native } = await import('../native.ts');
-  const { lessen } = await import('../supervision/privileges.ts');
+  const { dropPrivileges } = await import('../supervision/privileges.ts');
   const socketFiles = await import('../socket-file.ts');
   const admin = {
     socket: config.admin?.socket ?? DEFAULT_ADMIN_SOCKET,
@@ -30,7 +30,7 @@ export async function run(options: { config: string }): Promise<number> {
   // Before the account: the terminal may be one that only who started us may open again.
   const log = new Log(config.log);
   const { packetSockets, warnings: lacking } = orFailure(() =>
-    lessen(plan.adapters.length, account),
+    dropPrivileges(plan.adapters.length, account),
   );
   for (const warning of warnings) log.logger.warn({ file }, warning);
   for (const warning of [...environmentWarnings(plan, native), ...lacking])

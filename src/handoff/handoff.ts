@@ -28,8 +28,8 @@ const TAKEN_OVER = CELL.takenOver;
 /** The worker that owns the adapters, the control service and everything else that there is only one of. */
 export const ADAPTERS_WORKER = 0;
 
-/** Collects the eventfds that are signalled at the end of a turn; those of workers belong to no ring. */
-export interface BellList {
+/** Collects the eventfds that are signalled at the end of a turn (`turn/notifications.ts`); those of workers belong to no ring. */
+export interface NotificationList {
   add(fd: number, ring: null): void;
 }
 
@@ -48,7 +48,7 @@ export class Handoff {
   private readonly incoming: Incoming[] = [];
   /** Word that says whether a worker sleeps, and eventfd that wakes it, for each of `consumers`. */
   private readonly sleeping: number[] = [];
-  private readonly bells: number[] = [];
+  private readonly wakeFds: number[] = [];
   private readonly ownSleeping: number;
   private readonly ownQuiet: number;
   private readonly quiet: number[] = [];
@@ -111,7 +111,7 @@ export class Handoff {
       this.consumers.push(outgoing);
       this.sleeping.push(sleepingAt(other) >> 2);
       this.quiet.push(quietAt(other) >> 2);
-      this.bells.push(start.wakeFds[other]);
+      this.wakeFds.push(start.wakeFds[other]);
       const here = ringStart(workers, other, worker);
       this.incoming.push(
         new Incoming(this.words, this.region, here, storage, copies, this.columns, ports + other),
@@ -150,12 +150,13 @@ export class Handoff {
     }
   }
 
-  /** After the copies: shows the others what is for them, and adds the eventfds of those that sleep to `bells`. */
-  publish(bells: BellList): void {
+  /** After the copies: shows the others what is for them, and adds the eventfds of those that sleep to `notifications`. */
+  publish(notifications: NotificationList): void {
     const { consumers } = this;
     for (let index = 0; index < consumers.length; index++) {
       if (!consumers[index].publish()) continue;
-      if (Atomics.load(this.words, this.sleeping[index]) !== 0) bells.add(this.bells[index], null);
+      if (Atomics.load(this.words, this.sleeping[index]) !== 0)
+        notifications.add(this.wakeFds[index], null);
     }
   }
 

@@ -117,7 +117,7 @@ function putChains(
   workspace: Workspace,
 ): number {
   const { headerBytes, mergeable, memory } = receiver;
-  const { storage, copies, chain, cells } = workspace;
+  const { storage, chain, cells } = workspace;
   const needed = headerBytes + length;
   if (queue.headRoom.lacks(queue.nextAvail, needed)) return INPUT_TOO_SMALL;
   if (queue.spent >= MAX_STEPS_PER_TURN) {
@@ -183,7 +183,7 @@ function putChains(
   }
   if (headerBytes === HEADER_BYTES) storage.halves[(at - 2) >> 1] = chains;
   else storage.bytes.copyWithin(at - headerBytes, at - HEADER_BYTES, at - 2);
-  chain.fill(copies, at - headerBytes, needed, queue.log);
+  chain.fill(at - headerBytes, needed, queue.log);
   queue.spent += steps + chain.steps;
   return 0;
 }

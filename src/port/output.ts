@@ -109,7 +109,7 @@ export function gatherOutput(
       if (copies.count >= copies.rows) copies.gather();
       const slot = storage.take(number, frame);
       if (slot < 0) break; // storage is full: the rest waits in the ring for the next turn
-      chain.addCopies(copies, storage.at[slot] - headerBytes, total);
+      chain.addCopies(storage.at[slot] - headerBytes, total);
       received += frame;
       bytesLeft -= frame;
     }

@@ -31,7 +31,7 @@ export function putPacked(
   workspace: Workspace,
 ): number {
   const { headerBytes, mergeable, memory } = receiver;
-  const { storage, copies, chain, packedChain, cells } = workspace;
+  const { storage, chain, packedChain, cells } = workspace;
   const needed = headerBytes + length;
   if (queue.headRoom.lacks(queue.nextAvail, needed)) return INPUT_TOO_SMALL;
   if (queue.spent >= MAX_STEPS_PER_TURN) {
@@ -90,7 +90,7 @@ export function putPacked(
   }
   if (headerBytes === HEADER_BYTES) storage.halves[(at - 2) >> 1] = chains;
   else storage.bytes.copyWithin(at - headerBytes, at - HEADER_BYTES, at - 2);
-  chain.fill(copies, at - headerBytes, needed, queue.log);
+  chain.fill(at - headerBytes, needed, queue.log);
   for (let index = 0; index < chains; index++)
     queue.giveBack(ids[index], counts[index], parts[index]);
   queue.spent += steps + chain.steps;

@@ -102,7 +102,7 @@ export function gatherPacked(
     }
     const at = storage.at[slot] - headerBytes;
     if (region >= 0) copies.add(memory.handles[region], address - memory.starts[region], at, total);
-    else chain.addCopies(copies, at, total);
+    else chain.addCopies(at, total);
     queue.giveBack(id, count, 0);
     taken++;
     received += frame;

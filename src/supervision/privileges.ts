@@ -23,7 +23,7 @@ export interface Account {
   gid: number;
 }
 
-/** What there is after `lessen`. */
+/** What there is after `dropPrivileges`. */
 export interface Privileges {
   /** By adapter; -1 where none could be made. */
   packetSockets: PacketSockets[];
@@ -35,7 +35,7 @@ export interface Privileges {
  * Makes packet sockets for `count` adapters and gives up what is not needed any more. May replace the process by itself, so nothing must
  * have been started before, and of its descriptors only the `inherited` ones stay. Throws when the user can't be changed as asked.
  */
-export function lessen(
+export function dropPrivileges(
   count: number,
   account: Account | null,
   inherited: readonly number[] = [],

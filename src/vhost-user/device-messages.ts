@@ -2,7 +2,7 @@
  * Requests about the device as a whole: features, owner, queues, MTU, announcement, reset.
  */
 import { MAX_PAIRS } from '../plan.ts';
-import { has, isSubset, OFFERED_PROTOCOL, PROTOCOL } from '../virtio/features.ts';
+import { has, isSubset, OFFERED_PROTOCOL_FEATURES, PROTOCOL_FEATURE } from '../virtio/features.ts';
 import { bits, Refused, u64, u64Reply } from './payload.ts';
 import { stopRing } from './ring-messages.ts';
 import type { Session } from './session.ts';
@@ -23,23 +23,21 @@ export function setFeatures(session: Session, payload: DataView): undefined {
 
 /** GET_PROTOCOL_FEATURES: the same for every port. */
 export function getProtocolFeatures(): Uint8Array {
-  return u64Reply(OFFERED_PROTOCOL.low, OFFERED_PROTOCOL.high);
+  return u64Reply(OFFERED_PROTOCOL_FEATURES.low, OFFERED_PROTOCOL_FEATURES.high);
 }
 
 /** SET_PROTOCOL_FEATURES: of what was offered. */
 export function setProtocolFeatures(session: Session, payload: DataView): undefined {
   const features = bits(payload, 0);
-  if (!isSubset(features, OFFERED_PROTOCOL)) {
+  if (!isSubset(features, OFFERED_PROTOCOL_FEATURES)) {
     throw new Refused('SET_PROTOCOL_FEATURES with features that were not offered');
   }
-  session.protocol = features;
-  session.attachment.sharesLog = has(features, PROTOCOL.LOG_SHMFD);
+  session.protocolFeatures = features;
+  session.attachment.sharesLog = has(features, PROTOCOL_FEATURE.LOG_SHMFD);
 }
 
-/** QEMU sends it after the protocol features; sent again it changes nothing. */
-export function setOwner(session: Session): undefined {
-  session.owned = true;
-}
+/** SET_OWNER: there is nothing to own, as a connection has one front-end. QEMU sends it after the protocol features. */
+export function setOwner(): undefined {}
 
 /** Deprecated; the specification suggests to ignore it or to disable all rings. */
 export function resetOwner(session: Session): undefined {

@@ -121,7 +121,7 @@ export function setMemoryTable(
   closeMapped(session, descriptors);
   for (const ring of session.attachment.rings) ring.queue.unmap();
   session.attachment.memory.replace(regions);
-  session.regions.clear();
+  session.repeated.clear();
   remapRings(session);
 }
 
@@ -140,14 +140,14 @@ export function addRegion(session: Session, payload: DataView, descriptors: numb
     throw new Refused(
       'ADD_MEM_REG: the file is neither a memfd nor on tmpfs or hugetlbfs (QEMU’s memory-backend-memfd, or mem-path=/dev/shm)',
     );
-  if (session.regions.isThere(description, offset, descriptors[0])) return;
+  if (session.repeated.isThere(description, offset, descriptors[0])) return;
   if (memory.count >= MAX_SLOTS) throw new Refused(`ADD_MEM_REG beyond ${MAX_SLOTS} regions`);
   if (memory.overlap(description.guest, description.user, description.bytes)) {
     throw new Refused('ADD_MEM_REG overlaps a region that is there');
   }
   checkTotal(session, memory.bytes + description.bytes);
   memory.add(map(session, description, descriptors[0]));
-  session.regions.add(description, offset, descriptors[0]);
+  session.repeated.add(description, offset, descriptors[0]);
   closeMapped(session, descriptors);
   remapRings(session);
 }
@@ -163,13 +163,13 @@ export function removeRegion(session: Session, payload: DataView): undefined {
       candidate.bytes === description.bytes,
   );
   if (region === undefined) {
-    if (session.regions.wasRemoved(description)) return;
+    if (session.repeated.wasRemoved(description)) return;
     throw new Refused('REM_MEM_REG for a region that is not there');
   }
   // Views into the region are gone with it; rings that lay there are broken, all others map again.
   for (const ring of session.attachment.rings) ring.queue.unmap();
   memory.remove(region);
-  session.regions.remove(description);
+  session.repeated.remove(description);
   remapRings(session);
 }
 

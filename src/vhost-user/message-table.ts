@@ -2,7 +2,7 @@
  * Every request we know: number, payload size, descriptors, the protocol feature it needs, its handler. The session checks
  * all of that in one place before a handler runs (vhost-user.rst, "Front-end message types").
  */
-import { PROTOCOL } from '../virtio/features.ts';
+import { PROTOCOL_FEATURE } from '../virtio/features.ts';
 import * as device from './device-messages.ts';
 import { MAX_DESCRIPTORS } from './framing.ts';
 import * as memory from './memory-messages.ts';
@@ -65,7 +65,7 @@ export const MESSAGES: ReadonlyMap<number, Message> = new Map([
     6,
     message('SET_LOG_BASE', LOG, memory.setLogBase, {
       descriptors: [1, 1],
-      needs: PROTOCOL.LOG_SHMFD,
+      needs: PROTOCOL_FEATURE.LOG_SHMFD,
       replies: true,
     }),
   ],
@@ -81,13 +81,13 @@ export const MESSAGES: ReadonlyMap<number, Message> = new Map([
   [16, message('SET_PROTOCOL_FEATURES', U64, device.setProtocolFeatures)],
   [17, message('GET_QUEUE_NUM', NONE, device.getQueueNumber, { replies: true })],
   [18, message('SET_VRING_ENABLE', STATE, rings.setEnable)],
-  [19, message('SEND_RARP', U64, device.sendRarp, { needs: PROTOCOL.RARP })],
-  [20, message('NET_SET_MTU', U64, device.setMtu, { needs: PROTOCOL.NET_MTU })],
-  [34, message('RESET_DEVICE', NONE, device.resetDevice, { needs: PROTOCOL.RESET_DEVICE })],
+  [19, message('SEND_RARP', U64, device.sendRarp, { needs: PROTOCOL_FEATURE.RARP })],
+  [20, message('NET_SET_MTU', U64, device.setMtu, { needs: PROTOCOL_FEATURE.NET_MTU })],
+  [34, message('RESET_DEVICE', NONE, device.resetDevice, { needs: PROTOCOL_FEATURE.RESET_DEVICE })],
   [
     36,
     message('GET_MAX_MEM_SLOTS', NONE, memory.getMaxSlots, {
-      needs: PROTOCOL.CONFIGURE_MEM_SLOTS,
+      needs: PROTOCOL_FEATURE.CONFIGURE_MEM_SLOTS,
       replies: true,
     }),
   ],
@@ -95,14 +95,14 @@ export const MESSAGES: ReadonlyMap<number, Message> = new Map([
     37,
     message('ADD_MEM_REG', REGION, memory.addRegion, {
       descriptors: [1, 1],
-      needs: PROTOCOL.CONFIGURE_MEM_SLOTS,
+      needs: PROTOCOL_FEATURE.CONFIGURE_MEM_SLOTS,
     }),
   ],
   [
     38,
     message('REM_MEM_REG', REGION, memory.removeRegion, {
       descriptors: [0, 1],
-      needs: PROTOCOL.CONFIGURE_MEM_SLOTS,
+      needs: PROTOCOL_FEATURE.CONFIGURE_MEM_SLOTS,
     }),
   ],
 ]);

@@ -9,7 +9,7 @@
 import { Attachment, type Ring } from '../port/attachment.ts';
 import type { Native } from '../native.ts';
 import { EPOLLIN, EPOLLOUT, type Watcher } from '../watcher.ts';
-import { type Bits, has, PROTOCOL } from '../virtio/features.ts';
+import { type Bits, has, PROTOCOL_FEATURE } from '../virtio/features.ts';
 import { ENDED, Framing, MALFORMED, MESSAGE, NEED_REPLY, NOTHING, replyBytes } from './framing.ts';
 import { MESSAGES } from './message-table.ts';
 import { Refused, u64Reply } from './payload.ts';
@@ -90,12 +90,11 @@ export class Session {
   readonly host: SessionHost;
   readonly framing: Framing;
   readonly attachment: Attachment;
-  readonly regions = new RepeatedRegions();
+  readonly repeated = new RepeatedRegions();
   /** Device features on offer. */
   readonly offered: Bits;
   /** Acknowledged protocol features. */
-  protocol: Bits = { low: 0, high: 0 };
-  owned = false;
+  protocolFeatures: Bits = { low: 0, high: 0 };
   closed = false;
   readonly peer: { pid: number; uid: number };
 
@@ -293,7 +292,7 @@ export class Session {
     const { request, descriptors } = framing;
     const message = MESSAGES.get(request);
     const passed = descriptors.length;
-    const acknowledges = has(this.protocol, PROTOCOL.REPLY_ACK);
+    const acknowledges = has(this.protocolFeatures, PROTOCOL_FEATURE.REPLY_ACK);
     let reply: Uint8Array | undefined;
     let refusal = '';
     try {
@@ -309,7 +308,7 @@ export class Session {
         );
         return;
       }
-      if (message.needs >= 0 && !has(this.protocol, message.needs)) {
+      if (message.needs >= 0 && !has(this.protocolFeatures, message.needs)) {
         throw new Refused(`${message.name} without its protocol feature`);
       }
       if (
@@ -331,7 +330,7 @@ export class Session {
     // The SET_PROTOCOL_FEATURES that brings REPLY_ACK is acknowledged itself: rust-vmm's front-end waits for that.
     const wantsAck =
       (framing.flags & NEED_REPLY) !== 0 &&
-      (acknowledges || has(this.protocol, PROTOCOL.REPLY_ACK));
+      (acknowledges || has(this.protocolFeatures, PROTOCOL_FEATURE.REPLY_ACK));
     if (passed > 0 && this.closesTooMany) {
       const now = this.host.now();
       this.closingDeadline = now + CLOSING_DEADLINE;

@@ -36,7 +36,8 @@ export class Chain {
   readonly length = new Int32Array(MAX_BUFFERS);
   /** Guest-physical address of each buffer, for the dirty log. */
   readonly address = new Float64Array(MAX_BUFFERS);
-  segments = 0;
+  /** How many buffers those are. */
+  buffers = 0;
   /** Bytes of all buffers. */
   total = 0;
   /** Descriptors seen: what the chain cost us. */
@@ -58,27 +59,27 @@ export class Chain {
 
   /** Forgets what was walked before. */
   begin(): void {
-    this.segments = 0;
+    this.buffers = 0;
     this.total = 0;
     this.steps = 0;
   }
 
-  /** Adds the rows that copy the first `bytes` bytes of the buffers from or to `arena`. */
-  addCopies(copies: CopyList, arena: number, bytes: number): void {
-    const { region, offset, length, segments } = this;
+  /** Adds the rows that copy the first `bytes` bytes of the buffers from or to byte `arena` of the arena. */
+  addCopies(arena: number, bytes: number): void {
+    const { buffers, copies, length, offset, region } = this;
     let left = bytes;
     let at = arena;
-    for (let segment = 0; segment < segments && left > 0; ) {
-      const first = segment;
+    for (let buffer = 0; buffer < buffers && left > 0; ) {
+      const first = buffer;
       let part = length[first];
       // Buffers that lie one behind the other are one copy.
       while (
-        ++segment < segments &&
+        ++buffer < buffers &&
         part < left &&
-        region[segment] === region[first] &&
-        offset[segment] === offset[first] + part
+        region[buffer] === region[first] &&
+        offset[buffer] === offset[first] + part
       )
-        part += length[segment];
+        part += length[buffer];
       if (part > left) part = left;
       if (copies.count >= copies.rows) copies.flush();
       copies.add(region[first], offset[first], at, part);
@@ -91,19 +92,19 @@ export class Chain {
    * Adds the rows that fill the buffers with `bytes` bytes from `arena`. While a migration logs what is written, they are carried out before
    * the pages are marked: a page that was marked, read by the migration and then written would arrive with old bytes.
    */
-  fill(copies: CopyList, arena: number, bytes: number, log: DirtyLog | null): void {
-    this.addCopies(copies, arena, bytes);
+  fill(arena: number, bytes: number, log: DirtyLog | null): void {
+    this.addCopies(arena, bytes);
     if (log === null) return;
-    copies.deliver();
+    this.copies.deliver();
     this.mark(log, bytes);
   }
 
   /** Marks the first `bytes` bytes of the buffers as written. */
   private mark(log: DirtyLog, bytes: number): void {
     let left = bytes;
-    for (let segment = 0; segment < this.segments && left > 0; segment++) {
-      const part = Math.min(left, this.length[segment]);
-      log.mark(this.address[segment], part);
+    for (let buffer = 0; buffer < this.buffers && left > 0; buffer++) {
+      const part = Math.min(left, this.length[buffer]);
+      log.mark(this.address[buffer], part);
       left -= part;
     }
   }
@@ -176,12 +177,12 @@ export class Chain {
       const index = memory.holding(at);
       if (index < 0) return CHAIN_BAD_ADDRESS;
       const part = Math.min(left, memory.ends[index] - at);
-      if (this.segments === MAX_BUFFERS) return OVERSIZE;
-      const segment = this.segments++;
-      this.region[segment] = memory.handles[index];
-      this.offset[segment] = at - memory.starts[index];
-      this.length[segment] = part;
-      this.address[segment] = at;
+      if (this.buffers === MAX_BUFFERS) return OVERSIZE;
+      const buffer = this.buffers++;
+      this.region[buffer] = memory.handles[index];
+      this.offset[buffer] = at - memory.starts[index];
+      this.length[buffer] = part;
+      this.address[buffer] = at;
       this.total += part; // at most 4096 * 2^32: exact
       if (part > 0x7fffffff) return OVERSIZE;
       at += part;

@@ -29,7 +29,7 @@ export const FEATURE = {
 } as const;
 
 /** vhost-user protocol features (vhost-user.rst, "Protocol features"). */
-export const PROTOCOL = {
+export const PROTOCOL_FEATURE = {
   MQ: 0,
   LOG_SHMFD: 1,
   RARP: 2,
@@ -73,7 +73,7 @@ export function offeredFeatures(packed: boolean): Bits {
   return { low: all.low, high: (all.high & ~(1 << (FEATURE.RING_PACKED - 32))) >>> 0 };
 }
 
-export const OFFERED_PROTOCOL: Bits = bitsOf(Object.values(PROTOCOL));
+export const OFFERED_PROTOCOL_FEATURES: Bits = bitsOf(Object.values(PROTOCOL_FEATURE));
 
 /** Names of the bits set, for status and logs. */
 export function featureNames(bits: Bits): string[] {

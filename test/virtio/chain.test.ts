@@ -38,7 +38,7 @@ beforeEach(() => {
 /** The chain's first `most` bytes are copied; in how many rows. */
 function copy(buffers: [address: number, length: number][], most: number): number {
   for (const [address, length] of buffers) expect(chain.addBuffer(address, length, memory)).toBe(0);
-  chain.addCopies(copies, 64, most);
+  chain.addCopies(64, most);
   const { count } = copies;
   copies.gather();
   expect(copies.refused).toBe(0);
