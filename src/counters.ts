@@ -100,7 +100,10 @@ export const CELLS: readonly string[] = [
 /** Cells of one record, rounded to whole cache lines so that two ports never share one. */
 export const RECORD_CELLS = (CELLS.length + 7) & ~7;
 
-/** Index of each cell inside a record. */
+/**
+ * Index of each cell inside a record. Read what a file needs into constants when it is loaded (`const RUNT = CELL.runt`): the table is too large for
+ * V8 to keep as a fast object, so each look-up later is one of a hash table.
+ */
 export const CELL = Object.fromEntries(CELLS.map((name, index) => [name, index])) as Record<
   (typeof TRAFFIC)[number] | keyof typeof EVENTS | DropReason,
   number

@@ -31,7 +31,6 @@ const STATISTICS_INTERVAL: Milliseconds = 1000;
 const REOPEN_INTERVAL: Milliseconds = 1000;
 const LONGEST_REOPEN_INTERVAL: Milliseconds = 32_000;
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const SENT_BYTES = CELL.sentBytes;
 const SENT_DATAGRAMS = CELL.sentDatagrams;
 const TOO_BIG = CELL.tooBig;

@@ -5,7 +5,6 @@
  * for during three seconds. An answer is believed for 30 to 60 s (RFC 4861 §6.3.2's base reachable time, with its spread), and a
  * neighbour in use is asked again before it is forgotten. `resolve` allocates nothing when it hits.
  */
-import { CELL } from '../counters.ts';
 import { HELD } from '../routing/verdict.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
 import { SharedRoom } from '../storage/shared-room.ts';
@@ -297,7 +296,7 @@ export class Neighbours {
       packet.set(mac, HEADER_BYTES);
       packet.set(own, HEADER_BYTES + 6);
       if (!this.context.outbox.add(from, this.context.port, packet)) {
-        this.waiting.count(from, CELL.neighbourUnresolved);
+        this.waiting.count(from, UNRESOLVED);
       }
     }
   }

@@ -25,6 +25,12 @@ import {
   TP_STATUS_VLAN_VALID,
 } from './packet-layout.ts';
 
+const ADAPTER_TRUNCATED = CELL.adapterTruncated;
+const RECEIVED_BYTES = CELL.receivedBytes;
+const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
+const RUNT = CELL.runt;
+const VLAN = CELL.vlan;
+
 /** A word of ones. */
 const BLANK = -1;
 
@@ -126,7 +132,7 @@ export class ReceiveRing {
       if ((words[(packet + PACKET.status) >> 2] & TP_STATUS_VLAN_VALID) !== 0) {
         // VLAN id 0 is a priority tag: the frame belongs to no VLAN.
         if ((words[(packet + PACKET.vlanTci) >> 2] & 0xfff) !== 0) {
-          cells[firstCell + CELL.vlan]++;
+          cells[firstCell + VLAN]++;
           received++;
           receivedBytes += full;
           seen++;
@@ -135,7 +141,7 @@ export class ReceiveRing {
         }
       }
       if (full !== length || length > MAX_FRAME_BYTES || length < ETHERNET_HEADER_BYTES) {
-        cells[firstCell + (length < ETHERNET_HEADER_BYTES ? CELL.runt : CELL.adapterTruncated)]++;
+        cells[firstCell + (length < ETHERNET_HEADER_BYTES ? RUNT : ADAPTER_TRUNCATED)]++;
       } else {
         if (copies.count >= copies.rows) copies.gather();
         const slot = storage.take(this.port, length);
@@ -157,8 +163,8 @@ export class ReceiveRing {
       seen++;
       this.next(packet, end);
     }
-    cells[firstCell + CELL.receivedDatagrams] += received;
-    cells[firstCell + CELL.receivedBytes] += receivedBytes;
+    cells[firstCell + RECEIVED_DATAGRAMS] += received;
+    cells[firstCell + RECEIVED_BYTES] += receivedBytes;
     // A block in which nothing new was found goes back at once: nothing is to be copied, and while it is ours the kernel would wake us for it.
     if (seen === 0 && this.finished > 0) this.release();
     return seen;

@@ -54,7 +54,6 @@ const MOVED_BYTES = 128 << 10;
  */
 const LINEAR_BYTES = 2048;
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const ADAPTER_FULL = CELL.adapterFull;
 const TOO_BIG = CELL.tooBig;
 

@@ -21,7 +21,6 @@ import { Incoming } from './incoming.ts';
 import { handoffBytes, quietAt, ringStart, sleepingAt } from './layout.ts';
 import { Outgoing } from './outgoing.ts';
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const MISSED = CELL.missed;
 const TAKEN_OVER = CELL.takenOver;
 

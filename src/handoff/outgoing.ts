@@ -9,7 +9,6 @@ import { HEADER_BYTES } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
 import { ALIGN, DATA_BYTES, ENTRIES, ENTRY, ENTRY_MASK, RING } from './layout.ts';
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const HANDED_OVER = CELL.handedOver;
 
 /** What a sender that brings much may fill: the rest is for the others, whom it must not keep out. */

@@ -13,7 +13,6 @@ import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
 import type { Attachment } from './attachment.ts';
 import type { Workspace } from './workspace.ts';
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const BAD_INPUT_CHAINS = CELL.badInputChains;
 const INPUT_TOO_SMALL = CELL.inputTooSmall;
 

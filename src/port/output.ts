@@ -15,7 +15,6 @@ import type { GatherPlain } from './plain.ts';
 import type { Port } from './port.ts';
 import type { Workspace } from './workspace.ts';
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const OVERSIZE = CELL.oversize;
 const RECEIVED_BYTES = CELL.receivedBytes;
 const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;

@@ -13,7 +13,6 @@ import type { Network } from './network.ts';
 import type { Router } from './router.ts';
 import { drop } from './verdict.ts';
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const DELIVERED = CELL.delivered;
 
 /** A second and in a row, of one port. */

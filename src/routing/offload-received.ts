@@ -16,6 +16,9 @@ import { checksumOwner, clearOffload, dataLength, headersLength, writeOffload } 
 import { isTunnelled, tunnelHeaders } from './tunnel.ts';
 import { findInside } from './tunnel-inside.ts';
 
+const BAD_CHECKSUM_OFFLOAD = CELL.badChecksumOffload;
+const BAD_SEGMENTATION = CELL.badSegmentation;
+
 const IP = ethernet.HEADER_BYTES;
 
 /**
@@ -84,17 +87,17 @@ function checkSegmentation(storage: BaseStorage, slot: number, gsoType: number):
   const at = storage.at[slot];
   const ip = at + IP;
   const isTcp = (gsoType & ~virtio.GSO_ECN) === virtio.GSO_TCPV4;
-  if (!isTcp && gsoType !== virtio.GSO_UDP_L4) return CELL.badSegmentation;
+  if (!isTcp && gsoType !== virtio.GSO_UDP_L4) return BAD_SEGMENTATION;
   const protocol = checksumOwner(
     storage,
     slot,
     IP + ipv4.headerLength(bytes, ip),
     isTcp ? tcp.CHECKSUM : udp.CHECKSUM,
   );
-  if (protocol !== (isTcp ? ipv4.PROTOCOL_TCP : ipv4.PROTOCOL_UDP)) return CELL.badSegmentation;
+  if (protocol !== (isTcp ? ipv4.PROTOCOL_TCP : ipv4.PROTOCOL_UDP)) return BAD_SEGMENTATION;
   const size = virtio.gsoSize(bytes, at - virtio.HEADER_BYTES);
   const data = dataLength(storage, slot, protocol);
-  if (data === 0 || data > size * MAX_RECEIVED_SEGMENTS) return CELL.badSegmentation;
+  if (data === 0 || data > size * MAX_RECEIVED_SEGMENTS) return BAD_SEGMENTATION;
   writeOffload(storage, slot, protocol, gsoType, size);
   return 0;
 }
@@ -107,8 +110,7 @@ function checkTunnel(storage: BaseStorage, slot: number): number {
   const headers = tunnelHeaders(storage, slot);
   const data = IP + ipv4.totalLength(bytes, at + IP) - headers;
   const size = virtio.gsoSize(bytes, header);
-  if (headers === 0 || data <= 0 || data > size * MAX_RECEIVED_SEGMENTS)
-    return CELL.badSegmentation;
+  if (headers === 0 || data <= 0 || data > size * MAX_RECEIVED_SEGMENTS) return BAD_SEGMENTATION;
   storage.length[slot] = headers + data;
   virtio.setFlags(bytes, header, virtio.NEEDS_CSUM);
   virtio.setHdrLen(bytes, header, headers);
@@ -124,7 +126,7 @@ function completeOther(storage: BaseStorage, slot: number, start: number, offset
   const bytes = storage.bytes;
   const at = storage.at[slot];
   const ip = at + IP;
-  if (storage.length[slot] < IP + ipv4.MIN_HEADER_BYTES) return CELL.badChecksumOffload;
+  if (storage.length[slot] < IP + ipv4.MIN_HEADER_BYTES) return BAD_CHECKSUM_OFFLOAD;
   const end = IP + ipv4.totalLength(bytes, ip);
   if (
     ethernet.etherType(bytes, at) !== ethernet.TYPE_IPV4 ||
@@ -133,11 +135,11 @@ function completeOther(storage: BaseStorage, slot: number, start: number, offset
     start + offset + 2 > end ||
     end > storage.length[slot]
   ) {
-    return CELL.badChecksumOffload;
+    return BAD_CHECKSUM_OFFLOAD;
   }
   if (ipv4.protocol(bytes, ip) === sctp.PROTOCOL) {
     const whole = start === IP + ipv4.headerLength(bytes, ip) && offset === sctp.CHECKSUM;
-    if (!whole || end - start < sctp.HEADER_BYTES) return CELL.badChecksumOffload;
+    if (!whole || end - start < sctp.HEADER_BYTES) return BAD_CHECKSUM_OFFLOAD;
     sctp.writeChecksum(bytes, at + start, end - start);
   } else {
     const value = checksum.finish(checksum.sumBytes(bytes, at + start, end - start));

@@ -19,6 +19,9 @@ import * as udp from '../wire/udp.ts';
 import * as virtio from '../wire/virtio-net-header.ts';
 import { isTunnelled } from './tunnel.ts';
 
+const BAD_CHECKSUM_OFFLOAD = CELL.badChecksumOffload;
+const BAD_SEGMENTATION = CELL.badSegmentation;
+
 /**
  * Smallest gso_size: Linux's own TCP_MIN_GSO_SIZE. The least MSS that it believes a peer, 48 bytes, has room for 40 bytes of options, and
  * what these take is not data. The kernel would take 1 from a guest and make one frame of each byte.
@@ -68,14 +71,14 @@ export function checkOffload(
   // Unknown flags are to be ignored (virtio 1.3 §5.1.6.2.2), and only a device may say DATA_VALID or RSC_INFO.
   if ((flagsAndType & virtio.NEEDS_CSUM) === 0) {
     // A segment's checksum is never complete, so segmentation needs NEEDS_CSUM, too (§5.1.6.2.1).
-    if (gsoType !== virtio.GSO_NONE) return CELL.badSegmentation;
+    if (gsoType !== virtio.GSO_NONE) return BAD_SEGMENTATION;
     clearOffload(storage, slot);
     return 0;
   }
 
   const place = storage.words[(at - 6) >> 2];
   const protocol = checksumOwner(storage, slot, place & 0xffff, place >>> 16);
-  if (!acceptCsum || protocol === 0) return CELL.badChecksumOffload;
+  if (!acceptCsum || protocol === 0) return BAD_CHECKSUM_OFFLOAD;
   if (gsoType === virtio.GSO_NONE) {
     writeOffload(storage, slot, protocol, virtio.GSO_NONE, 0);
     return 0;
@@ -93,7 +96,7 @@ export function checkOffload(
     size > MAX_GSO_SIZE ||
     data > size * MAX_SEGMENTS
   ) {
-    return CELL.badSegmentation;
+    return BAD_SEGMENTATION;
   }
   writeOffload(storage, slot, protocol, gsoType, size);
   return 0;

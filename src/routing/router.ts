@@ -31,7 +31,6 @@ import { drop, dropCell, IN_PIECES, UNDECIDED } from './verdict.ts';
 import type { WayOut } from './way-out.ts';
 import { CELL, RECORD_CELLS } from '../counters.ts';
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
 
 // A module's own constants cost V8 nothing, imported ones a load and a check per use.

@@ -5,7 +5,6 @@
 import { CELL, RECORD_CELLS } from '../counters.ts';
 import type { TurnContext } from './context.ts';
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const DELIVERED = CELL.delivered;
 const MISSED = CELL.missed;
 const WAITING = CELL.waiting;

@@ -26,7 +26,6 @@ import type { TurnContext } from './context.ts';
 import { InputBuffers } from './input-buffers.ts';
 import type { Publish } from './publish.ts';
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const BROADCASTS = CELL.broadcasts;
 const HANDOFF_FULL = CELL.handoffFull;
 const MISSED = CELL.missed;

@@ -22,7 +22,6 @@ import type { Publish } from './publish.ts';
 /** Milliseconds that others wait behind a datagram that needs more buffers than are there. */
 const MOST_SHORT = 100;
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const INPUT_FULL = CELL.inputFull;
 const INPUT_TOO_SMALL = CELL.inputTooSmall;
 const RECEIVER_NOT_RUNNING = CELL.receiverNotRunning;

@@ -11,7 +11,6 @@ import type { CopyList } from '../storage/copy-list.ts';
 import type { DirtyLog } from './dirty-log.ts';
 import type { GuestMemory } from './guest-memory.ts';
 
-// Read once: the table of cells is too large for V8 to keep as a fast object.
 const CHAIN_BAD_ADDRESS = CELL.chainBadAddress;
 const CHAIN_BAD_DIRECTION = CELL.chainBadDirection;
 const CHAIN_BAD_INDIRECT = CELL.chainBadIndirect;

@@ -8,6 +8,10 @@ import { type Chain, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from './chain.
 import type { GuestMemory } from './guest-memory.ts';
 import { PackedQueue } from './packed-queue.ts';
 
+const CHAIN_BAD_DIRECTION = CELL.chainBadDirection;
+const CHAIN_BAD_INDIRECT = CELL.chainBadIndirect;
+const CHAIN_BAD_ORDER = CELL.chainBadOrder;
+
 const MAX_CHAIN = 4096;
 
 /** `PackedChain.take`: nothing (more) is available. */
@@ -73,18 +77,18 @@ export class PackedChain {
       const length = this.words[word + 2] >>> 0;
       if ((flags & DESC_F_INDIRECT) !== 0) {
         // §2.8.8: negotiated, alone, a whole number of entries; their order is the chain.
-        if (!queue.indirect || this.count !== 1) return CELL.chainBadIndirect;
+        if (!queue.indirect || this.count !== 1) return CHAIN_BAD_INDIRECT;
         return this.checkTable(address, length, queue.size, writable, chain, memory);
       }
       const isWritable = (flags & DESC_F_WRITE) !== 0;
-      if (!isWritable && seenWritable) return CELL.chainBadOrder;
+      if (!isWritable && seenWritable) return CHAIN_BAD_ORDER;
       seenWritable ||= isWritable;
       wrong ||= isWritable !== writable;
       if (length === 0 || wrong) continue;
       const fault = chain.addBuffer(address, length, memory);
       if (fault !== 0) return fault;
     }
-    return wrong ? CELL.chainBadDirection : 0;
+    return wrong ? CHAIN_BAD_DIRECTION : 0;
   }
 
   private checkTable(
@@ -97,7 +101,7 @@ export class PackedChain {
   ): number {
     const entries = length / 16;
     if (length === 0 || length % 16 !== 0 || entries > MAX_CHAIN || entries > size)
-      return CELL.chainBadIndirect;
+      return CHAIN_BAD_INDIRECT;
     chain.steps += entries; // copied, whatever becomes of them
     const fault = chain.fetchTable(address, length, memory);
     if (fault !== 0) return fault;
@@ -107,11 +111,11 @@ export class PackedChain {
     for (let index = 0; index < entries; index++) {
       const word = index * 4;
       const flags = words[word + 3] >>> 16;
-      if ((flags & DESC_F_INDIRECT) !== 0) return CELL.chainBadIndirect;
+      if ((flags & DESC_F_INDIRECT) !== 0) return CHAIN_BAD_INDIRECT;
       // DPDK's driver marks the first entry of an output table, the virtio-net header, writable (vring_desc_init_indirect_packed); its
       // table has more of them, and what is meant shows in the next.
       const isWritable = (flags & DESC_F_WRITE) !== 0 && (writable || index > 0 || entries === 1);
-      if (!isWritable && seenWritable) return CELL.chainBadOrder;
+      if (!isWritable && seenWritable) return CHAIN_BAD_ORDER;
       seenWritable ||= isWritable;
       wrong ||= isWritable !== writable;
       const bytes = words[word + 2] >>> 0;
@@ -120,6 +124,6 @@ export class PackedChain {
       const outcome = chain.addBuffer(at, bytes, memory);
       if (outcome !== 0) return outcome;
     }
-    return wrong ? CELL.chainBadDirection : 0;
+    return wrong ? CHAIN_BAD_DIRECTION : 0;
   }
 }
