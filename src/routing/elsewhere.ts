@@ -93,7 +93,7 @@ export class Elsewhere {
   /** True when the address is one of the port's, or behind it. A wide prefix has addresses in it that are no host's. */
   owns(port: Port, network: Network, source: number): boolean {
     if (network.addresses.find(source) === port.number) return true;
-    if (network.prefixes.length === 0 || !isHost(source)) return false;
+    if (!network.hasPrefixes || !isHost(source)) return false;
     return network.behind(source) === port.number;
   }
 

@@ -82,6 +82,6 @@ export class FromAdapter {
 /** The port that owns the address or has it behind itself, or below 0. */
 function owner(network: Network, key: number): number {
   const port = network.addresses.find(key);
-  if (port >= 0 || network.prefixes.length === 0) return port;
+  if (port >= 0 || !network.hasPrefixes) return port;
   return network.behind(key);
 }

@@ -12,8 +12,11 @@ export class Network {
   readonly plan: NetworkPlan;
   /** Which VM port owns which address; the base's own is not in it. */
   readonly addresses = new AddressList();
-  /** Prefixes behind VMs, longest first. */
-  readonly prefixes: { prefix: Prefix; port: number }[] = [];
+  /** Prefixes behind VMs, longest first; and what `behind` needs of them, in columns: it is asked for each datagram that leaves the subnet. */
+  private readonly prefixes: { prefix: Prefix; port: number }[] = [];
+  private prefixKeys = new Int32Array(0);
+  private prefixMasks = new Int32Array(0);
+  private prefixPorts = new Int32Array(0);
   readonly ports: Port[] = [];
   readonly subnet: Prefix;
   readonly broadcast: number;
@@ -48,13 +51,21 @@ export class Network {
       this.prefixes.push({ prefix: parsePrefix(prefix), port: port.number });
     }
     this.prefixes.sort((a, b) => b.prefix.bits - a.prefix.bits);
+    this.prefixKeys = Int32Array.from(this.prefixes, ({ prefix }) => prefix.key);
+    this.prefixMasks = Int32Array.from(this.prefixes, ({ prefix }) => prefix.mask);
+    this.prefixPorts = Int32Array.from(this.prefixes, ({ port }) => port);
   }
 
-  /** The port behind which a prefix with this address lies, or -1. */
+  /** Whether any VM has prefixes behind it. */
+  get hasPrefixes(): boolean {
+    return this.prefixes.length > 0;
+  }
+
+  /** The port behind which a prefix with this address (a key) lies, or -1. */
   behind(key: number): number {
-    for (const { prefix, port } of this.prefixes) {
-      if (contains(prefix, key)) return port;
-    }
+    const { prefixKeys: keys, prefixMasks: masks, prefixPorts: ports } = this;
+    for (let index = 0; index < keys.length; index++)
+      if ((key & masks[index]) === keys[index]) return ports[index];
     return -1;
   }
 
