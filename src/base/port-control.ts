@@ -4,7 +4,8 @@
  */
 import type { Counters } from '../counters.ts';
 import type { Native } from '../native.ts';
-import type { Attachment, Ring } from '../port/attachment.ts';
+import type { Attachment } from '../port/attachment.ts';
+import type { Ring } from '../port/ring.ts';
 import type { Port } from '../port/port.ts';
 import { TokenBuckets } from '../token-buckets.ts';
 import type { Network } from '../routing/network.ts';

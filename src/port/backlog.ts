@@ -16,7 +16,7 @@ import {
 } from '../storage/base-storage.ts';
 import { MAX_PAIRS } from '../plan.ts';
 import { SharedRoom } from '../storage/shared-room.ts';
-import type { Ring } from './attachment.ts';
+import type { Ring } from './ring.ts';
 
 export const BACKLOG_BYTES = 640 * 1024;
 export const BACKLOG_DATAGRAMS = 640;

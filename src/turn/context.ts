@@ -4,7 +4,7 @@ import type { Outbox } from '../storage/outbox.ts';
 import type { Tracer } from './trace.ts';
 import type { Handoff } from '../handoff/handoff.ts';
 import type { Native } from '../native.ts';
-import type { Ring } from '../port/attachment.ts';
+import type { Ring } from '../port/ring.ts';
 import type { Budget } from '../port/output.ts';
 import type { Port } from '../port/port.ts';
 import type { Workspace } from '../port/workspace.ts';

@@ -4,7 +4,8 @@
  */
 import { haveWork } from '../adapter/adapter.ts';
 import type { Handoff } from '../handoff/handoff.ts';
-import type { Attachment, Ring } from '../port/attachment.ts';
+import type { Attachment } from '../port/attachment.ts';
+import type { Ring } from '../port/ring.ts';
 import { type Budget, discardOutput, gatherOutput } from '../port/output.ts';
 import { discardPacked, gatherPacked } from '../port/packed-output.ts';
 import { type GatherPlain, plainGather } from '../port/plain.ts';

@@ -3,7 +3,8 @@
  * dropped. What waits already comes first, and nobody is ever waited for.
  */
 import { CELL } from '../counters.ts';
-import type { Attachment, Ring } from '../port/attachment.ts';
+import type { Attachment } from '../port/attachment.ts';
+import type { Ring } from '../port/ring.ts';
 import { Backlog } from '../port/backlog.ts';
 import { flowOf } from '../port/flow-pairs.ts';
 import { FULL, MAX_STEPS_PER_TURN, putInput } from '../port/input.ts';

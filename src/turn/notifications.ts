@@ -5,7 +5,7 @@
  * longer than signals do, the next ones go one by one, and whose takes so much of our processor's time has to pay for it.
  */
 import type { Native } from '../native.ts';
-import type { Ring } from '../port/attachment.ts';
+import type { Ring } from '../port/ring.ts';
 
 const MAX_SIGNALS = 1024;
 /** Microseconds of one call that make us look; it may have lost its core meanwhile, or had many to wake. */

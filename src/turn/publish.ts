@@ -2,7 +2,7 @@
  * The last stage: shows drivers and kernel what was done for them, once per ring, and notifies at most once per ring.
  */
 import { haveWork } from '../adapter/adapter.ts';
-import type { Ring } from '../port/attachment.ts';
+import type { Ring } from '../port/ring.ts';
 import type { TurnContext } from './context.ts';
 import { Notifications } from './notifications.ts';
 

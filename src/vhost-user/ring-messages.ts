@@ -2,7 +2,7 @@
  * Requests about one ring (vhost-user.rst, "Ring states"): what the front-end says is kept as it says it, and the ring is
  * mapped when it starts. Whatever changes, the old way is gone when the answer leaves: messages are served between turns.
  */
-import type { Ring } from '../port/attachment.ts';
+import type { Ring } from '../port/ring.ts';
 import { MAX_QUEUE_SIZE } from '../virtio/virtqueue.ts';
 import { Refused, takeDescriptor, u64 } from './payload.ts';
 import type { Session } from './session.ts';

@@ -6,7 +6,8 @@
  * hostile as its guest; a request is refused (nack) or, where framing is lost, the connection closed. All that
  * it brought - descriptors, mappings - goes with it.
  */
-import { Attachment, type Ring } from '../port/attachment.ts';
+import { Attachment } from '../port/attachment.ts';
+import type { Ring } from '../port/ring.ts';
 import type { Native } from '../native.ts';
 import { EPOLLIN, EPOLLOUT, type Watcher } from '../watcher.ts';
 import { type Bits, has, PROTOCOL_FEATURE } from '../virtio/features.ts';

@@ -11,7 +11,7 @@ import type { FromWorker, VmDetail } from '../../src/base/messages.ts';
 import type { SocketPlan } from '../../src/plan.ts';
 import { Counters } from '../../src/counters.ts';
 import { native } from '../../src/native.ts';
-import { Ring } from '../../src/port/attachment.ts';
+import { Ring } from '../../src/port/ring.ts';
 import { encodeMessage, FrontEnd } from '../support/frontend.ts';
 import { Lingering } from '../support/lingering.ts';
 import { lanPlan } from '../support/lan-plan.ts';

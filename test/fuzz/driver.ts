@@ -2,7 +2,7 @@
  * The fuzzer's driver of one ring: makes chains available, most of them as a good driver would, some with a descriptor, a table, a
  * head or an index that is a lie. Splits and packed rings alike; everything is drawn from the case's random numbers.
  */
-import type { Ring } from '../../src/port/attachment.ts';
+import type { Ring } from '../../src/port/ring.ts';
 import type { Random } from '../support/random.ts';
 import { PLAIN_PACKETS } from './frames.ts';
 import { type Guest, partsOf, READ_BUFFERS, TABLES, WRITE_BUFFERS } from './guest.ts';

@@ -8,7 +8,8 @@
  *           0x108000 .. 0x110000   buffers, directly behind
  */
 import { native } from '../../src/native.ts';
-import { Attachment, type Ring } from '../../src/port/attachment.ts';
+import { Attachment } from '../../src/port/attachment.ts';
+import type { Ring } from '../../src/port/ring.ts';
 import type { Bits } from '../../src/virtio/features.ts';
 
 export const REGIONS = [

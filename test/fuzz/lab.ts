@@ -6,7 +6,7 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { Base } from '../../src/base/base.ts';
 import { CELL, Counters, DROP_REASONS, type DropReason, RECORD_CELLS } from '../../src/counters.ts';
 import { type Native, native } from '../../src/native.ts';
-import type { Ring } from '../../src/port/attachment.ts';
+import type { Ring } from '../../src/port/ring.ts';
 import type { BaseStorage } from '../../src/storage/base-storage.ts';
 import type { CopyList } from '../../src/storage/copy-list.ts';
 import { Chain } from '../../src/virtio/chain.ts';

@@ -9,7 +9,7 @@
  *
  * The writable buffers are found by a walk of its own over the memory as it was before the turn, more generous than the base's.
  */
-import type { Ring } from '../../src/port/attachment.ts';
+import type { Ring } from '../../src/port/ring.ts';
 import { type Guest, partsOf, type Region, TABLES } from './guest.ts';
 
 const NEXT = 1;

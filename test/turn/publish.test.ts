@@ -1,7 +1,7 @@
 /** The last stage: who is shown what, who is asked, who is signalled, and in which order. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Native } from '../../src/native.ts';
-import type { Ring } from '../../src/port/attachment.ts';
+import type { Ring } from '../../src/port/ring.ts';
 import type { TurnContext } from '../../src/turn/context.ts';
 import { Publish } from '../../src/turn/publish.ts';
 
