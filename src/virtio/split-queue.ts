@@ -1,6 +1,6 @@
 /**
  * One split virtqueue (virtio 1.3 §2.7), seen from the device. The three parts lie in guest memory and the driver may write
- * to them at any time, so: the avail index is read once per batch and bounded by the queue size, an entry is read once into a local,
+ * to them at any time, so: a batch takes what one reading of the avail index says, bounded by the queue size, an entry is read once into a local,
  * and nothing we need is ever read back from the ring (`nextAvail` and `nextUsed` are ours).
  *
  * Writing used elements and showing them (`show`) are different steps: a whole batch appears at once.
@@ -134,7 +134,11 @@ export class SplitQueue extends Virtqueue {
     return this.avail[IDX] !== this.nextAvail;
   }
 
-  /** How many chains are available; BROKEN when more than the queue can hold (it would be spun through for ever). */
+  /**
+   * How many chains are available; BROKEN when more than the queue can hold (it would be spun through for ever). A plain load: x86-64, the only
+   * machine we run on, shows what the driver stored before its index to whoever has seen the index, V8 keeps the order of loads, and
+   * to V8 an atomic one is a call. That it is made anew each time is a test (test/platform).
+   */
   available(): number {
     const count = (this.avail[IDX] - this.nextAvail) & 0xffff;
     return count <= this.size ? count : BROKEN;

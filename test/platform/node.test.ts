@@ -2,6 +2,7 @@
  * What basewire takes for granted of Node.js and V8. A failure here says which assumption a new version broke.
  */
 import { endianness } from 'node:os';
+import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
 
@@ -85,6 +86,41 @@ describe('an external ArrayBuffer', () => {
       if (Atomics.load(words, 0) !== i) throw new Error(`missed the store of ${i}`);
     }
     native.unmapRegion(other);
+  });
+
+  test('is seen to change under a loop that polls it with plain loads, as rings are polled, when another thread writes', async () => {
+    const shared = native.memfd('platform', 4096, true);
+    const handle = native.mapRegion(shared, 0, 4096);
+    const queue = { avail: new Uint16Array(native.viewRegion(handle, 0, 64)) };
+    // As `SplitQueue.mayHaveWork`: nothing in the loop but the load.
+    const changed = (from: number) => queue.avail[1] !== from;
+    const writer = new Worker(
+      `const { workerData } = require('node:worker_threads');
+       const { writeSync } = require('node:fs');
+       for (let index = 1; index <= 200; index++) {
+         writeSync(workerData, Uint16Array.of(index), 0, 2, 2);
+         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+       }`,
+      { eval: true, workerData: shared },
+    );
+    let seen = 0;
+    let polls = 0;
+    let missed = 0;
+    const deadline = performance.now() + 20_000;
+    while (seen < 200 && performance.now() < deadline) {
+      let poll = 0;
+      while (poll < 3_000_000 && !changed(seen)) poll++;
+      polls += poll;
+      // The loop ran to its end although there was something: once or twice by chance, always where the load was taken out of it.
+      if (poll === 3_000_000 && queue.avail[1] !== seen) missed++;
+      seen = queue.avail[1];
+    }
+    await new Promise((resolve) => writer.once('exit', resolve));
+    expect(seen).toBe(200);
+    expect(polls, 'polls, so that the loop is optimised').toBeGreaterThan(100_000);
+    expect(missed).toBeLessThan(20);
+    native.unmapRegion(handle);
+    native.closeDescriptor(shared);
   });
 });
 
