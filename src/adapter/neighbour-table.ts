@@ -5,6 +5,8 @@
  * however many there are: guests can make us look with every datagram. Who may put something in, and for how long, is the resolver's
  * matter (`neighbours.ts`). Looking up allocates nothing.
  */
+import { hashOf } from '../wire/ipv4-address.ts';
+
 export const NEIGHBOURS = 1024;
 
 /** An entry's state; above USABLE its MAC may be used. */
@@ -151,11 +153,8 @@ export class NeighbourTable {
     this.next[entry] = this.previous[entry] = entry;
   }
 
-  /** Multiplicative hash (Knuth, TAOCP 6.4) with a seed: the guests choose the keys. */
+  /** Where the search for a key begins. */
   private home(key: number): number {
-    let hash = Math.imul(key ^ this.seed, 0x9e3779b1);
-    hash ^= hash >>> 15;
-    hash = Math.imul(hash, 0x85ebca6b);
-    return (hash ^ (hash >>> 13)) & (INDEX_SLOTS - 1);
+    return hashOf(key, this.seed) & (INDEX_SLOTS - 1);
   }
 }

@@ -3,6 +3,8 @@
  * full, so that nearly all are found at the first places, keyed by the address as it is read from the wire; the hash is seeded, as
  * guests choose the keys that are looked up. Changed between turns only, by the control plane.
  */
+import { hashOf } from '../wire/ipv4-address.ts';
+
 export const NOBODY = -1;
 
 /** The owner at a place without a key: what `find` answers there. */
@@ -10,7 +12,7 @@ const EMPTY = NOBODY;
 
 export class AddressList {
   /**
-   * The table, for the router's own loop (see `wordOf` and `hash`): a key and its owner at each place, so that a look-up takes one line
+   * The table, for the router's own loop (see `wordOf` and `hashOf`): a key and its owner at each place, so that a look-up takes one line
    * of the cache.
    */
   table: Int32Array;
@@ -52,7 +54,7 @@ export class AddressList {
   /** First word of the place where the key is, or would be. */
   private wordOf(key: number): number {
     const { table, mask } = this;
-    let place = hash(key, this.seed) & mask;
+    let place = hashOf(key, this.seed) & mask;
     while (table[place * 2 + 1] !== EMPTY && table[place * 2] !== key) place = (place + 1) & mask;
     return place * 2;
   }
@@ -72,11 +74,4 @@ function emptyTable(places: number): Int32Array {
   const table = new Int32Array(places * 2);
   for (let at = 1; at < table.length; at += 2) table[at] = EMPTY;
   return table;
-}
-
-function hash(key: number, seed: number): number {
-  let h = Math.imul(key ^ seed, 0x9e3779b1);
-  h ^= h >>> 15;
-  h = Math.imul(h, 0x85ebca6b);
-  return h ^ (h >>> 13);
 }

@@ -2,7 +2,7 @@
  * Requests about shared memory: regions and the dirty log. Everything is checked and mapped before anything changes; when a
  * check fails the old memory stays valid and running rings go on.
  */
-import type { Region } from '../virtio/guest-memory.ts';
+import { overlap, type Placement, type Region } from '../virtio/guest-memory.ts';
 import { DirtyLog } from '../virtio/dirty-log.ts';
 import { Refused, takeDescriptor, u64, u64Reply } from './payload.ts';
 import { remapRings } from './ring-messages.ts';
@@ -19,10 +19,8 @@ const MAX_PORT_BYTES = 2 ** 42;
 /** Longest dirty log, that of 32 TiB: no view may be longer. */
 const MAX_LOG_BYTES = 2 ** 30;
 
-interface Description {
-  guest: number;
-  bytes: number;
-  user: number;
+/** A region as a request describes it; `offset`: in the file that comes along. */
+interface Description extends Placement {
   offset: number;
 }
 
@@ -44,13 +42,6 @@ function readRegion(payload: DataView, at: number): Description {
     throw new Refused('region that is not made of whole pages');
   }
   return { guest, bytes, user, offset };
-}
-
-function overlaps(a: Description, b: Description): boolean {
-  return (
-    (a.guest < b.guest + b.bytes && b.guest < a.guest + a.bytes) ||
-    (a.user < b.user + b.bytes && b.user < a.user + a.bytes)
-  );
 }
 
 function checkTotal(session: Session, bytes: number): void {
@@ -101,7 +92,7 @@ export function setMemoryTable(
   );
   for (let a = 0; a < count; a++) {
     for (let b = a + 1; b < count; b++) {
-      if (overlaps(descriptions[a], descriptions[b]))
+      if (overlap(descriptions[a], descriptions[b]))
         throw new Refused('SET_MEM_TABLE with overlapping regions');
     }
   }
@@ -142,7 +133,7 @@ export function addRegion(session: Session, payload: DataView, descriptors: numb
     );
   if (session.repeated.isThere(description, offset, descriptors[0])) return;
   if (memory.count >= MAX_SLOTS) throw new Refused(`ADD_MEM_REG beyond ${MAX_SLOTS} regions`);
-  if (memory.overlap(description.guest, description.user, description.bytes)) {
+  if (memory.overlaps(description)) {
     throw new Refused('ADD_MEM_REG overlaps a region that is there');
   }
   checkTotal(session, memory.bytes + description.bytes);

@@ -8,12 +8,24 @@
  */
 import type { Native } from '../native.ts';
 
-/** One region as SET_MEM_TABLE or ADD_MEM_REG described it, mapped. */
-export interface Region {
+/** Where a region lies: its guest-physical address, the front-end's own (user) address of it, and its length. */
+export interface Placement {
   guest: number;
   user: number;
   bytes: number;
+}
+
+/** One region as SET_MEM_TABLE or ADD_MEM_REG described it, mapped: `handle` is the addon's. */
+export interface Region extends Placement {
   handle: number;
+}
+
+/** True when two regions share a guest address, or a user address. */
+export function overlap(a: Placement, b: Placement): boolean {
+  return (
+    (a.guest < b.guest + b.bytes && b.guest < a.guest + a.bytes) ||
+    (a.user < b.user + b.bytes && b.user < a.user + a.bytes)
+  );
 }
 
 export class GuestMemory {
@@ -63,17 +75,13 @@ export class GuestMemory {
     this.replace([]);
   }
 
-  /** The region that two ranges would share, or undefined. */
-  overlap(guest: number, user: number, bytes: number): Region | undefined {
-    return this.regions.find(
-      (region) =>
-        (guest < region.guest + region.bytes && region.guest < guest + bytes) ||
-        (user < region.user + region.bytes && region.user < user + bytes),
-    );
+  /** Whether a region at this place would overlap one that is there. */
+  overlaps(placement: Placement): boolean {
+    return this.regions.some((region) => overlap(region, placement));
   }
 
   /**
-   * The region that holds all of [address, address + length), or -1. Hot: called once per descriptor.
+   * Index of the region that holds all of [address, address + length), or -1. Hot: called once per descriptor.
    */
   find(address: number, length: number): number {
     const index = this.holding(address);
@@ -81,8 +89,8 @@ export class GuestMemory {
   }
 
   /**
-   * The region that holds `address`, or -1: the start of a range that may go on in the next region. Found it is `last`, and so what the
-   * plain loops of `port/` look into from then on.
+   * Index of the region that holds `address`, or -1: the start of a range that may go on in the next region. The one that is found becomes
+   * `last`, where the plain loops of `port/` look from then on.
    */
   holding(address: number): number {
     const { last } = this;

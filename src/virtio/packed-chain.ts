@@ -64,23 +64,35 @@ export class PackedChain {
     this.count = count;
     queue.advance(count);
     chain.steps += count;
-    return this.check(queue, writable, chain, memory);
+    return this.addBuffers(this.words, count, false, queue, writable, chain, memory);
   }
 
-  private check(queue: PackedQueue, writable: boolean, chain: Chain, memory: GuestMemory): number {
+  /** Checks `count` descriptors, which are a whole chain, and adds their buffers. `isTable`: an indirect table's, in their order. */
+  private addBuffers(
+    words: Int32Array,
+    count: number,
+    isTable: boolean,
+    queue: PackedQueue,
+    writable: boolean,
+    chain: Chain,
+    memory: GuestMemory,
+  ): number {
     let seenWritable = false;
     let wrong = false;
-    for (let index = 0; index < this.count; index++) {
+    for (let index = 0; index < count; index++) {
       const word = index * 4;
-      const flags = this.words[word + 3] >>> 16;
-      const address = (this.words[word + 1] >>> 0) * 4294967296 + (this.words[word] >>> 0);
-      const length = this.words[word + 2] >>> 0;
+      const flags = words[word + 3] >>> 16;
+      const address = (words[word + 1] >>> 0) * 4294967296 + (words[word] >>> 0);
+      const length = words[word + 2] >>> 0;
       if ((flags & DESC_F_INDIRECT) !== 0) {
-        // §2.8.8: negotiated, alone, a whole number of entries; their order is the chain.
-        if (!queue.indirect || this.count !== 1) return CHAIN_BAD_INDIRECT;
-        return this.checkTable(address, length, queue.size, writable, chain, memory);
+        // §2.8.8: negotiated, alone, not nested.
+        if (isTable || !queue.indirect || count !== 1) return CHAIN_BAD_INDIRECT;
+        return this.addTable(address, length, queue, writable, chain, memory);
       }
-      const isWritable = (flags & DESC_F_WRITE) !== 0;
+      // DPDK's driver marks the first entry of an output table, the virtio-net header, writable (vring_desc_init_indirect_packed); its
+      // table has more of them, and what is meant shows in the next.
+      const mismarked = isTable && !writable && index === 0 && count > 1;
+      const isWritable = (flags & DESC_F_WRITE) !== 0 && !mismarked;
       if (!isWritable && seenWritable) return CHAIN_BAD_ORDER;
       seenWritable ||= isWritable;
       wrong ||= isWritable !== writable;
@@ -91,39 +103,20 @@ export class PackedChain {
     return wrong ? CHAIN_BAD_DIRECTION : 0;
   }
 
-  private checkTable(
+  private addTable(
     address: number,
     length: number,
-    size: number,
+    queue: PackedQueue,
     writable: boolean,
     chain: Chain,
     memory: GuestMemory,
   ): number {
     const entries = length / 16;
-    if (length === 0 || length % 16 !== 0 || entries > MAX_CHAIN || entries > size)
+    if (length === 0 || length % 16 !== 0 || entries > MAX_CHAIN || entries > queue.size)
       return CHAIN_BAD_INDIRECT;
     chain.steps += entries; // copied, whatever becomes of them
     const fault = chain.fetchTable(address, length, memory);
     if (fault !== 0) return fault;
-    const words = chain.scratch;
-    let seenWritable = false;
-    let wrong = false;
-    for (let index = 0; index < entries; index++) {
-      const word = index * 4;
-      const flags = words[word + 3] >>> 16;
-      if ((flags & DESC_F_INDIRECT) !== 0) return CHAIN_BAD_INDIRECT;
-      // DPDK's driver marks the first entry of an output table, the virtio-net header, writable (vring_desc_init_indirect_packed); its
-      // table has more of them, and what is meant shows in the next.
-      const isWritable = (flags & DESC_F_WRITE) !== 0 && (writable || index > 0 || entries === 1);
-      if (!isWritable && seenWritable) return CHAIN_BAD_ORDER;
-      seenWritable ||= isWritable;
-      wrong ||= isWritable !== writable;
-      const bytes = words[word + 2] >>> 0;
-      if (bytes === 0 || wrong) continue;
-      const at = (words[word + 1] >>> 0) * 4294967296 + (words[word] >>> 0);
-      const outcome = chain.addBuffer(at, bytes, memory);
-      if (outcome !== 0) return outcome;
-    }
-    return wrong ? CHAIN_BAD_DIRECTION : 0;
+    return this.addBuffers(chain.scratch, entries, true, queue, writable, chain, memory);
   }
 }

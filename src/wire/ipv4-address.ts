@@ -76,6 +76,17 @@ export function swapKey(key: number): number {
   return (key << 24) | ((key & 0xff00) << 8) | ((key >>> 8) & 0xff00) | (key >>> 24);
 }
 
+/**
+ * A hash of a key, all 32 bits of it mixed (Fibonacci hashing, Knuth, TAOCP 6.4; the second multiplication spreads what the first leaves low).
+ * `seed`: drawn when a table is made, since guests choose the keys. `routing/plain.ts` has the same in its loops.
+ */
+export function hashOf(key: number, seed: number): number {
+  let hash = Math.imul(key ^ seed, 0x9e3779b1);
+  hash ^= hash >>> 15;
+  hash = Math.imul(hash, 0x85ebca6b);
+  return hash ^ (hash >>> 13);
+}
+
 /** 224.0.0.0/4 (RFC 5771). */
 export function isMulticast(key: number): boolean {
   return (key & 0xf0) === 0xe0;
