@@ -15,8 +15,7 @@ export function getFeatures(session: Session): Uint8Array {
 /** SET_FEATURES: what the driver acknowledged, of what was offered. */
 export function setFeatures(session: Session, payload: DataView): undefined {
   const features = bits(payload, 0);
-  if (!isSubset(features, session.offered))
-    throw new Refused('SET_FEATURES with features that were not offered');
+  if (!isSubset(features, session.offered)) throw new Refused('features that were not offered');
   session.attachment.setFeatures(features);
   session.host.changed(session);
 }
@@ -30,7 +29,7 @@ export function getProtocolFeatures(): Uint8Array {
 export function setProtocolFeatures(session: Session, payload: DataView): undefined {
   const features = bits(payload, 0);
   if (!isSubset(features, OFFERED_PROTOCOL_FEATURES)) {
-    throw new Refused('SET_PROTOCOL_FEATURES with features that were not offered');
+    throw new Refused('features that were not offered');
   }
   session.protocolFeatures = features;
   session.attachment.sharesLog = has(features, PROTOCOL_FEATURE.LOG_SHMFD);

@@ -77,23 +77,20 @@ export function setMemoryTable(
   descriptors: number[],
 ): undefined {
   const size = session.framing.size;
-  if (size < 8) throw new Refused('SET_MEM_TABLE shorter than its header');
+  if (size < 8) throw new Refused('shorter than its header');
   const count = payload.getUint32(0, true);
-  if (count > MAX_TABLE)
-    throw new Refused(`SET_MEM_TABLE with ${count} regions (at most ${MAX_TABLE})`);
-  if (size !== 8 + 32 * count)
-    throw new Refused(`SET_MEM_TABLE of ${size} bytes for ${count} regions`);
+  if (count > MAX_TABLE) throw new Refused(`${count} regions (at most ${MAX_TABLE})`);
+  if (size !== 8 + 32 * count) throw new Refused(`${size} bytes for ${count} regions`);
   if (descriptors.length !== count) {
-    throw new Refused(`SET_MEM_TABLE with ${descriptors.length} descriptors for ${count} regions`);
+    throw new Refused(`${descriptors.length} descriptors for ${count} regions`);
   }
-  if (count === 0) throw new Refused('SET_MEM_TABLE without regions');
+  if (count === 0) throw new Refused('no regions');
   const descriptions = Array.from({ length: count }, (_, index) =>
     readRegion(payload, 8 + 32 * index),
   );
   for (let a = 0; a < count; a++) {
     for (let b = a + 1; b < count; b++) {
-      if (overlap(descriptions[a], descriptions[b]))
-        throw new Refused('SET_MEM_TABLE with overlapping regions');
+      if (overlap(descriptions[a], descriptions[b])) throw new Refused('regions that overlap');
     }
   }
   checkTotal(
@@ -129,12 +126,12 @@ export function addRegion(session: Session, payload: DataView, descriptors: numb
   // Before anything else is asked of it: its file system may be a process that never answers.
   if (!session.native.isSharedMemory(descriptors[0]))
     throw new Refused(
-      'ADD_MEM_REG: the file is neither a memfd nor on tmpfs or hugetlbfs (QEMU’s memory-backend-memfd, or mem-path=/dev/shm)',
+      'the file is neither a memfd nor on tmpfs or hugetlbfs (QEMU’s memory-backend-memfd, or mem-path=/dev/shm)',
     );
   if (session.repeated.isThere(description, offset, descriptors[0])) return;
-  if (memory.count >= MAX_SLOTS) throw new Refused(`ADD_MEM_REG beyond ${MAX_SLOTS} regions`);
+  if (memory.count >= MAX_SLOTS) throw new Refused(`more than ${MAX_SLOTS} regions`);
   if (memory.overlaps(description)) {
-    throw new Refused('ADD_MEM_REG overlaps a region that is there');
+    throw new Refused('overlaps a region that is there');
   }
   checkTotal(session, memory.bytes + description.bytes);
   memory.add(map(session, description, descriptors[0]));
@@ -155,7 +152,7 @@ export function removeRegion(session: Session, payload: DataView): undefined {
   );
   if (region === undefined) {
     if (session.repeated.wasRemoved(description)) return;
-    throw new Refused('REM_MEM_REG for a region that is not there');
+    throw new Refused('a region that is not there');
   }
   // Views into the region are gone with it; rings that lay there are broken, all others map again.
   for (const ring of session.attachment.rings) ring.queue.unmap();
@@ -169,15 +166,13 @@ export function setLogBase(session: Session, payload: DataView, descriptors: num
   const bytes = u64(payload, 0, 'log size');
   const offset = u64(payload, 8, 'log offset');
   if (bytes === 0 || bytes + offset > Number.MAX_SAFE_INTEGER)
-    throw new Refused('SET_LOG_BASE with an impossible size');
-  if (bytes > MAX_LOG_BYTES)
-    throw new Refused(`SET_LOG_BASE with more than ${MAX_LOG_BYTES} bytes`);
+    throw new Refused('an impossible size');
+  if (bytes > MAX_LOG_BYTES) throw new Refused(`more than ${MAX_LOG_BYTES} bytes`);
   const end = session.attachment.memory.regions.reduce(
     (max, region) => Math.max(max, region.guest + region.bytes),
     0,
   );
-  if (bytes * 8 * PAGE < end)
-    throw new Refused('SET_LOG_BASE with a log that does not cover the memory');
+  if (bytes * 8 * PAGE < end) throw new Refused('a log that does not cover the memory');
   const region = map(session, { guest: 0, user: 0, bytes, offset }, descriptors[0]);
   closeMapped(session, descriptors);
   session.attachment.takeLog(new DirtyLog(session.native, region.handle, bytes))?.close();

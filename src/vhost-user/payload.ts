@@ -3,7 +3,7 @@
  */
 import type { Bits } from '../virtio/features.ts';
 
-/** Thrown by a handler: the request is refused, nothing has changed. The sentence goes to the log. */
+/** Thrown by a handler: the request is refused, nothing has changed. The sentence goes to the log, behind the request's name. */
 export class Refused extends Error {
   override name = 'Refused';
 }

@@ -310,20 +310,18 @@ export class Session {
         return;
       }
       if (message.needs >= 0 && !has(this.protocolFeatures, message.needs)) {
-        throw new Refused(`${message.name} without its protocol feature`);
+        throw new Refused('its protocol feature was not acknowledged');
       }
       if (
         descriptors.length < message.descriptors[0] ||
         descriptors.length > message.descriptors[1]
       ) {
-        throw new Refused(`${message.name} with ${descriptors.length} descriptors`);
+        throw new Refused(`${descriptors.length} descriptors came along`);
       }
       reply = message.handler(this, framing.payload, descriptors);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      refusal = error.message;
-      if (message !== undefined && !refusal.startsWith(message.name))
-        refusal = `${message.name}: ${refusal}`;
+      refusal = message === undefined ? error.message : `${message.name}: ${error.message}`;
     } finally {
       framing.closeDescriptors();
     }
