@@ -23,7 +23,7 @@ OwnDescriptors::~OwnDescriptors() {
 }
 
 int OwnDescriptors::opened(int fd, From from) {
-  if (!keeps_ || fd < 0) return fd;
+  if (!closes_ || fd < 0) return fd;
   const size_t index = static_cast<size_t>(fd);
   if (open_.size() <= index) open_.resize(index + 64);
   open_[index] = from;

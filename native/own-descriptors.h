@@ -9,8 +9,8 @@ namespace basewire {
 
 class OwnDescriptors {
  public:
-  /** `keeps`: whether what is left is closed in the end. The main thread ends with its process: nothing is left of it. */
-  explicit OwnDescriptors(bool keeps) : keeps_(keeps) {}
+  /** `closes`: whether what is left is closed in the end. The main thread ends with its process: nothing is left of it. */
+  explicit OwnDescriptors(bool closes) : closes_(closes) {}
   ~OwnDescriptors();
   OwnDescriptors(const OwnDescriptors&) = delete;
   OwnDescriptors& operator=(const OwnDescriptors&) = delete;
@@ -25,7 +25,7 @@ class OwnDescriptors {
   void closing(int fd);
 
  private:
-  const bool keeps_;
+  const bool closes_;
   std::vector<From> open_;  // by number
 };
 

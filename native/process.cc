@@ -1,4 +1,5 @@
-// What the process may do. The way to give up every capability in all threads at once.
+// What the process and its threads may do: which cores they run on, whether others may trace them, and the way to give up every capability in all
+// threads at once.
 //
 // Capabilities belong to threads, and Node's helper threads exist before any of our code runs, so capset(2) would leave theirs as they
 // are. execve(2) ends all threads but one and starts with what that one passes on: nothing, when its ambient set is empty and the user is not root.

@@ -96,8 +96,9 @@ export interface Native {
    * Maps `length` bytes of `fd` from `offset` (MAP_SHARED, read and write, MADV_DONTDUMP), with an
    * inaccessible page on both sides, and returns a region handle (a small integer >= 0, reused after unmap).
    * Refuses (see RegionRefusal) what is no shared memory or ends before offset + length. `offset` need not be page-aligned. The
-   * descriptor stays the caller's and may be closed at once. `owner`: who shared it, an integer >= 0. Then another thread tries to add
-   * F_SEAL_SHRINK, and unmaps it in the end (until then it counts in `unmapping`).
+   * descriptor stays the caller's and may be closed at once. `owner`: who shared it, an integer >= 0. With one, another
+   * thread tries to add F_SEAL_SHRINK to the file, and unmaps the region in the end (from `unmapRegion` until then it counts in `unmapping`); without
+   * one there is no seal, and `unmapRegion` unmaps at once.
    */
   mapRegion(fd: number, offset: number, length: number, owner?: number): number;
   /** Maps a packet socket's rings (no file checks) as a region. */
@@ -129,6 +130,7 @@ export interface Native {
   readClock(): void;
   /** Milliseconds of a processor that this thread has had, as `readWorked` last wrote it (CLOCK_THREAD_CPUTIME_ID). */
   readonly worked: Float64Array;
+  /** Reads it into `worked[0]`; as `readClock`. */
   readWorked(): void;
 
   // --- base storage and copies ---------------------------------------------------------------
@@ -179,8 +181,7 @@ export interface Native {
   unixConnect(path: string): number;
   /** Accepts one connection, or -1 when none waits (EAGAIN), or -errno (EMFILE, ECONNABORTED, …). */
   unixAccept(fd: number): number;
-  /** A connected pair of stream sockets. */
-  unixPair(): [number, number];
+  /** SO_PEERCRED: the process and user at the other end of a Unix socket, as they were when it connected or listened. */
   peerCredentials(fd: number): PeerCredentials;
   /** Takes a socket's pending error (SO_ERROR), which a waiter reports until somebody does: 0 or -errno. Of any kind of socket. */
   socketError(fd: number): number;
@@ -221,6 +222,7 @@ export interface Native {
   isEventfd(fd: number): boolean;
   /** dup with close-on-exec. */
   duplicate(fd: number): number;
+  /** Sets O_NONBLOCK, for all who share the open file. */
   setNonBlocking(fd: number): void;
 
   // --- packet sockets ---------------------------------------------------------------------------
@@ -283,6 +285,8 @@ export interface Native {
   memfd(name: string, bytes: number, sealable: boolean): number;
 
   // --- for tests: the front-end's side -----------------------------------------------------------
+  /** A connected pair of stream sockets, both the caller's. */
+  unixPair(): [number, number];
   /** ftruncate; 0 or -errno. */
   truncate(fd: number, bytes: number): number;
 }
@@ -292,11 +296,13 @@ export interface Waiter {
   readonly events: Int32Array;
   /** Watches a descriptor. `edge` (EPOLLET) needs no read to clear: right for kick eventfds, which are then never read. */
   add(fd: number, token: number, events: number, edge: boolean): void;
+  /** Other events, or another token, for a descriptor that is watched; throws ENOENT when it is not. */
   modify(fd: number, token: number, events: number, edge: boolean): void;
   /** Stops watching; ignores a descriptor that isn't watched. Call before closing it. */
   remove(fd: number): void;
   /** Blocks up to `microseconds` (-1: for ever, 0: only looks); the number of ready descriptors. EINTR gives 0. */
   wait(microseconds: number): number;
+  /** Closes the epoll instance; the descriptors that were watched stay open. */
   close(): void;
 }
 

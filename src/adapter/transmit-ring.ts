@@ -298,7 +298,7 @@ export class TransmitRing {
     }
   }
 
-  /** Gives the frame at the head up, which the kernel refused. Of those behind it what moved up already does so again, the others when it is their turn. */
+  /** Gives up the frame at the head, which the kernel refused. Those that had moved up behind it move up once more; the others do when their turn comes. */
   private giveUpHead(): void {
     const { head, datagrams } = this;
     if ((this.words[this.statusOf(head)] & TP_STATUS_WRONG_FORMAT) !== 0 && datagrams[head] > 1) {

@@ -8,8 +8,9 @@
 /** Sleeps, and rests, that are weighed together: some ten milliseconds, as bursts may come that say little. */
 const SLEEPS = 256;
 const RESTS = 64;
-/** Sleeps per millisecond from which a rest may pay, and datagrams: above the most, a VM's ring of 256 may be full before we look. */
+/** Sleeps per millisecond from which on a rest may pay. */
 const SLEEPS_PER_MS = 2;
+/** Datagrams per millisecond between which one may: with more, a VM's ring of 256 may be full before we look. */
 const LEAST_PER_MS = 6;
 const MOST_PER_MS = 256;
 /** So much of the bytes that were delivered per millisecond without rests has to be with them, too ... */

@@ -5,7 +5,7 @@
  */
 import { LEAST_SPIN } from '../turn/attention.ts';
 
-/** How sure one can be. */
+/** Highest score: so many looks that found something are remembered; and what one in vain takes from it. */
 const MOST = 16;
 const IN_VAIN = 3;
 /** Sleeps between two tries. */

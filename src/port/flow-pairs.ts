@@ -1,5 +1,5 @@
 /**
- * Which of a VM's queue pairs each flow goes to: the one that the VM sends the flow's datagrams on, since there the processor waits that works on it
+ * Which of a VM's queue pairs each flow goes to: the one on which the VM sends the flow's datagrams, since the processor that works on the flow waits there
  * (virtio 1.3 §5.1.6.5.6, "Automatic receive steering in multiqueue mode"); before the VM has sent any, one that addresses and ports
  * decide. A flow changes pairs only where nothing came for it for a while, so that what goes into two rings is not read in the wrong order.
  */
@@ -10,7 +10,7 @@ import * as ipv4 from '../wire/ipv4.ts';
 /** Flows that are remembered at most, in sets of four. What finds its set taken goes where addresses and ports say. */
 const PLACES = 1024;
 const SET = 4;
-/** Of a flow's bits the upper ones say its set. */
+/** Shift: the upper 8 bits of a flow are the number of its set. */
 const TO_SET = 24;
 
 /** Milliseconds without a datagram after which a flow's place is free: as Linux's tun. */

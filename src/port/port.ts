@@ -13,6 +13,7 @@ export class Port {
   /** First cell of its counters. */
   readonly firstCell: number;
   readonly vm: VmPlan;
+  /** Index of its network in the plan. */
   readonly network: number;
   /** Another turn worker owns it: nothing of it is here but its number and addresses. */
   readonly remote: boolean;
@@ -45,6 +46,7 @@ export class Port {
   /** When the VM was last asked for its MAC. */
   macAsked = Number.NEGATIVE_INFINITY;
 
+  /** Why a request was refused or a connection closed last, for people; '' since it runs. */
   lastError = '';
 
   constructor(number: number, vm: VmPlan, address: number, remote = false) {
@@ -79,8 +81,8 @@ export class Port {
   }
 
   /**
-   * Makes it one that takes everything as it is: what its front-end can, and whether there is one, its own worker looks at. So the loops
-   * that route need not ask where a port is.
+   * Makes it another worker's VM: one that takes every datagram as it is, since only its own worker knows whether there is a front-end and what it
+   * takes. So the loops that route need not ask where a port is.
    */
   beRemote(native: Native): void {
     const attachment = new Attachment(native);

@@ -96,7 +96,10 @@ function isFirstOfList(storage: BaseStorage, slot: number): boolean {
   return sum === 0xffff;
 }
 
-/** The outermost IP header inside that tells of all that follows, with TCP or UDP at `start` of the frame (0: anywhere) behind it; or 0. */
+/**
+ * Where in the frame the outermost inner IP header is whose length reaches to the end of all and behind which TCP or UDP begins, at `start` of the
+ * frame unless that is 0. 0: there is none.
+ */
 function search(storage: BaseStorage, slot: number, start: number): number {
   const { bytes } = storage;
   const at = storage.at[slot];

@@ -20,6 +20,7 @@ export const BROADCAST_HERE = -6;
 /** Cut: what goes on are the slots `firstPiece` and behind it, `pieces` of them, in its place. */
 export const IN_PIECES = -7;
 
+/** Drops are this and below, in the order of their cells. */
 const FIRST = -16;
 
 /** The verdict that drops a datagram for `reason`; build it once, at module load. */

@@ -1,11 +1,11 @@
 /**
- * Room that all senders share, so that one that fills what it can does not keep the others out: its end is for those who have less there
- * than is still free. Counts only; where things lie is their owner's to know.
+ * Room that all senders share, so that one that fills what it can does not keep the others out: beyond `forAll` only who has less there than is
+ * still free may take more. Counts only; where things lie is for whoever put them there to know.
  */
 export class SharedRoom {
   /** How much is taken, by all. */
   used = 0;
-  /** What anyone may fill, one sender alone, too. */
+  /** How much may be taken in all before what is left is shared out; one sender alone may take this much. */
   readonly forAll: number;
   private readonly size: number;
   /** By sender (`from` + 1): how much is its. */
@@ -29,11 +29,13 @@ export class SharedRoom {
     return this.shares[from + 1];
   }
 
+  /** `from` has taken so much more, which `mayTake` allowed. */
   take(from: number, amount: number): void {
     this.used += amount;
     this.shares[from + 1] += amount;
   }
 
+  /** So much of `from`'s is free again. */
   give(from: number, amount: number): void {
     this.used -= amount;
     this.shares[from + 1] -= amount;

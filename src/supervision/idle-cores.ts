@@ -46,7 +46,7 @@ export function usableCores(): number[] {
   return [...allowed].filter((core) => online.has(core));
 }
 
-/** Of those of `cores` that are online: how many they are, and their idle and all ticks so far. */
+/** Of the cores in `stat` (as /proc/stat has them) that are among `cores`: how many there are, and their idle and all their ticks so far. */
 export function coreTicks(stat: string, cores: ReadonlySet<number>): CoreTicks {
   let online = 0;
   let idle = 0;

@@ -18,7 +18,7 @@ export class Books {
     this.cells = context.cells;
   }
 
-  /** Enters what became of a datagram into the books of where it came from. `outcome`: 0, or a drop cell. */
+  /** Enters what became of a datagram from port `from` to port `to`: `outcome` is 0, or a drop cell. One of the base's own is `missed` by `to`. */
   settle(from: number, to: number, outcome: number): void {
     if (from >= 0) this.cells[from * RECORD + (outcome === 0 ? DELIVERED : outcome)]++;
     else if (outcome !== 0) this.cells[to * RECORD + MISSED]++;

@@ -25,8 +25,8 @@ import { Steering } from './steering.ts';
 const KEPT_BYTES = 1 << 20;
 const KEPT_SLOTS = 1024;
 /**
- * Of turns that find nothing, one in so many looks at the receive rings, some microseconds in all: each look takes a line away
- * from the core that is just writing a frame there.
+ * Of turns that find nothing only one in so many looks at the receive rings, every few microseconds: each look takes a cache line from the core
+ * that is just writing a frame there.
  */
 const EMPTY_TURNS_PER_LAN = 8;
 
@@ -76,7 +76,7 @@ export class Gather {
     const { copies, context, shares } = this;
     const count = this.attention.active.length;
     copies.delivering = false;
-    // Never counts on: past 2^31 turns, some minutes, V8 would go on with fractions, and an empty turn take a third longer.
+    // Set back, not counted on: past 2^31, which takes minutes, V8 would go on with fractions, and an empty turn would take a third longer.
     if (++this.first >= count) this.first = 0;
     const { first } = this;
     // The LAN comes last, so that a neighbour's answer lets nothing overtake what waited for it; but VMs that fill base storage

@@ -20,7 +20,7 @@ import type { Books } from './books.ts';
 import type { TurnContext } from './context.ts';
 import type { Publish } from './publish.ts';
 
-/** Milliseconds that others wait behind a datagram that needs more buffers than are there. */
+/** How long others wait, in milliseconds, behind a datagram that needs more buffers than its driver has out. */
 const MOST_SHORT = 100;
 
 const INPUT_FULL = CELL.inputFull;
@@ -190,7 +190,7 @@ export class InputBuffers {
     return new Backlog(this.storage, this.context.backlogStart(port.number), senders);
   }
 
-  /** 0, FULL, or a drop cell. */
+  /** Puts the frame at `at` into one ring, and enters what it received: 0 when done, FULL, or the drop cell; a ring that breaks is told of. */
   private put(port: Port, attachment: Attachment, ring: Ring, at: number, length: number): number {
     const { queue } = ring;
     const { firstCell } = port;

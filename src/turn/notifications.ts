@@ -8,11 +8,11 @@ import type { Native } from '../native.ts';
 import type { Ring } from '../port/ring.ts';
 
 const MAX_SIGNALS = 1024;
-/** Microseconds of one call that make us look; it may have lost its core meanwhile, or had many to wake. */
+/** Microseconds that one call for all may take before signals are made one by one: it may have lost its core meanwhile, or had many to wake. */
 const LONG = 250;
-/** Milliseconds of a processor from which on it is told: to wake a thread takes microseconds. */
+/** Milliseconds of processor time of one signal from which on `costs` is told: to wake a thread takes microseconds. */
 const NOTICED = 0.1;
-/** Calls for which is looked, and so many where somebody was found. */
+/** How many sends are made one by one after a long call, and after one in which somebody was NOTICED. */
 const LOOKS = 16;
 const LOOKS_ON = 4096;
 
@@ -32,7 +32,7 @@ export class Notifications {
   /** Whose they are, virtqueues; null: another worker's. */
   private readonly rings: (Ring | null)[] = new Array(MAX_SIGNALS).fill(null);
   private count = 0;
-  /** Calls for which is still looked. */
+  /** Sends that are still to be made one by one. */
   private looks = 0;
 
   /** `costs`: a ring's signal took so much of our processor's time. */
@@ -48,6 +48,7 @@ export class Notifications {
     this.fds[this.count++] = fd;
   }
 
+  /** Signals all that was added: in one native call, or one by one while somebody's take long. */
   send(): void {
     if (this.count === 0) return;
     if (this.looks > 0) this.oneByOne();

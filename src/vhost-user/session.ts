@@ -23,8 +23,9 @@ const MOST_ASLEEP = 2;
 /** Messages served in a row before others get their turn. */
 const MESSAGES_PER_ROUND = 16;
 /**
- * Descriptors of one VM's front-ends that wait to be closed (of eventfds, and mappings, those beyond what is usual: native/passed.cc). Beyond it nobody is
- * served there until they are, and who has passed them is closed where that takes too long: the thread that closes them may have no processor.
+ * How many descriptors that a VM's front-ends passed may wait to be closed; eventfds and mappings count only beyond what is usual (native/passed.cc).
+ * While more wait, no front-end of the VM is served, and one that passed some meanwhile is disconnected when that lasts CLOSING_DEADLINE: the thread
+ * that closes them may have no processor.
  */
 const MAX_CLOSING = 64;
 const CLOSING_DEADLINE = 2000; // milliseconds
@@ -49,6 +50,7 @@ export function closesTooMany(native: Native, vm: number): boolean {
   return native.closing(vm) > MAX_CLOSING;
 }
 
+/** What is counted for the VM: names of EVENTS (counters.ts). */
 export type SessionEvent =
   | 'messages'
   | 'nacks'
@@ -107,7 +109,7 @@ export class Session {
   private deadline: number;
   private heard = false;
   /** When rings that wait for their log do no longer. */
-  private logDeadline = Number.POSITIVE_INFINITY;
+  private logDeadline = NEVER;
   /** When it is listened to again, its VM's allowance being used up; NEVER: it is listened to. */
   private listenAt = NEVER;
   /** Until when descriptors that it passed are to be closed; NEVER: there are not too many. */
@@ -155,11 +157,11 @@ export class Session {
         ? 'a message stayed incomplete for two seconds'
         : 'the front-end did not speak for ten seconds',
     );
-    return Number.POSITIVE_INFINITY;
+    return NEVER;
   }
 
   private giveUpLog(): void {
-    this.logDeadline = Number.POSITIVE_INFINITY;
+    this.logDeadline = NEVER;
     const { attachment } = this;
     if (this.closed || !attachment.awaitsLog) return;
     attachment.awaitsLog = false;
@@ -265,15 +267,14 @@ export class Session {
       switch (outcome) {
         case MESSAGE:
           this.heard = true;
-          this.deadline = Number.POSITIVE_INFINITY;
+          this.deadline = NEVER;
           this.host.count('messages');
           this.dispatch();
           break;
         case NOTHING:
           if (this.framing.partial) {
             this.heard = true;
-            if (this.deadline === Number.POSITIVE_INFINITY)
-              this.deadline = this.host.now() + MESSAGE_DEADLINE;
+            if (this.deadline === NEVER) this.deadline = this.host.now() + MESSAGE_DEADLINE;
           }
           return;
         case MALFORMED:

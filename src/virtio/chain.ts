@@ -109,8 +109,8 @@ export class Chain {
   }
 
   /**
-   * Walks and adds the chain that starts at `head` of a table of `size` descriptors. `writable`: the direction the whole
-   * chain must have. 0, or the counter cell that says what is wrong with it.
+   * Walks the chain that starts at `head` of a table of `size` descriptors, and adds its buffers to those that are here already. `writable`: the
+   * direction that all of them must have; `indirectAllowed`: INDIRECT_DESC was negotiated. 0, or the counter cell that says what is wrong with it.
    */
   walk(
     table: Int32Array,
@@ -149,7 +149,7 @@ export class Chain {
         const fault = this.fetchTable(address, length, memory);
         if (fault !== 0) return fault;
         words = this.scratch;
-        limit++; // what names a table is no buffer of the chain (§2.7.5.3.1: that may have as many as the queue has entries)
+        limit++; // the descriptor that points to a table is no part of the chain, which may be as long as the queue (§2.7.5.3.1)
         indirect = true;
         index = 0;
         continue;

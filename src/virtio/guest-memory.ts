@@ -1,6 +1,6 @@
 /**
- * A front-end's memory: regions of guest-physical addresses, mapped here. Where guest addresses are translated; the hot loops of
- * `port/` do the same for the region of the last hit. Descriptors hold guest-physical addresses, SET_VRING_ADDR holds the
+ * A front-end's memory: regions of guest-physical addresses, mapped here. Guest addresses are translated here and nowhere else, but for the hot
+ * loops of `port/`, which do the same within the region of the last hit. Descriptors hold guest-physical addresses, SET_VRING_ADDR holds the
  * front-end's own (user) addresses.
  *
  * Addresses are doubles: exact below 2^53, and nothing above is ever mapped. What the guest wrote as two 32-bit

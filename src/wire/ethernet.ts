@@ -25,6 +25,7 @@ export const TYPE_IPV6 = 0x86dd;
 export const TYPE_VLAN = 0x8100;
 export const TYPE_SERVICE_VLAN = 0x88a8;
 
+/** True when `available` bytes hold the header. */
 export function check(_bytes: Uint8Array, _at: number, available: number): boolean {
   return available >= HEADER_BYTES;
 }

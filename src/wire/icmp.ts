@@ -31,6 +31,7 @@ export const FRAGMENTATION_NEEDED = 4;
 /** Code of TIME_EXCEEDED. */
 export const TTL_EXCEEDED = 0;
 
+/** True when `available` bytes hold the header. */
 export function check(_bytes: Uint8Array, _at: number, available: number): boolean {
   return available >= HEADER_BYTES;
 }

@@ -66,12 +66,12 @@ export function checkWords(words: Int32Array, index: number, available: number):
     headerWords >= 5 &&
     headerWords << 2 <= total &&
     total <= available &&
-    headerOk(words, index, headerWords)
+    checksumOk(words, index, headerWords)
   );
 }
 
 /** True when the checksum of the header of `headerWords` words at `words[index]` is right. */
-function headerOk(words: Int32Array, index: number, headerWords: number): boolean {
+function checksumOk(words: Int32Array, index: number, headerWords: number): boolean {
   if (headerWords !== 5) return sumWords(words, index, headerWords << 2) === 0xffff;
   const a = words[index];
   const b = words[index + 1];
