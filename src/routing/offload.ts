@@ -44,6 +44,11 @@ const MAX_GSO_SIZE = ipv4.MAX_TOTAL_BYTES - ipv4.MIN_HEADER_BYTES - tcp.MIN_HEAD
 
 /** Frame bytes in front of the IP header. */
 const IP = ethernet.HEADER_BYTES;
+/** From a frame's begin to its virtio-net header: flags and gso_type; hdr_len and gso_size; csum_start and csum_offset; num_buffers. */
+const FLAGS_AND_TYPE = virtio.FLAGS - virtio.HEADER_BYTES;
+const LENGTH_AND_SIZE = virtio.HDR_LEN - virtio.HEADER_BYTES;
+const START_AND_OFFSET = virtio.CSUM_START - virtio.HEADER_BYTES;
+const BUFFERS = virtio.NUM_BUFFERS - virtio.HEADER_BYTES;
 /** Halves as this machine reads them: the EtherType of IPv4; "more fragments" and the fragment offset. */
 const ETHER_TYPE_IPV4 = swap16(ethernet.TYPE_IPV4);
 const ANY_FRAGMENT = swap16(ipv4.MORE_FRAGMENTS | ipv4.FRAGMENT_OFFSET);
@@ -66,7 +71,7 @@ export function checkOffload(
   acceptEcn: boolean,
 ): number {
   const at = storage.at[slot];
-  const flagsAndType = storage.halves[(at - 12) >> 1];
+  const flagsAndType = storage.halves[(at + FLAGS_AND_TYPE) >> 1];
   const gsoType = flagsAndType >>> 8;
   // Unknown flags are to be ignored (virtio 1.3 §5.1.6.2.2), and only a device may say DATA_VALID or RSC_INFO.
   if ((flagsAndType & virtio.NEEDS_CSUM) === 0) {
@@ -76,7 +81,7 @@ export function checkOffload(
     return 0;
   }
 
-  const place = storage.words[(at - 6) >> 2];
+  const place = storage.words[(at + START_AND_OFFSET) >> 2];
   const protocol = checksumOwner(storage, slot, place & 0xffff, place >>> 16);
   if (!acceptCsum || protocol === 0) return BAD_CHECKSUM_OFFLOAD;
   if (gsoType === virtio.GSO_NONE) {
@@ -84,7 +89,7 @@ export function checkOffload(
     return 0;
   }
 
-  const size = storage.words[(at - 10) >> 2] >>> 16;
+  const size = storage.words[(at + LENGTH_AND_SIZE) >> 2] >>> 16;
   const data = dataLength(storage, slot, protocol);
   if (
     (gsoType & ~virtio.GSO_ECN) !== virtio.GSO_TCPV4 ||
@@ -185,11 +190,10 @@ export function writeOffload(
     }
   }
   storage.length[slot] = IP + total;
-  // The header as words: flags and gso_type; hdr_len and gso_size; csum_start and csum_offset; num_buffers.
-  halves[(at - 12) >> 1] = virtio.NEEDS_CSUM | (type << 8);
-  words[(at - 10) >> 2] = lengthAndSize;
-  words[(at - 6) >> 2] = start | (offset << 16);
-  halves[(at - 2) >> 1] = 0;
+  halves[(at + FLAGS_AND_TYPE) >> 1] = virtio.NEEDS_CSUM | (type << 8);
+  words[(at + LENGTH_AND_SIZE) >> 2] = lengthAndSize;
+  words[(at + START_AND_OFFSET) >> 2] = start | (offset << 16);
+  halves[(at + BUFFERS) >> 1] = 0;
   // The sender has written the pseudo-header's sum; written again, nobody depends on its having done that right.
   writePseudoHeader(storage, ip, at + start + offset, protocol, total - ipHeader);
 }
@@ -272,7 +276,7 @@ export function completeChecksum(storage: BaseStorage, slot: number): void {
     return;
   }
   const at = storage.at[slot];
-  const place = storage.words[(at - 6) >> 2];
+  const place = storage.words[(at + START_AND_OFFSET) >> 2];
   const start = place & 0xffff;
   const offset = place >>> 16;
   finishChecksum(storage, at + start, offset, storage.length[slot] - start);

@@ -7,8 +7,8 @@
  */
 import type { Port } from '../port/port.ts';
 import { type BaseStorage, HEADER_BYTES as ARENA_HEADER } from '../storage/base-storage.ts';
-import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
-import { checkWords, sourceRouted } from '../wire/ipv4.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as ipv4 from '../wire/ipv4.ts';
 import type { RoutingContext } from './context.ts';
 import { Elsewhere } from './elsewhere.ts';
 import { IPV4 as ETHER_TYPE_IPV4, VLAN as ETHER_TYPE_VLAN } from './ether-types.ts';
@@ -36,7 +36,15 @@ const RECEIVED_DATAGRAMS = CELL.receivedDatagrams;
 // A module's own constants cost V8 nothing, imported ones a load and a check per use.
 const IPV4 = ETHER_TYPE_IPV4;
 const VLAN = ETHER_TYPE_VLAN;
-const IP = ETHERNET_HEADER_BYTES;
+const IP = ethernet.HEADER_BYTES;
+/** Frame bytes in front of the EtherType and of both parts of the MAC addresses, as base storage has them: a word and a half, a half and a word. */
+const TYPE = ethernet.ETHER_TYPE;
+const SOURCE_WORD = ethernet.SOURCE;
+const SOURCE_HALF = ethernet.SOURCE + 4;
+const DESTINATION_WORD = ethernet.DESTINATION + 2;
+/** Words of an IP header in front of its addresses. */
+const IP_SOURCE = ipv4.SOURCE >> 2;
+const IP_DESTINATION = ipv4.DESTINATION >> 2;
 const HEADER_BYTES = ARENA_HEADER;
 const RECORD = RECORD_CELLS;
 
@@ -150,23 +158,26 @@ export class Router {
     const attachment = port.current!;
     if (attachment.headerBytes !== HEADER_BYTES)
       bytes.copyWithin(at - HEADER_BYTES, at - attachment.headerBytes, at);
-    if (halves[(at + 12) >> 1] === VLAN) {
+    if (halves[(at + TYPE) >> 1] === VLAN) {
       takePriorityTag(this.storage, slot);
       at = this.storage.at[slot];
     }
-    if (words[(at + 6) >> 2] !== port.macWord || halves[(at + 10) >> 1] !== port.macHalf) {
+    if (
+      words[(at + SOURCE_WORD) >> 2] !== port.macWord ||
+      halves[(at + SOURCE_HALF) >> 1] !== port.macHalf
+    ) {
       if (port.macKnown || !this.elsewhere.learnMac(slot, port)) return SPOOFED;
     }
     const network = this.networks[port.network];
-    if (halves[(at + 12) >> 1] !== IPV4) return this.elsewhere.notIp(slot, port, network);
+    if (halves[(at + TYPE) >> 1] !== IPV4) return this.elsewhere.notIp(slot, port, network);
     const ip = (at + IP) >> 2;
-    if (!checkWords(words, ip, this.storage.length[slot] - IP)) return BAD_IP;
+    if (!ipv4.checkWords(words, ip, this.storage.length[slot] - IP)) return BAD_IP;
     const first = words[ip];
     // What follows the datagram is padding: it is not passed on.
     this.storage.length[slot] = IP + (((first >>> 8) & 0xff00) | (first >>> 24));
-    const source = words[ip + 3];
+    const source = words[ip + IP_SOURCE];
     if (source !== port.address && !this.elsewhere.owns(port, network, source)) return SPOOFED;
-    if ((first & 0x0f) !== 5 && sourceRouted(bytes, at + IP)) return IP_OPTIONS;
+    if ((first & 0x0f) !== 5 && ipv4.sourceRouted(bytes, at + IP)) return IP_OPTIONS;
     if (halves[(at - HEADER_BYTES) >> 1] === 0) {
       clearOffload(this.storage, slot);
     } else {
@@ -179,7 +190,7 @@ export class Router {
       );
       if (fault !== 0) return dropCell(fault);
     }
-    const owner = network.addresses.find(words[ip + 4]);
+    const owner = network.addresses.find(words[ip + IP_DESTINATION]);
     if (
       owner < 0 ||
       owner === port.number ||
@@ -203,9 +214,9 @@ export class Router {
     if (attachment === null) return RECEIVER_NOT_RUNNING;
     const at = this.storage.at[slot];
     halves[at >> 1] = target.macFirstHalf;
-    words[(at + 2) >> 2] = target.macLastWord;
-    words[(at + 6) >> 2] = network.macWord;
-    halves[(at + 10) >> 1] = network.macHalf;
+    words[(at + DESTINATION_WORD) >> 2] = target.macLastWord;
+    words[(at + SOURCE_WORD) >> 2] = network.macWord;
+    halves[(at + SOURCE_HALF) >> 1] = network.macHalf;
     if (!target.macKnown) this.elsewhere.askMac(target, network);
     if (halves[(at - HEADER_BYTES) >> 1] === 0) return target.number;
     const work = remainingWork(
@@ -227,8 +238,8 @@ export class Router {
   toAll(slot: number, target: Port, network: Network): number {
     const { halves, words } = this.storage;
     const at = this.storage.at[slot];
-    words[(at + 6) >> 2] = network.macWord;
-    halves[(at + 10) >> 1] = network.macHalf;
+    words[(at + SOURCE_WORD) >> 2] = network.macWord;
+    halves[(at + SOURCE_HALF) >> 1] = network.macHalf;
     if (halves[(at - HEADER_BYTES) >> 1] !== 0) completeChecksum(this.storage, slot);
     return target.number;
   }

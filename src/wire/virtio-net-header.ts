@@ -93,8 +93,9 @@ export function setNumBuffers(bytes: Uint8Array, at: number, value: number): voi
  * Zeroes the header of a frame in base storage (`at` of the *frame*, at % 4 == 2): nothing is asked for, no hint given.
  */
 export function clear(halves: Uint16Array, words: Int32Array, frameAt: number): void {
-  halves[(frameAt - 12) >> 1] = 0;
-  words[(frameAt - 10) >> 2] = 0;
-  words[(frameAt - 6) >> 2] = 0;
-  halves[(frameAt - 2) >> 1] = 0;
+  const at = frameAt - HEADER_BYTES;
+  halves[(at + FLAGS) >> 1] = 0;
+  words[(at + HDR_LEN) >> 2] = 0;
+  words[(at + CSUM_START) >> 2] = 0;
+  halves[(at + NUM_BUFFERS) >> 1] = 0;
 }
