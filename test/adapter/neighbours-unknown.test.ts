@@ -7,6 +7,7 @@ import { Counters } from '../../src/counters.ts';
 import { HELD } from '../../src/routing/verdict.ts';
 import { Outbox } from '../../src/storage/outbox.ts';
 import { keyOf } from '../../src/wire/ipv4-address.ts';
+import { cellClock } from '../support/cell-clock.ts';
 import { dirtyStorage, putFrame } from '../support/slots.ts';
 
 const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
@@ -15,15 +16,7 @@ function neighbours() {
   const storage = dirtyStorage();
   const counters = new Counters(PORTS + 1);
   const told: number[] = [];
-  const time = new Float64Array(1);
-  const clock = {
-    get now() {
-      return time[0];
-    },
-    set now(now) {
-      time[0] = now;
-    },
-  };
+  const clock = cellClock();
   const context = {
     storage,
     counters,
@@ -32,7 +25,7 @@ function neighbours() {
     senders: PORTS + 1,
     plan: { nextHop: null },
     now: () => clock.now,
-    time,
+    time: clock.time,
     due: () => {},
     unreached: (from: number) => told.push(from),
   } as unknown as AdapterContext;

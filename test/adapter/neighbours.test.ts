@@ -8,6 +8,7 @@ import { Outbox } from '../../src/storage/outbox.ts';
 import { CELL, Counters } from '../../src/counters.ts';
 import { HELD } from '../../src/routing/verdict.ts';
 import { keyOf } from '../../src/wire/ipv4-address.ts';
+import { cellClock } from '../support/cell-clock.ts';
 import { dirtyStorage, frameOf, putFrame } from '../support/slots.ts';
 
 const PORTS = 8;
@@ -37,15 +38,7 @@ function world(table = new NeighbourTable()) {
   const counters = new Counters(PORTS + 1);
   const outbox = new Outbox(counters);
   const asked: { key: number; unicast: boolean }[] = [];
-  const time = new Float64Array(1);
-  const clock = {
-    get now() {
-      return time[0];
-    },
-    set now(now) {
-      time[0] = now;
-    },
-  };
+  const clock = cellClock();
   const dues: number[] = [];
   const unreached: { from: number; packet: Uint8Array }[] = [];
   const context = {
@@ -56,7 +49,7 @@ function world(table = new NeighbourTable()) {
     senders: ADAPTER + 1,
     plan: { nextHop: '10.77.77.77' },
     now: () => clock.now,
-    time,
+    time: clock.time,
     due: (time: number) => dues.push(time),
     unreached: (from: number, packet: Uint8Array) => unreached.push({ from, packet }),
   } as unknown as AdapterContext;
