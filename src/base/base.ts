@@ -15,7 +15,7 @@ import { CopyList } from '../storage/copy-list.ts';
 import { Outbox } from '../storage/outbox.ts';
 import { Turn } from '../turn.ts';
 import { Tracer } from '../turn/trace.ts';
-import { RequestTime } from '../vhost-user/allowance.ts';
+import { REQUESTS_SHARE, SharedTime, SIGNALS_SHARE } from '../vhost-user/allowance.ts';
 import { Chain } from '../virtio/chain.ts';
 import { PackedChain } from '../virtio/packed-chain.ts';
 import { Watcher } from '../watcher.ts';
@@ -188,7 +188,8 @@ export class Base {
       ringBroke: (port, ring) => controls.get(port)?.ringBroke(ring),
       signalCosts: (ring, milliseconds) => this.costs.push({ ring, milliseconds }),
     });
-    const requestTime = new RequestTime();
+    const requestTime = new SharedTime(REQUESTS_SHARE);
+    const signalTime = new SharedTime(SIGNALS_SHARE);
     for (const port of this.ports) {
       if (port.remote) continue;
       const control = new PortControl({
@@ -199,6 +200,7 @@ export class Base {
         counters: records,
         turn: this.turn,
         requestTime,
+        signalTime,
         post,
         now: clock,
         due: (time) => this.deadline.by(time),

@@ -11,7 +11,7 @@ import { TokenBuckets } from '../token-buckets.ts';
 import type { Network } from '../routing/network.ts';
 import type { Turn } from '../turn.ts';
 import { signalAndMeasure } from '../turn/notifications.ts';
-import { Allowance, type RequestTime } from '../vhost-user/allowance.ts';
+import { Allowance, type SharedTime } from '../vhost-user/allowance.ts';
 import { Listener, type ListenerHost } from '../vhost-user/listener.ts';
 import { LEFT, Session, type SessionEvent, type SessionHost } from '../vhost-user/session.ts';
 import { featureNames, offeredFeatures } from '../virtio/features.ts';
@@ -26,7 +26,8 @@ export interface PortControlContext {
   network: Network;
   counters: Counters;
   turn: Turn;
-  requestTime: RequestTime;
+  requestTime: SharedTime;
+  signalTime: SharedTime;
   post(message: FromWorker): void;
   now(): number;
   /** A timer was set to that time: `tick` is to be called by then. */
@@ -51,11 +52,8 @@ const POLL = 1;
 const LOOK_AGAIN = 100;
 /** Between two attempts to connect, in client mode, at least. */
 const CONNECT = 100;
-/**
- * Signals of a VM that may take long while it has nothing left to pay with, and so many a second: the processor's time has
- * interrupts in it, and what a hypervisor took, and where that is much requests take long, too.
- */
-const SLOW_SIGNALS = { perSecond: 0.1, burst: 3 };
+/** Signals of a VM that it can't pay for, and may cost it nothing, so many a second: a hypervisor that stops us for long does so in a signal, too. */
+const FORGIVEN = { perSecond: 0.1, burst: 3 };
 /**
  * The main thread is shown a port at most so often, as a front-end may change it with each message; and seldom when that goes on: it may
  * share our core, and who asks us something must not wait while it takes notes.
@@ -81,7 +79,9 @@ export class PortControl implements SessionHost, ListenerHost {
   private readonly sessions = new Map<Session, Listener>();
   private readonly lines = new LogBudget(LOG_LINES);
   private readonly refusalLines = new LogBudget(REFUSAL_LINES);
-  private readonly slowSignals = new TokenBuckets(1, SLOW_SIGNALS.perSecond, SLOW_SIGNALS.burst);
+  /** For signals that take long. Its own: who is kept waiting for its requests must not be closed for one that an interrupt made slow. */
+  private readonly signalAllowance: Allowance;
+  private readonly forgiven = new TokenBuckets(1, FORGIVEN.perSecond, FORGIVEN.burst);
   /** What the main thread was shown last, when it may be shown more, and whether there is more. */
   private told = '';
   private tellAfter = Number.NEGATIVE_INFINITY;
@@ -95,6 +95,7 @@ export class PortControl implements SessionHost, ListenerHost {
     this.context = context;
     this.port = context.port;
     this.allowance = new Allowance(context.requestTime);
+    this.signalAllowance = new Allowance(context.signalTime);
     this.listeners = context.port.vm.sockets.map(
       (plan) => new Listener(context.native, context.watcher, this, plan),
     );
@@ -169,7 +170,7 @@ export class PortControl implements SessionHost, ListenerHost {
     }
   }
 
-  /** What signals of a turn took of the worker's time: ours are paid for as requests are, and who can't pay again and again is closed. */
+  /** What signals of a turn took of the worker's time: ours are paid for, and who can't pay again and again is closed, since signals can't be kept waiting. */
   payForSignals(costs: readonly SignalCost[]): void {
     for (const session of this.sessions.keys()) {
       const { rings } = session.attachment;
@@ -177,7 +178,8 @@ export class PortControl implements SessionHost, ListenerHost {
       for (const cost of costs) if (rings.includes(cost.ring)) milliseconds += cost.milliseconds;
       if (milliseconds < COSTLY) continue;
       const now = this.context.now();
-      if (this.allowance.spend(now, milliseconds) === 0 || this.slowSignals.take(0, now)) continue;
+      if (this.signalAllowance.spend(now, milliseconds) === 0) continue;
+      if (this.forgiven.take(0, now)) continue;
       this.count('costlySignals');
       session.close(
         `to signal its call eventfds takes too long (${milliseconds.toFixed(1)} ms the last time): they are watched far too often`,

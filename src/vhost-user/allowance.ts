@@ -3,11 +3,16 @@
  * datagram of any VM moves. So the front-ends of a VM have an allowance of its time. A device's start needs a few milliseconds, with the most
  * memory slots some fifty; who goes on and on waits, and gets a share from then on. VMs that do so together share one. It is more than a
  * front-end can take that waits for each answer before it asks for the next.
+ *
+ * Signals that take long have an allowance of the same kind for themselves (`port-control.ts`): who asks for much has used up the other, and an interrupt or the
+ * hypervisor may take its time from any signal.
  */
 
-/** Milliseconds that a VM's front-ends may take at once, and what of the worker's time all that ask for something may take for ever. */
+/** What of the worker's time all that ask for something may take for ever, and all whose signals take long. */
+export const REQUESTS_SHARE = 0.25;
+export const SIGNALS_SHARE = 0.1;
+/** Milliseconds that a VM may take at once. */
 const BURST = 100;
-const SHARE = 0.25;
 /** Milliseconds of it that somebody who was kept waiting begins with again. */
 const LEAST = 0.1;
 /** Milliseconds over which it is counted how many those are. */
@@ -18,8 +23,9 @@ const LONGEST_PENALTY = 30_000;
 /** Milliseconds of all requests between two turns: mapping memory takes longer than other requests. */
 export const ROUND = 0.5;
 
-/** What the VMs of one worker share. */
-export class RequestTime {
+/** What the VMs of one worker share: at most `share` of its time. */
+export class SharedTime {
+  private readonly share: number;
   /** Number of the window, and VMs that asked for something in it and in the one before. */
   private window = -1;
   private now = 0;
@@ -27,6 +33,10 @@ export class RequestTime {
   /** The last look at the sockets, and when its round ends. */
   private look = -1;
   private end = 0;
+
+  constructor(share: number) {
+    this.share = share;
+  }
 
   /** Milliseconds of the clock until which requests are served in this look at the sockets, the `look`th. */
   roundEnd(look: number, now: number): number {
@@ -47,7 +57,7 @@ export class RequestTime {
   /** What a VM earns of the time that passes. */
   rate(now: number): number {
     this.windowOf(now);
-    return SHARE / Math.max(1, this.now, this.before);
+    return this.share / Math.max(1, this.now, this.before);
   }
 
   private windowOf(now: number): number {
@@ -63,22 +73,22 @@ export class RequestTime {
 
 /** One VM's. */
 export class Allowance {
-  private readonly shared: RequestTime;
+  private readonly shared: SharedTime;
   private credit = BURST;
   private at = Number.NEGATIVE_INFINITY;
   private counted = -1;
 
-  constructor(shared: RequestTime) {
+  constructor(shared: SharedTime) {
     this.shared = shared;
   }
 
-  /** See `RequestTime`. */
+  /** See `SharedTime`. */
   roundEnd(look: number, now: number): number {
     return this.shared.roundEnd(look, now);
   }
 
   /**
-   * Requests were served until `now`, and took `worked` milliseconds of a processor: the worker may have lost its core in their midst. One request may
+   * Requests were served, or signals made, until `now`, and took `worked` milliseconds of a processor: the worker may have lost its core in their midst. One request may
    * take long, where its front-end has a million of watches on what is signalled. Milliseconds until there is time for more; 0: at once.
    */
   spend(now: number, worked: number): number {

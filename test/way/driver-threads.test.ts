@@ -137,45 +137,50 @@ describe.each(FORMATS)('drivers that work while the base does: $format', ({ pack
     return started;
   }
 
-  test.each(Object.entries(DRIVERS))('%s', async (_, { features, receiveBytes, size }) => {
-    const random = seeded();
-    // Packed rings may have any size.
-    const options = {
-      features: PLAIN_FEATURES | features,
-      receiveBytes,
-      transmitBytes: WHOLE,
-      queueSize: packed ? size - 1 : size,
-    };
-    const vms = [await vm('a', options), await vm('b', options)] as const;
-    const flags =
-      (packed ? FLAG.PACKED : 0) |
-      (features & EVENT_IDX ? FLAG.EVENT_IDX : 0) |
-      (features & INDIRECT_DESC ? FLAG.INDIRECT : 0) |
-      (features & IN_ORDER ? FLAG.IN_ORDER : 0);
-    const child = startDrivers(vms, random.word(), flags);
-    try {
-      let said = '';
-      child.stdout!.setEncoding('utf8').on('data', (text: string) => {
-        said += text;
-      });
-      let ended = false;
-      const end = new Promise<number | null>((resolve) => {
-        child.on('close', (status) => {
-          ended = true;
-          resolve(status);
+  test.each(Object.entries(DRIVERS))(
+    '%s',
+    { timeout: LONG ? 600_000 : 60_000 },
+    async (_, { features, receiveBytes, size }) => {
+      const random = seeded();
+      // Packed rings may have any size.
+      const options = {
+        features: PLAIN_FEATURES | features,
+        receiveBytes,
+        transmitBytes: WHOLE,
+        queueSize: packed ? size - 1 : size,
+      };
+      const vms = [await vm('a', options), await vm('b', options)] as const;
+      const flags =
+        (packed ? FLAG.PACKED : 0) |
+        (features & EVENT_IDX ? FLAG.EVENT_IDX : 0) |
+        (features & INDIRECT_DESC ? FLAG.INDIRECT : 0) |
+        (features & IN_ORDER ? FLAG.IN_ORDER : 0);
+      const child = startDrivers(vms, random.word(), flags);
+      try {
+        let said = '';
+        child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+          said += text;
         });
-      });
-      while (!ended) await EXCHANGES[random.pick(Object.keys(EXCHANGES))](random.pick(vms), random);
-      expect(said).toBe('');
-      expect(await end).toBe(0);
-    } finally {
-      child.kill();
-    }
-    await world.balance();
-    for (const name of ['a', 'b']) {
-      const { output, drops } = await world.daemon.vm(name);
-      expect(Object.entries(drops).filter(([, count]) => count > 0)).toEqual([]);
-      expect(output.datagrams).toBeGreaterThanOrEqual(DATAGRAMS);
-    }
-  });
+        let ended = false;
+        const end = new Promise<number | null>((resolve) => {
+          child.on('close', (status) => {
+            ended = true;
+            resolve(status);
+          });
+        });
+        while (!ended)
+          await EXCHANGES[random.pick(Object.keys(EXCHANGES))](random.pick(vms), random);
+        expect(said).toBe('');
+        expect(await end).toBe(0);
+      } finally {
+        child.kill();
+      }
+      await world.balance();
+      for (const name of ['a', 'b']) {
+        const { output, drops } = await world.daemon.vm(name);
+        expect(Object.entries(drops).filter(([, count]) => count > 0)).toEqual([]);
+        expect(output.datagrams).toBeGreaterThanOrEqual(DATAGRAMS);
+      }
+    },
+  );
 });
