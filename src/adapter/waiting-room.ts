@@ -16,7 +16,7 @@ const PER_NEIGHBOUR_WITH_FEW = PER_NEIGHBOUR + PER_NEIGHBOUR / 4;
 const BYTES = 256 << 10;
 const BYTES_A_PORT = 128 << 10;
 /** What anyone may fill; the rest is for ports that have less there than is still free. */
-const BYTES_FOR_ALL = 192 << 10;
+const BYTES_FOR_ALL = 190 << 10;
 
 export interface Waiting {
   /** Port it came from, -1: the base. */

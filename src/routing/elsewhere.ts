@@ -9,7 +9,7 @@ import * as arp from '../wire/arp.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as icmp from '../wire/icmp.ts';
 import * as ipv4 from '../wire/ipv4.ts';
-import { BROADCAST_KEY, isHost, isMulticast } from '../wire/ipv4-address.ts';
+import { BROADCAST_KEY, isMulticast } from '../wire/ipv4-address.ts';
 import { isGroup, isZero, same } from '../wire/mac.ts';
 import * as udp from '../wire/udp.ts';
 import { arpReply, arpRequest } from './answers/arp.ts';
@@ -18,7 +18,7 @@ import { TokenBuckets } from '../token-buckets.ts';
 import type { RoutingContext } from './context.ts';
 import { ARP, notRouted } from './ether-types.ts';
 import { IcmpAnswers } from './icmp-answers.ts';
-import { isMartian } from './martian.ts';
+import { isMartian, isRoutable } from './martian.ts';
 import type { Network } from './network.ts';
 import { longestDatagram, needsChecksum, needsSegmentation } from './offload.ts';
 import { Pieces, WHOLE } from './pieces.ts';
@@ -40,6 +40,7 @@ const ARP_LIMITED = drop('arpLimited');
 const STORAGE_FULL = drop('storageFull');
 const BROADCAST_LIMITED = drop('broadcastLimited');
 const NOT_SERVED = drop('notServed');
+const ICMP_LIMITED = drop('icmpLimited');
 
 /** Answers a second and in a row that one VM can make the base give. A scan of a /22 in one go stays below. */
 const ARP_REPLIES = { rate: 1000, burst: 1024 };
@@ -93,7 +94,7 @@ export class Elsewhere {
   /** True when the address is one of the port's, or behind it. A wide prefix has addresses in it that are no host's. */
   owns(port: Port, network: Network, source: number): boolean {
     if (network.addresses.find(source) === port.number) return true;
-    if (!network.hasPrefixes || !isHost(source)) return false;
+    if (!network.hasPrefixes || !isRoutable(source)) return false;
     return network.behind(source) === port.number;
   }
 
@@ -254,7 +255,7 @@ export class Elsewhere {
       protocol === ipv4.PROTOCOL_UDP || protocol === ipv4.PROTOCOL_TCP
         ? icmp.PORT_UNREACHABLE
         : icmp.PROTOCOL_UNREACHABLE;
-    return this.unreachable(slot, code, CONSUMED);
+    return this.answers.unreachable(slot, code) ? CONSUMED : ICMP_LIMITED;
   }
 
   private unreachable(slot: number, code: number, verdict: number): number {

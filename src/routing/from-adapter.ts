@@ -11,7 +11,7 @@ import { isEchoRequest } from './answers/echo-reply.ts';
 import type { RoutingContext } from './context.ts';
 import type { Elsewhere } from './elsewhere.ts';
 import { ARP, IPV4, notRouted } from './ether-types.ts';
-import { isMartian } from './martian.ts';
+import { isMartian, isRoutable } from './martian.ts';
 import type { Network } from './network.ts';
 import { clearOffload } from './offload.ts';
 import { checkReceivedOffload } from './offload-received.ts';
@@ -56,6 +56,7 @@ export class FromAdapter {
       isMulticast(source) ||
       source === BROADCAST_KEY ||
       source === network.broadcast ||
+      source === network.subnet.key ||
       isGroup(bytes, at + ethernet.SOURCE) ||
       isZero(bytes, at + ethernet.SOURCE) ||
       same(bytes, at + ethernet.SOURCE, adapter.mac, 0)
@@ -72,7 +73,10 @@ export class FromAdapter {
     const target = network.addresses.find(destination);
     if (target >= 0) return this.elsewhere.toVm(slot, ports[target], network, false);
     const behind = network.behind(destination);
-    if (behind >= 0) return this.elsewhere.toVm(slot, ports[behind], network, true);
+    if (behind >= 0) {
+      if (!isRoutable(destination)) return MARTIAN;
+      return this.elsewhere.toVm(slot, ports[behind], network, true);
+    }
     // For no VM: the base answers echo requests to its own address, and has no other business with the LAN.
     if (destination !== network.address || !isEchoRequest(storage, slot)) return NOT_OURS;
     return this.elsewhere.answers.echo(slot);

@@ -55,9 +55,10 @@ export class HandedOver {
       // It has held it to the network's MTU, and can't know the VM's own.
       return this.elsewhere.toVm(slot, target, network, false);
     }
-    // What the base says is finished but for the MAC, which another worker does not know.
+    // What the base says is finished but for the MAC and the driver's MTU, which another worker does not know.
     halves[at[slot] >> 1] = target.macFirstHalf;
     words[(at[slot] + 2) >> 2] = target.macLastWord;
+    this.elsewhere.answers.fit(slot, to);
     return to;
   }
 

@@ -6,7 +6,7 @@ import { CELL, RECORD_CELLS } from '../counters.ts';
 import { BASE } from '../storage/outbox.ts';
 import * as icmp from '../wire/icmp.ts';
 import { echoReply } from './answers/echo-reply.ts';
-import { icmpError, mayReport } from './answers/icmp-error.ts';
+import { icmpError, mayReport, shortenError } from './answers/icmp-error.ts';
 import { TokenBuckets } from '../token-buckets.ts';
 import type { RoutingContext } from './context.ts';
 import type { Network } from './network.ts';
@@ -61,23 +61,33 @@ export class IcmpAnswers {
     return TOO_BIG;
   }
 
-  /** Says that the destination can't be reached, for the reason in `code`. */
-  unreachable(slot: number, code: number): void {
-    this.say(slot, icmp.UNREACHABLE, code, 0);
+  /** Says that the destination can't be reached, for the reason in `code`; whether it was said. */
+  unreachable(slot: number, code: number): boolean {
+    return this.say(slot, icmp.UNREACHABLE, code, 0);
+  }
+
+  /**
+   * An error in `slot` that another worker made for a VM of ours, `port`, quotes less where the driver was told a smaller MTU than the network's, which is all
+   * that the other worker knows.
+   */
+  fit(slot: number, port: number): void {
+    shortenError(this.context.storage, slot, this.mtuBack(port));
   }
 
   /**
    * An error about the datagram in `slot`, unchanged since it was received but for its time to live. `rest`: second word of the ICMP
-   * header. Nothing where no error may be said, too many were, or storage is full.
+   * header. False, and nothing, where no error may be said, too many were, or storage is full.
    */
-  private say(slot: number, type: number, code: number, rest: number): void {
+  private say(slot: number, type: number, code: number, rest: number): boolean {
     const { storage } = this.context;
     const port = storage.from[slot];
-    if (!mayReport(storage, slot) || !this.errors.take(port, this.router.now)) return;
+    if (!mayReport(storage, slot) || !this.errors.take(port, this.router.now)) return false;
     const { address } = this.networkOf(port);
     const most = this.mtuBack(port);
     const error = icmpError(storage, slot, type, code, rest, address, this.macAt(port), most);
-    if (error >= 0) storage.to[error] = port;
+    if (error < 0) return false;
+    storage.to[error] = port;
+    return true;
   }
 
   private networkOf(port: number): Network {

@@ -1,6 +1,7 @@
 /** Addresses that must not be on a wire. */
 import {
   BROADCAST_KEY,
+  isHost,
   isLinkLocal,
   isLoopback,
   isReserved,
@@ -15,4 +16,9 @@ export function isMartian(key: number): boolean {
     isLinkLocal(key) ||
     (isReserved(key) && key !== BROADCAST_KEY)
   );
+}
+
+/** True for an address that a host beyond a router can have: what a VM may have behind itself, however wide its prefix is. */
+export function isRoutable(key: number): boolean {
+  return isHost(key) && !isLinkLocal(key);
 }

@@ -8,7 +8,7 @@ import * as ethernet from '../wire/ethernet.ts';
 import * as header from '../wire/virtio-net-header.ts';
 import { ARP, IPV4 } from './ether-types.ts';
 
-const TAG_BYTES = 4;
+export const TAG_BYTES = 4;
 /** VLAN id, as this machine reads the tag's second half out of a frame. */
 const VLAN_ID = swap16(0x0fff);
 

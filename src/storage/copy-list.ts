@@ -8,6 +8,13 @@ const DOUBLES = COPY_ROW.bytes / 8;
 const WORDS = COPY_ROW.bytes / 4;
 const { region: REGION, arena: ARENA, length: LENGTH } = COPY_ROW;
 
+/** Where bytes were copied from or to, and how many. */
+export interface Copied {
+  region: number;
+  offset: number;
+  length: number;
+}
+
 export class CopyList {
   /** The list two ways, as COPY_ROW says. */
   readonly offsets: Float64Array;
@@ -42,13 +49,22 @@ export class CopyList {
     this.count = row + 1;
   }
 
-  /** The first of the rows [0, rows), carried out or not, whose bytes in the arena begin within [start, end); -1: none. */
-  rowWithin(start: number, end: number, rows: number): number {
+  /**
+   * Of the rows [0, rows), carried out or not, those whose bytes in the arena begin within [start, end): where the first of them lies, and how many bytes
+   * all have; null: there is none.
+   */
+  within(start: number, end: number, rows: number): Copied | null {
+    let first = -1;
+    let length = 0;
     for (let row = 0; row < rows; row++) {
       const arena = this.cells[row * WORDS + ARENA];
-      if (arena >= start && arena < end) return row;
+      if (arena < start || arena >= end) continue;
+      if (first < 0) first = row;
+      length += this.cells[row * WORDS + LENGTH];
     }
-    return -1;
+    if (first < 0) return null;
+    const { region, offset } = this.row(first);
+    return { region, offset, length };
   }
 
   /** What stands in a row, carried out or not. */

@@ -35,10 +35,13 @@ export class Outbox {
 
   /**
    * Queues `packet`, a 12-byte virtio-net header and an Ethernet frame, complete with addresses, for port `to`. Keeps the
-   * array: the caller must not write to it afterwards. False when the outbox is full.
+   * array: the caller must not write to it afterwards. False when the outbox is full; what the base says by itself is `missed` by its receiver then.
    */
   add(from: number, to: number, packet: Uint8Array): boolean {
-    if (this.entries.length >= MAX_PACKETS || this.bytes + packet.length > MAX_BYTES) return false;
+    if (this.entries.length >= MAX_PACKETS || this.bytes + packet.length > MAX_BYTES) {
+      if (from === BASE) this.counters.add(to, 'missed');
+      return false;
+    }
     this.entries.push({ from, to, packet });
     this.bytes += packet.length;
     if (from >= 0) this.counters.add(from, 'waiting');

@@ -49,6 +49,7 @@ export class Gather {
   private readonly steering: Steering;
   /** With whom the next gather begins, so that nobody is always last. */
   private first = 0;
+  private firstAdapter = 0;
   /** Descriptors that the last port's chains had, and whether it filled the budget of a ring. */
   private walked = 0;
   private filled = false;
@@ -149,10 +150,14 @@ export class Gather {
 
   private gatherAdapters(budget: Budget): number {
     const { adapters } = this.context;
+    const count = adapters.length;
+    if (++this.firstAdapter >= count) this.firstAdapter = 0;
     let found = 0;
-    for (let index = 0; index < adapters.length; index++) {
+    let index = this.firstAdapter;
+    for (let left = count; left > 0; left--) {
       const adapter = adapters[index];
       if (adapter.hasWork()) found += adapter.gather(budget.datagrams, budget.bytes);
+      if (++index === count) index = 0;
     }
     return found;
   }

@@ -17,7 +17,8 @@ import {
   isDrop,
 } from '../routing/verdict.ts';
 import { type BaseStorage, HEADER_BYTES } from '../storage/base-storage.ts';
-import type { CopyList } from '../storage/copy-list.ts';
+import type { Copied, CopyList } from '../storage/copy-list.ts';
+import { TAG_BYTES } from '../routing/priority-tag.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import { dotted } from '../wire/ipv4-address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
@@ -120,7 +121,7 @@ export class Tracer {
       this.open.set(slot, {
         from:
           slot < gathered && from >= 0
-            ? this.place(from, 'output', this.rowOf(slot, rows))
+            ? this.place(from, 'output', this.copied(slot, rows))
             : this.origin(from),
         storage: { slot, offset: at, bytes: storage.length[slot] },
         datagram: this.describe(at, storage.length[slot]),
@@ -134,7 +135,7 @@ export class Tracer {
   delivered(rows: number): void {
     for (const [slot, traced] of this.open) {
       const to = this.storage.to[slot];
-      if (to >= 0) traced.to = this.place(to, 'input', this.rowOf(slot, rows));
+      if (to >= 0) traced.to = this.place(to, 'input', this.copied(slot, rows));
       const from = this.storage.from[slot];
       for (const wish of this.wishes) {
         if (wish.left > 0 && (wish.vm === from || wish.vm === to)) {
@@ -146,20 +147,21 @@ export class Tracer {
     for (const wish of this.wishes.filter(({ left }) => left === 0)) this.end(wish.id);
   }
 
-  /** The first copy row with bytes of this slot, -1 when it was carried out earlier: what is coupled leaves without its headers. */
-  private rowOf(slot: number, rows: number): number {
-    const at = this.storage.at[slot];
-    return this.copies.rowWithin(at - HEADER_BYTES, at + this.storage.length[slot], rows);
+  /** What of this slot the rows [0, rows) copy, null when that was carried out earlier. What is coupled leaves without its headers. */
+  private copied(slot: number, rows: number): Copied | null {
+    const start = this.storage.at[slot] - HEADER_BYTES;
+    const end = start + HEADER_BYTES + this.storage.length[slot];
+    // Behind a priority tag the datagram begins later than it was put there.
+    return this.copies.within(start, end, rows) ?? this.copies.within(start - TAG_BYTES, end, rows);
   }
 
   private origin(from: number): TracedPlace {
     if (from < 0)
       return { port: 'base', kind: 'the base itself', ring: null, address: null, bytes: null };
-    return { ...this.place(from, 'output', -1), kind: 'waited for its neighbour or for buffers' };
+    return { ...this.place(from, 'output', null), kind: 'waited for its neighbour or for buffers' };
   }
 
-  private place(number: number, direction: 'output' | 'input', row: number): TracedPlace {
-    const copy = row < 0 ? null : this.copies.row(row);
+  private place(number: number, direction: 'output' | 'input', copy: Copied | null): TracedPlace {
     const bytes = copy?.length ?? null;
     const offset = copy?.offset ?? 0;
     if (number >= this.ports.length) {

@@ -9,13 +9,17 @@ const MAC = '02:00:00:00:00:01';
 const BEHIND = '10.99.0.5';
 const OWN = '10.77.0.11';
 
-function world() {
+function world(prefixes = ['10.99.0.0/16']) {
   const storage = dirtyStorage();
-  const vm = { addresses: [OWN], prefixes: ['10.99.0.0/16'], mac: '52:54:00:00:00:11' };
+  const vm = { addresses: [OWN], prefixes, mac: '52:54:00:00:00:11' };
   const router = routerWorld(storage, [vm], MAC);
-  return (destinationMac: string, destination: string, sourceMac = '02:00:00:00:02:00') => {
+  return (
+    destinationMac: string,
+    destination: string,
+    sourceMac = '02:00:00:00:02:00',
+    source = '10.77.0.200',
+  ) => {
     storage.clear();
-    const source = '10.77.0.200';
     const bytes = ipv4(
       { source, destination, protocol: PROTOCOL.udp, ttl: 9 },
       udp({ source, destination, sourcePort: 1, destinationPort: 2 }, Buffer.from('x')),
@@ -43,4 +47,24 @@ test('from a MAC that is no other station’s', () => {
   for (const source of [BROADCAST, '01:00:5e:00:00:01', '00:00:00:00:00:00', MAC])
     for (const destination of [OWN, BEHIND, '10.77.0.1'])
       expect(route(MAC, destination, source), source).toBe(drop('martian'));
+});
+
+test.each(['10.77.0.0', '10.77.0.255', '127.0.0.1', '169.254.7.7', '224.0.0.1', '255.255.255.255'])(
+  'from %s, which is no host’s address',
+  (source) => {
+    expect(world()(MAC, OWN, '02:00:00:00:02:00', source)).toBe(drop('martian'));
+  },
+);
+
+test('to what is no host’s, though a VM’s wide prefix has it', () => {
+  const route = world(['64.0.0.0/2', '128.0.0.0/1']);
+  expect(route(MAC, '198.51.100.7')).toBe(0);
+  for (const destination of [
+    '127.0.0.1',
+    '169.254.7.7',
+    '224.0.0.1',
+    '240.0.0.1',
+    '255.255.255.255',
+  ])
+    expect(route(MAC, destination), destination).toBe(drop('martian'));
 });

@@ -8,6 +8,7 @@ import { A, B, udpFrame } from '../support/traffic.ts';
 test.each([
   ['198.51.100.7', 1],
   ['127.0.0.1', drop('spoofed')],
+  ['169.254.7.7', drop('spoofed')],
   ['224.0.0.1', drop('spoofed')],
   ['240.0.0.1', drop('spoofed')],
   ['255.255.255.255', drop('spoofed')],

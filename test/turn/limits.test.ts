@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { ECHO_REPLIES } from '../../src/routing/icmp-answers.ts';
 import { BASE_IP } from '../support/daemon.ts';
 import { SEGMENTING, Site } from '../support/site.ts';
-import { echoFrame, tcpFrame } from '../support/traffic.ts';
+import { echoFrame, tcpFrame, udpFrame } from '../support/traffic.ts';
 
 const site = new Site();
 const count = (cell: 'icmpLimited' | 'storageFull' | 'delivered' | 'receivedDatagrams') =>
@@ -18,6 +18,21 @@ test('pings of the base beyond what a port may make it answer are `icmpLimited`'
   }
   expect(count('delivered')).toBe(ECHO_REPLIES.burst);
   expect(count('icmpLimited')).toBe(count('receivedDatagrams') - ECHO_REPLIES.burst);
+  site.end();
+});
+
+test('so is what the base would answer with an ICMP error, beyond what it may say', () => {
+  site.begin(1);
+  const before = [count('delivered'), count('icmpLimited')];
+  site.prepareFrame(1, udpFrame(site.hosts[1], BASE_IP, Buffer.from('nobody listens')));
+  const taken = count('receivedDatagrams');
+  while (count('receivedDatagrams') < taken + 1000) {
+    site.send(1);
+    site.turn(0);
+  }
+  const [delivered, limited] = [count('delivered') - before[0], count('icmpLimited') - before[1]];
+  expect(delivered).toBe(50);
+  expect(limited).toBe(count('receivedDatagrams') - taken - delivered);
   site.end();
 });
 

@@ -54,3 +54,25 @@ describe.each([{ workers: 1 }, { workers: 2 }])('$workers turn workers', ({ work
     expect(parse((await a.receive()).frame).udp?.payload.length).toBe(1300);
   });
 });
+
+test('an ICMP error that another worker made, too: the one that has the adapters', async () => {
+  const uplink = { interface: 'none0', network: 'lan', controllers: ['b'], nextHop: '10.77.0.254' };
+  world = await World.start({
+    vms: { a: { ...LEARNED.a, worker: 1 }, b: { ...LEARNED.b, management: true, worker: 0 } },
+    adapters: { uplink },
+    datapath: { workers: 2 },
+  });
+  try {
+    const a = await world.vm('a', WITH_MTU);
+    expect(await a.setMtu(300)).toBe(0n);
+    const sent = udpFrame(A, NOBODY, Buffer.alloc(270, 7));
+    await a.send(sent);
+    const { ip, icmp, problems } = parse((await a.receive()).frame);
+    expect(problems).toEqual([]);
+    expect(icmp).toMatchObject({ type: 3, code: 0 });
+    expect(ip!.totalLength).toBe(300);
+    expect(icmp!.payload).toEqual(sent.subarray(14).subarray(0, 300 - 28));
+  } finally {
+    await world.close();
+  }
+});

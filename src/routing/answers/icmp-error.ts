@@ -85,17 +85,44 @@ export function icmpError(
 
   const ip = at + ethernet.HEADER_BYTES;
   const sender = ipv4.source(bytes, originalIp);
-  ipv4.writeHeader(bytes, ip, INTERNETWORK_CONTROL, total, ipv4.PROTOCOL_ICMP, source, sender);
+  writeIpHeader(bytes, ip, total, source, sender);
 
   const l4 = ip + ipv4.MIN_HEADER_BYTES;
   icmp.setType(bytes, l4, type);
   icmp.setCode(bytes, l4, code);
   icmp.setRest(bytes, l4, rest);
   bytes.copyWithin(l4 + icmp.HEADER_BYTES, originalIp, originalIp + quoted);
+  writeIcmpChecksum(storage, l4, icmp.HEADER_BYTES + quoted);
+  return error;
+}
+
+/** Has the ICMP error in `slot`, one of the base's own, quote no more than a way of `mtu` bytes takes. Anything else in the slot stays as it is. */
+export function shortenError(storage: BaseStorage, slot: number, mtu: number): void {
+  const { bytes } = storage;
+  const ip = storage.at[slot] + ethernet.HEADER_BYTES;
+  const l4 = ip + ipv4.MIN_HEADER_BYTES;
+  const most = Math.max(mtu, LEAST_MTU);
+  if (storage.length[slot] - ethernet.HEADER_BYTES <= most) return;
+  if (ipv4.protocol(bytes, ip) !== ipv4.PROTOCOL_ICMP || icmp.isQuery(icmp.type(bytes, l4))) return;
+  storage.length[slot] = ethernet.HEADER_BYTES + most;
+  writeIpHeader(bytes, ip, most, ipv4.source(bytes, ip), ipv4.destination(bytes, ip));
+  writeIcmpChecksum(storage, l4, most - ipv4.MIN_HEADER_BYTES);
+}
+
+function writeIpHeader(
+  bytes: Uint8Array,
+  ip: number,
+  total: number,
+  source: number,
+  destination: number,
+): void {
+  const { PROTOCOL_ICMP } = ipv4;
+  ipv4.writeHeader(bytes, ip, INTERNETWORK_CONTROL, total, PROTOCOL_ICMP, source, destination);
+}
+
+/** Over `length` bytes of ICMP header and what follows. */
+function writeIcmpChecksum(storage: BaseStorage, l4: number, length: number): void {
   const field = (l4 + icmp.CHECKSUM) >> 1;
   storage.halves[field] = 0;
-  storage.halves[field] = checksum.finish(
-    checksum.sumWords(storage.words, l4 >> 2, icmp.HEADER_BYTES + quoted),
-  );
-  return error;
+  storage.halves[field] = checksum.finish(checksum.sumWords(storage.words, l4 >> 2, length));
 }
