@@ -47,6 +47,7 @@ export interface TracedPlace {
 export interface TracedDatagram {
   from: TracedPlace;
   storage: { slot: number; offset: number; bytes: number };
+  /** As it leaves: routing has given it its MAC addresses. */
   datagram: {
     kind: string;
     sourceMac: string;
