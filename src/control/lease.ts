@@ -84,9 +84,10 @@ export class Lease {
     this.expires = now + Math.min(left, this.period);
   }
 
-  /** Ends so many milliseconds later, if somebody holds it; what others asked for is remembered longer, too. */
+  /** Nobody was heard for so many milliseconds: a lease, the grace after one, and what others asked for last so much longer. */
   extend(milliseconds: number): void {
     if (this.holder !== NOBODY) this.expires += milliseconds;
+    this.ended += milliseconds;
     for (const place of this.asked.keys()) this.asked[place] += milliseconds;
   }
 

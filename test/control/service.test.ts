@@ -287,6 +287,22 @@ describe('leases', () => {
     expect(rig.ask(THIRD, 'open')).toMatchObject({ ok: true });
   });
 
+  it('go to the most preferred also when the base stood still after the last one', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.pass(9000);
+    rig.ask(SECOND, 'open');
+    rig.pass(1001);
+    expect(rig.ask(THIRD, 'open')).toMatchObject({ error: 'held' });
+    rig.now += 6000;
+    rig.service.stoodStill(6000);
+    expect(rig.ask(THIRD, 'open'), 'the second was not heard').toMatchObject({ error: 'held' });
+    rig.pass(4998);
+    expect(rig.ask(THIRD, 'open')).toMatchObject({ error: 'held' });
+    rig.pass(1);
+    expect(rig.ask(THIRD, 'open'), 'the grace is over').toMatchObject({ ok: true });
+  });
+
   it('are not reserved for one that asked long ago', () => {
     const rig = new Rig();
     rig.take(FIRST);
