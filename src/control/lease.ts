@@ -6,13 +6,15 @@
  *   one lease period, and for 2.5 s at least.
  * - When the lease has ended, whoever asks takes over, with one exception: during the grace after the end, a controller is put
  *   off when a more preferred stand-by is remembered, so that the most preferred of several that wait gets it. The grace is
- *   half a lease, at most 5 s: controllers ask every third of it, and datagrams flow meanwhile.
+ *   half a lease, at least 1.5 s and at most 5 s: each stand-by asks once in it, and datagrams flow meanwhile.
  * - Nobody is left when the lease has ended and no stand-by is remembered.
  */
 export const NOBODY = -1;
 
+/** Milliseconds, as all times here. */
 const MAX_GRACE = 5000;
 /** However short the lease is: a stand-by pauses a second between its questions, and waits for each answer. */
+const LEAST_GRACE = 1500;
 const LEAST_REMEMBERED = 2500;
 
 export class Lease {
@@ -35,7 +37,7 @@ export class Lease {
   constructor(controllers: readonly number[], period: number) {
     this.controllers = controllers;
     this.period = period;
-    this.grace = Math.min(period / 2, MAX_GRACE);
+    this.grace = Math.max(LEAST_GRACE, Math.min(period / 2, MAX_GRACE));
     this.remembered = Math.max(period, LEAST_REMEMBERED);
     this.asked = controllers.map(() => Number.NEGATIVE_INFINITY);
   }

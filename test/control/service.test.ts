@@ -379,6 +379,26 @@ describe('leases', () => {
     expect(rig.closed).toEqual(['no controller is left']);
   });
 
+  it.each([1, 2, 3])(
+    'of %i s go to the most preferred, too, when it asks every second or so',
+    (leaseSeconds) => {
+      // In whatever order both ask: the second does so every 1.1 s, beginning then.
+      for (let phase = 0; phase < 1100; phase += 100) {
+        const rig = new Rig(uplink({ leaseSeconds }));
+        rig.take(FIRST);
+        rig.pass(phase);
+        rig.ask(SECOND, 'open');
+        while (rig.holder !== 'second') {
+          for (let asked = 0; asked < 11; asked++) {
+            rig.pass(100);
+            expect(rig.ask(THIRD, 'open'), `${phase}`).toMatchObject({ error: 'held' });
+          }
+          rig.ask(SECOND, 'open');
+        }
+      }
+    },
+  );
+
   it('of two seconds are kept for a preferred stand-by that asks that rarely', () => {
     const rig = new Rig(uplink({ leaseSeconds: 2 }));
     rig.take(FIRST);
