@@ -25,10 +25,14 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Starts the script; answer N of the list goes to request N, '' is a lost one, the last repeats; each takes so many seconds. */
+/**
+ * Starts the script; answer N of the list goes to request N, '' is a lost one, the last repeats; each takes so many seconds, and each
+ * pause between two requests `pauses` of them.
+ */
 function start(
   answers: string[],
   takes = '0',
+  pauses = '0.05',
 ): { child: ReturnType<typeof spawn>; output: () => string } {
   for (const [index, answer] of answers.entries()) {
     writeFileSync(join(folder, `answer${index + 1}`), answer);
@@ -47,7 +51,10 @@ id=$(echo "$request" | sed 's/.*"id":\\([0-9]*\\).*/\\1/')
 sed "s/ID/$id/" "${folder}/answer$n"`,
   );
   // The short ones wait for an answer; they are not what is told of.
-  program('sleep', `[ "$1" = 0.1 ] || echo "$1" >>${folder}/sleeps; exec /bin/sleep 0.05`);
+  program(
+    'sleep',
+    `[ "$1" = 0.1 ] && exec /bin/sleep 0.05; echo "$1" >>${folder}/sleeps; exec /bin/sleep ${pauses}`,
+  );
   const child = spawn('sh', [SCRIPT, 'uplink', '10.77.0.1'], {
     env: { PATH: `${folder}:${process.env.PATH}`, BASEWIRE_STATE: join(folder, 'state') },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -90,6 +97,32 @@ test('opens, then renews three times in a lease, and gives back on TERM', async 
   expect(output()).toContain('open interface=eth1 mac=52:54:00:12:34:56 mtu=1500 lease=10');
   expect(output().match(/open interface/g)).toHaveLength(1);
   expect(readFileSync(join(folder, 'state'), 'utf8')).toContain('closed');
+});
+
+test('gives back on TERM what may be granted: the answer is on its way', async () => {
+  const { output } = start([OPEN], '1');
+  await untilRequests(1);
+  await end();
+  expect(operations()).toEqual(['open', 'close']);
+  expect(output()).toContain('closed');
+});
+
+test('gives back on TERM what may be granted: the answer was lost', async () => {
+  start([''], '0', '60');
+  await until('the answer is missed', () => lines('sleeps').length > 0, 15_000);
+  await end();
+  expect(operations()).toEqual(['open', 'close']);
+});
+
+test.each([
+  ['unavailable', ['open', 'close']], // the lease lasts while an interface is gone
+  ['held', ['open']],
+  ['forbidden', ['open']],
+])('after a refusal (%s) TERM closes only what may be its own', async (error, expected) => {
+  start([`{"id":ID,"ok":false,"error":"${error}","message":"no"}`], '0', '60');
+  await until('it is refused', () => lines('sleeps').length > 0, 15_000);
+  await end();
+  expect(operations()).toEqual(expected);
 });
 
 /** At the most, and more than nothing: less where what went before took long. */
