@@ -13,6 +13,9 @@ const SCRIPT = fileURLToPath(new URL('../../qemu/guest/basewire-control', import
 const OPEN =
   '{"id":ID,"ok":true,"adapter":"uplink","state":"open","interface":"eth1","mac":"52:54:00:12:34:56","mtu":1500,"lease":10}';
 const HELD = '{"id":ID,"ok":false,"error":"held","message":"held by controller"}';
+/** While a more preferred one is waited for. */
+const NOBODY =
+  '{"id":ID,"ok":false,"error":"held","message":"nobody holds the lease: send open, again if a more preferred controller waits"}';
 
 let folder: string;
 let end: () => Promise<void>;
@@ -171,10 +174,12 @@ test('each request has its own id, and an answer to another is not taken', async
 });
 
 test('a stand-by asks again until the lease of the other has ended', async () => {
-  const { output } = start([HELD, HELD, OPEN]);
+  const { output } = start([HELD, NOBODY, OPEN]);
   await untilRequests(4);
   expect(operations().slice(0, 4)).toEqual(['open', 'open', 'open', 'renew']);
-  expect(output().match(/waiting another management guest holds it/g)).toHaveLength(1);
+  expect(output().match(/waiting another management guest holds it, or goes first/g)).toHaveLength(
+    1,
+  );
 });
 
 test('a lost answer is asked for again at once, and costs no lease', async () => {
