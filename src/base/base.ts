@@ -39,8 +39,12 @@ const ROWS = 32_768;
 const BYTES_PER_PORT = 512 << 10;
 const DESCRIPTORS_PER_DATAGRAM = 2;
 
+/** Milliseconds between two runs of the timers, at most. */
+const TIMER_INTERVAL = 1000;
+/** The same while a lease runs: of a standstill, what lies before the next run was due is not seen. */
+const LEASED_INTERVAL = 250;
 /** Milliseconds that timers are late when the worker had no processor, or was stopped. */
-const STOOD_STILL = 500;
+const STOOD_STILL = 250;
 /** Milliseconds between two looks at what is worth keeping. */
 const STATE_INTERVAL = 2000;
 
@@ -270,7 +274,7 @@ export class Base {
   }
 
   private runTimers(now: number): number {
-    let next = 1000;
+    let next = this.adapterControl.service.leased ? LEASED_INTERVAL : TIMER_INTERVAL;
     if (now >= this.stateAt) {
       this.stateAt = now + STATE_INTERVAL;
       this.tellState();

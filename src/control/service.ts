@@ -154,6 +154,12 @@ export class ControlService {
     return Math.max(0, next - now);
   }
 
+  /** True while a lease runs, or what follows one: to them a standstill matters. */
+  get leased(): boolean {
+    for (const { lease } of this.adapters) if (lease.next() < Number.POSITIVE_INFINITY) return true;
+    return false;
+  }
+
   /** For so many milliseconds no request could be heard: leases run on from where they were. */
   stoodStill(milliseconds: number): void {
     for (const { lease } of this.adapters) lease.extend(milliseconds);
