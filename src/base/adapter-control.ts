@@ -194,7 +194,12 @@ export class AdapterControl {
       new TextEncoder().encode(text),
     );
     if (!this.context.outbox.add(BASE, vm, packet)) {
-      this.log('warn', `a control reply to ${dotted(peer.key)} was lost: too much is waiting`);
+      this.context.post({
+        kind: 'log',
+        level: 'warn',
+        vm: port.vm.name, // such lines are limited for each VM
+        message: `a control reply to ${dotted(peer.key)} was lost: too much is waiting`,
+      });
     }
   }
 
