@@ -9,7 +9,7 @@ import { type ControlPeer, ControlService } from '../control/service.ts';
 import type { Counters } from '../counters.ts';
 import type { Native } from '../native.ts';
 import type { Port } from '../port/port.ts';
-import { udpPacket } from '../routing/answers/udp-packet.ts';
+import { fragmentsFor, UDP_HEADERS, udpPacket } from '../routing/answers/udp-packet.ts';
 import { CONTROL_PORT } from '../routing/elsewhere.ts';
 import type { Network } from '../routing/network.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
@@ -40,6 +40,8 @@ export interface AdapterControlContext {
   time: Float64Array;
   /** A timer was set to that time: `tick` is to be called by then. */
   due(time: number): void;
+  /** Bytes of the longest IP datagram that the VM behind a port takes, as far as it is known to this worker. */
+  mtuTo(port: Port): number;
   /** See `Turn.unreached`. */
   unreached(from: number, packet: Uint8Array): void;
 }
@@ -49,6 +51,8 @@ export class AdapterControl {
   readonly service: ControlService;
   private readonly context: AdapterControlContext;
   private readonly links: LinkWatch | null;
+  /** Of the last reply that went in fragments (RFC 791): 16 bits. */
+  private identification = 0;
 
   constructor(context: AdapterControlContext) {
     this.context = context;
@@ -62,6 +66,7 @@ export class AdapterControl {
       plan,
       counters,
       now: () => context.now(),
+      wholeReply: (vm) => context.mtuTo(context.ports[vm]) - UDP_HEADERS,
       reply: (vm, peer, text) => this.reply(vm, peer, text),
       view: (adapter) => this.adapters[adapter].detail(),
       openAdapter: (adapter) => this.open(adapter),
@@ -183,7 +188,7 @@ export class AdapterControl {
     this.context.post({ kind: 'adapter', adapter: index, detail });
   }
 
-  /** A control reply, from the base's own address to the guest that asked. */
+  /** A control reply, from the base's own address to the guest that asked; in fragments where the guest's MTU is shorter. */
   private reply(vm: number, peer: ControlPeer, text: string): void {
     const port = this.context.ports[vm];
     const network = this.context.networks[port.network];
@@ -193,7 +198,9 @@ export class AdapterControl {
       { mac, address: peer.key, port: peer.udpPort },
       new TextEncoder().encode(text),
     );
-    if (!this.context.outbox.add(BASE, vm, packet)) {
+    this.identification = (this.identification + 1) & 0xffff;
+    const pieces = fragmentsFor(packet, this.context.mtuTo(port), this.identification);
+    if (!pieces.every((piece) => this.context.outbox.add(BASE, vm, piece))) {
       this.context.post({
         kind: 'log',
         level: 'warn',

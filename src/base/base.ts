@@ -137,6 +137,7 @@ export class Base {
       now: clock,
       time,
       due: (at) => this.deadline.by(at),
+      mtuTo: (port) => router.mtuTo(port, this.networks[port.network]),
       unreached: (from, packet) => this.turn.unreached(from, packet),
     });
     const { adapters } = this.adapterControl;

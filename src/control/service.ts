@@ -22,8 +22,10 @@ const BURST = 40;
 const OPENINGS = { rate: 0.5, burst: 10 };
 /** Log lines a second and at once, for each adapter: a guest that opens and closes all the time fills no disk. */
 const LOG_LINES = { rate: 0.5, burst: 20 };
-/** So that a reply fits into one datagram of 1500 bytes. */
+/** So that a reply fits into one datagram of 1500 bytes, whatever the MTU. */
 const MAX_REPLY_BYTES = 1400;
+/** In place of what a message was shortened by. */
+const SHORTENED = '…';
 
 export type ControlError = 'forbidden' | 'unknownAdapter' | 'malformed' | 'unavailable' | 'held';
 
@@ -43,6 +45,9 @@ export interface ControlContext {
   counters: Counters;
   /** Milliseconds of a monotonic clock. */
   now(): number;
+  /** Bytes of the longest reply that reaches the VM in one datagram. */
+  wholeReply(vm: number): number;
+  /** A longer one goes in fragments. */
   reply(vm: number, peer: ControlPeer, text: string): void;
   view(adapter: number): AdapterView;
   /** Opens it, or sees that it stays open; `opened` or `refused` follows when it was not. */
@@ -323,12 +328,12 @@ export class ControlService {
     return { adapter: name, state, interface: interfaceName, mac, mtu };
   }
 
-  /** Every adapter that the VM may control, as many as fit into a datagram; `more` tells of the others. */
+  /** Every adapter that the VM may control, as many as fit into a datagram, and one at least; `more` tells of the others. */
   private status(asker: Asker, now: number): void {
     const { vm, id } = asker;
     const adapters: Record<string, unknown>[] = [];
     let more = false;
-    let room = MAX_REPLY_BYTES - bytes({ id, ok: true, adapters, more: true });
+    let room = this.room(vm) - bytes({ id, ok: true, adapters, more: true });
     for (let adapter = 0; adapter < this.adapters.length; adapter++) {
       this.expire(adapter, now);
       const { lease } = this.adapters[adapter];
@@ -340,7 +345,7 @@ export class ControlService {
         lease: held ? seconds(lease.left(now)) : null,
       };
       room -= bytes(entry) + 1;
-      if (room < 0) more = true;
+      if (room < 0 && adapters.length > 0) more = true;
       else adapters.push(entry);
     }
     this.send(asker, { id, ok: true, adapters, ...(more && { more }) });
@@ -363,7 +368,14 @@ export class ControlService {
 
   private refuse(asker: Asker, error: ControlError, message: string): void {
     this.context.counters.add(asker.vm, 'controlRefused');
-    this.send(asker, { id: asker.id, ok: false, error, message });
+    const { id, vm } = asker;
+    const room = this.room(vm) - bytes({ id, ok: false, error, message: '' });
+    this.send(asker, { id, ok: false, error, message: shorten(message, room) });
+  }
+
+  /** Bytes that a reply may have where it can be made shorter. */
+  private room(vm: number): number {
+    return Math.min(MAX_REPLY_BYTES, this.context.wholeReply(vm));
   }
 
   private send({ vm, peer }: Asker, reply: Record<string, unknown>): void {
@@ -378,6 +390,27 @@ export class ControlService {
 
 function bytes(value: unknown): number {
   return Buffer.byteLength(JSON.stringify(value));
+}
+
+/** Bytes of a string inside a reply, without its quotation marks. */
+function textBytes(text: string): number {
+  return bytes(text) - 2;
+}
+
+/**
+ * As much of `message` as `room` bytes of a reply take. All of it where they take nothing: then the reply goes in fragments anyway,
+ * and is none the better for a lack of words.
+ */
+function shorten(message: string, room: number): string {
+  let left = room - textBytes(SHORTENED);
+  if (left < 0 || textBytes(message) <= room) return message;
+  let kept = '';
+  for (const character of message) {
+    left -= textBytes(character);
+    if (left < 0) break;
+    kept += character;
+  }
+  return kept + SHORTENED;
 }
 
 function seconds(milliseconds: number): number {

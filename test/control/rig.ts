@@ -53,6 +53,8 @@ export interface Reply {
 
 export class Rig {
   now = 1000;
+  /** Bytes of a reply that reach a VM in one datagram. */
+  wholeReply = 1472;
   readonly counters: Counters;
   readonly states: AdapterState[];
   /** Openings that the main thread has not answered yet. */
@@ -78,6 +80,7 @@ export class Rig {
       plan,
       counters: this.counters,
       now: () => this.now,
+      wholeReply: () => this.wholeReply,
       reply: (vm, peer, text) => {
         this.texts.push(text);
         this.replies.push({ at: this.now, vm, peer, ...JSON.parse(text) });

@@ -241,6 +241,49 @@ describe('the control service', () => {
   });
 });
 
+describe('replies to a VM of a small MTU', () => {
+  const bytes = (rig: Rig) => Buffer.byteLength(rig.texts.at(-1)!);
+
+  it('have as many adapters as fit, one at least', () => {
+    const plans = Array.from({ length: 5 }, (_, index) => uplink({ name: `adapter-${index}` }));
+    const rig = new Rig(...plans);
+    rig.wholeReply = 300;
+    expect(rig.ask(FIRST, 'status')).toMatchObject({
+      adapters: [{ adapter: 'adapter-0' }, { adapter: 'adapter-1' }],
+      more: true,
+    });
+    expect(bytes(rig)).toBeLessThanOrEqual(300);
+    rig.wholeReply = 40;
+    expect(rig.ask(FIRST, 'status')).toMatchObject({
+      adapters: [{ adapter: 'adapter-0' }],
+      more: true,
+    });
+  });
+
+  it('have as much of a message as fits', () => {
+    const rig = new Rig();
+    const message = 'can’t "open" it: no such interface \u{1f50c}'.repeat(3);
+    let whole = 0;
+    for (rig.wholeReply = 60; whole === 0; rig.wholeReply++) {
+      rig.ask(FIRST, 'open');
+      rig.refused(message);
+      const reply = rig.replies.at(-1)!;
+      expect(reply.error).toBe('unavailable');
+      expect(bytes(rig)).toBeLessThanOrEqual(rig.wholeReply);
+      if (reply.message === message) whole = bytes(rig);
+      else expect(message.startsWith(reply.message!.replace(/…$/, '')), reply.message).toBe(true);
+      rig.pass(2000);
+    }
+    expect(whole).toBe(rig.wholeReply - 1);
+  });
+
+  it('have all of it where they would not fit without', () => {
+    const rig = new Rig();
+    rig.wholeReply = 40;
+    expect(rig.ask(WEB, 'open')).toMatchObject({ message: 'this VM is not a management guest' });
+  });
+});
+
 describe('leases', () => {
   it('hold off a stand-by until they end, and then it takes over without a gap', () => {
     const rig = new Rig();

@@ -32,6 +32,19 @@ describe.each([{ workers: 1 }, { workers: 2 }])('$workers turn workers', ({ work
     expect(ip!.totalLength).toBeLessThanOrEqual(300);
   });
 
+  test('a control reply is no longer either', async () => {
+    const a = await world.vm('a', WITH_MTU);
+    expect(await a.setMtu(110)).toBe(0n);
+    const request = Buffer.from('{"id":7,"op":"open","adapter":"uplink"}');
+    await a.send(udpFrame(A, BASE_IP, request, { ports: [5555, 7356] }));
+    const { ip, udp, problems } = parse((await a.receive()).frame);
+    expect(problems).toEqual([]);
+    expect(ip!.totalLength).toBeLessThanOrEqual(110);
+    expect(JSON.parse(udp!.payload.toString())).toMatchObject({
+      ...{ id: 7, error: 'forbidden', message: expect.stringMatching(/^this VM is .*…$/) },
+    });
+  });
+
   test('a driver without VIRTIO_NET_F_MTU behind one that had it gets what its network takes', async () => {
     const b = await world.vm('b');
     const a = await world.connected('a', WITH_MTU);

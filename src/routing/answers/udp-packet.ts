@@ -5,10 +5,12 @@ import * as ipv4 from '../../wire/ipv4.ts';
 import * as mac from '../../wire/mac.ts';
 import * as udp from '../../wire/udp.ts';
 
-const HEADERS = HEADER_BYTES + ethernet.HEADER_BYTES + ipv4.MIN_HEADER_BYTES + udp.HEADER_BYTES;
+/** In front of the payload, without options. */
+export const UDP_HEADERS = ipv4.MIN_HEADER_BYTES + udp.HEADER_BYTES;
+const HEADERS = HEADER_BYTES + ethernet.HEADER_BYTES + UDP_HEADERS;
 
 /** Most payload of a UDP datagram over IPv4 without options. */
-export const MAX_UDP_PAYLOAD = ipv4.MAX_TOTAL_BYTES - ipv4.MIN_HEADER_BYTES - udp.HEADER_BYTES;
+export const MAX_UDP_PAYLOAD = ipv4.MAX_TOTAL_BYTES - UDP_HEADERS;
 
 /** Where a datagram comes from or goes to. */
 export interface UdpEnd {
@@ -43,4 +45,33 @@ export function udpPacket(source: UdpEnd, destination: UdpEnd, payload: Uint8Arr
   packet.set(payload, HEADERS);
   udp.writeChecksum(packet, l4, source.address, destination.address);
   return packet;
+}
+
+/**
+ * A packet of `udpPacket`, as a wire takes it that takes `mtu` bytes, 68 at least: itself, or its fragments in order (RFC 791 §3.2), each
+ * complete. `identification`: another one each time.
+ */
+export function fragmentsFor(
+  packet: Uint8Array,
+  mtu: number,
+  identification: number,
+): Uint8Array[] {
+  const ip = HEADER_BYTES + ethernet.HEADER_BYTES;
+  if (packet.length - ip <= mtu) return [packet];
+  const start = ip + ipv4.MIN_HEADER_BYTES;
+  const size = (mtu - ipv4.MIN_HEADER_BYTES) & -8; // offsets count in 8 bytes
+  const fragments: Uint8Array[] = [];
+  for (let from = start; from < packet.length; from += size) {
+    const data = packet.subarray(from, from + size);
+    const fragment = new Uint8Array(start + data.length);
+    fragment.set(packet.subarray(0, start));
+    fragment.set(data, start);
+    const more = from + size < packet.length ? ipv4.MORE_FRAGMENTS : 0;
+    ipv4.setTotalLength(fragment, ip, fragment.length - ip);
+    ipv4.setIdentification(fragment, ip, identification);
+    ipv4.setFragment(fragment, ip, ((from - start) >> 3) | more);
+    ipv4.writeChecksum(fragment, ip);
+    fragments.push(fragment);
+  }
+  return fragments;
 }

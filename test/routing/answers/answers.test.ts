@@ -2,7 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { arpReply, arpRequest, gratuitousArp } from '../../../src/routing/answers/arp.ts';
 import { echoReply, isEchoRequest } from '../../../src/routing/answers/echo-reply.ts';
-import { MAX_UDP_PAYLOAD, udpPacket } from '../../../src/routing/answers/udp-packet.ts';
+import {
+  fragmentsFor,
+  MAX_UDP_PAYLOAD,
+  udpPacket,
+} from '../../../src/routing/answers/udp-packet.ts';
 import { UNDECIDED } from '../../../src/routing/verdict.ts';
 import * as arpWire from '../../../src/wire/arp.ts';
 import { keyOf } from '../../../src/wire/ipv4-address.ts';
@@ -206,6 +210,40 @@ describe('udpPacket', () => {
     expect(parsed.ip?.trailer.length).toBe(0);
     expect(parsed.udp).toMatchObject({ sourcePort: 7356, destinationPort: 40000 });
     expectBytes(parsed.udp?.payload ?? Buffer.alloc(0), payload);
+  });
+
+  test('in fragments, which are the whole together, where a wire takes no more', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 68, max: 1600 }),
+        fc.integer({ min: 0, max: 1500 }),
+        (mtu, length) => {
+          const packet = udpPacket(source, destination, pattern(length));
+          const whole = packets.parse(packet.subarray(12)).ip!;
+          const fragments = fragmentsFor(packet, mtu, 0xbeef);
+          if (whole.totalLength <= mtu) {
+            expect(fragments).toEqual([packet]);
+            return;
+          }
+          let end = 0;
+          for (const [index, fragment] of fragments.entries()) {
+            expect([...fragment.subarray(0, 12)]).toEqual(Array(12).fill(0));
+            const { ip, problems, ...frame } = packets.parse(fragment.subarray(12));
+            expect(problems).toEqual([]);
+            expect(frame).toMatchObject({ source: BASE.mac, destination: GUEST.mac });
+            expect(ip).toMatchObject({
+              ...{ source: BASE.ip, destination: GUEST.ip, protocol: 17, ttl: 64 },
+              ...{ identification: 0xbeef, fragmentOffset: end / 8 },
+              flags: index === fragments.length - 1 ? 0 : 1,
+            });
+            expect(ip!.totalLength).toBeLessThanOrEqual(mtu);
+            expectBytes(ip!.payload, whole.payload.subarray(end, end + ip!.payload.length));
+            end += ip!.payload.length;
+          }
+          expect(end).toBe(whole.payload.length);
+        },
+      ),
+    );
   });
 
   test('longer than IP allows', () => {
