@@ -68,3 +68,9 @@ test('to what is no host’s, though a VM’s wide prefix has it', () => {
   ])
     expect(route(MAC, destination), destination).toBe(drop('martian'));
 });
+
+test('in the name of what is behind a VM', () => {
+  const route = world();
+  for (const destination of [OWN, BEHIND, '10.77.0.1'])
+    expect(route(MAC, destination, undefined, '10.99.7.7'), destination).toBe(drop('spoofed'));
+});

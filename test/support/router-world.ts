@@ -5,6 +5,7 @@ import { native } from '../../src/native.ts';
 import { Attachment } from '../../src/port/attachment.ts';
 import { Port } from '../../src/port/port.ts';
 import { Network } from '../../src/routing/network.ts';
+import type { RoutingContext } from '../../src/routing/context.ts';
 import { Router } from '../../src/routing/router.ts';
 import type { WayOut } from '../../src/routing/way-out.ts';
 import type { BaseStorage } from '../../src/storage/base-storage.ts';
@@ -13,17 +14,23 @@ import { keyOf } from '../../src/wire/ipv4-address.ts';
 import { parseMac } from '../../src/wire/mac.ts';
 import { lanPlan } from './lan-plan.ts';
 
-/** VMs on one network, each with an address and a MAC; `adapterMac`: there is an adapter, open, of which routing knows no more. */
+/**
+ * VMs on one network, each with an address and, where its plan has one, a MAC that is known; `adapterMac`: there is an adapter, open, of which
+ * routing knows no more than `way`. `nextHop`: where what is outside the subnet goes; `own`: what the test looks at.
+ */
 export function routerWorld(
   storage: BaseStorage,
-  vms: (Partial<VmPlan> & { mac: string })[],
+  vms: Partial<VmPlan>[],
   adapterMac?: string,
+  way: Partial<WayOut> = {},
+  nextHop?: string,
+  own: Partial<RoutingContext> = {},
 ): Router {
   const plan = lanPlan(vms);
   const network = new Network(plan.networks[0]);
   const ports = plan.vms.map((vm, number) => {
     const port = new Port(number, vm, keyOf(vm.addresses[0]));
-    port.setMac(parseMac(vms[number].mac), 0);
+    if (vm.mac !== null) port.setMac(parseMac(vm.mac), 0);
     port.current = new Attachment(native);
     network.enter(port);
     return port;
@@ -34,8 +41,9 @@ export function routerWorld(
     const port = ports.length;
     const firstCell = counters.firstCell(port);
     const known = { port, firstCell, mac: parseMac(adapterMac), mtu: 1500, refusal: 0 };
-    adapters.push({ ...known, plan: { network: 0 } } as unknown as WayOut);
+    adapters.push({ ...known, plan: { network: 0 }, ...way } as unknown as WayOut);
     network.adapter = adapters[0];
+    if (nextHop !== undefined) network.nextHop = keyOf(nextHop);
   }
   return new Router({
     time: new Float64Array(1),
@@ -48,5 +56,6 @@ export function routerWorld(
     adaptersElsewhere: false,
     admitsControl: () => true,
     control: () => {},
+    ...own,
   });
 }
