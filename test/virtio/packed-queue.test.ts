@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { PackedQueue } from '../../src/virtio/packed-queue.ts';
+import { native } from '../../src/native.ts';
+import { GuestMemory } from '../../src/virtio/guest-memory.ts';
+import { PackedQueue } from '../../src/virtio/packed-queue.ts';
 import { barePackedQueue } from '../support/bare-queues.ts';
 
 const SIZE = 8;
@@ -54,5 +56,61 @@ describe('a packed queue whose driver is asked once for two turns', () => {
     for (let turns = 0; turns < 2; turns++) turn(queue);
     event[0] = at(4, 0);
     expect(queue.wantsSignal()).toBe(false);
+  });
+});
+
+describe('a packed queue that is mapped', () => {
+  const BYTES = 4096;
+  const DRIVER = 1024;
+  const DEVICE = 2048;
+
+  function start(base: number) {
+    const fd = native.memfd('packed', BYTES, true);
+    const handle = native.mapRegion(fd, 0, BYTES);
+    native.closeDescriptor(fd);
+    const memory = new GuestMemory(native);
+    memory.add({ guest: 0, user: 0, bytes: BYTES, handle });
+    const queue = new PackedQueue();
+    const address = { descriptors: 0, avail: DRIVER, used: DEVICE, log: 0, logged: false };
+    const wrong = queue.map(native, memory, SIZE, address, base);
+    const words = new Int32Array(native.viewRegion(handle, 0, BYTES));
+    return { queue, wrong, words, memory };
+  }
+
+  test('goes on inside the ring only', () => {
+    for (const [base, expected] of [
+      [0x8000 | (SIZE - 1), ''],
+      [0x8000 | SIZE, `its base ${SIZE} is not inside the ring`],
+    ] as const) {
+      const { wrong, memory } = start(base);
+      expect(wrong).toBe(expected);
+      memory.clear();
+    }
+  });
+
+  test('asks for a notification in the lap that the place is in, and anew for another place', () => {
+    const { queue, words, memory } = start(0x8000 | 6);
+    queue.eventIndex = true;
+    const asked = (place: number) => {
+      queue.arm(place);
+      return words[DEVICE / 4];
+    };
+    expect(asked(6)).toBe(at(6, 1));
+    expect(asked(7)).toBe(at(7, 1));
+    expect(asked(2)).toBe(at(2, 0));
+    memory.clear();
+  });
+
+  test('an event is believed only where it was negotiated', () => {
+    const { queue, words, memory } = start(0x8000);
+    words[DRIVER / 4] = at(5, 1);
+    for (const eventIndex of [true, false]) {
+      queue.eventIndex = eventIndex;
+      queue.advance(1);
+      queue.giveBack(0, 1, 0);
+      queue.show();
+      expect(queue.wantsSignal()).toBe(!eventIndex);
+    }
+    memory.clear();
   });
 });

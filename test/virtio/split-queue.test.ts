@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { native } from '../../src/native.ts';
+import type { DirtyLog } from '../../src/virtio/dirty-log.ts';
 import { GuestMemory } from '../../src/virtio/guest-memory.ts';
 import { needEvent, SplitQueue } from '../../src/virtio/split-queue.ts';
 import { BROKEN } from '../../src/virtio/virtqueue.ts';
@@ -147,5 +148,76 @@ describe('a split queue', () => {
     };
     expect(queue.map(native, memory, SIZE, address, 0)).not.toBe('');
     expect(queue.mapped).toBe(false);
+  });
+
+  test('that starts goes on behind what was given back last, where no more than a ring lies between', () => {
+    used[1] = 100;
+    start(100 + SIZE);
+    expect(queue.nextAvail).toBe(100);
+    queue.stop();
+    start(100 + SIZE + 1);
+    expect(queue.nextAvail).toBe(100 + SIZE + 1);
+    queue.stop();
+    avail[1] = 100 + SIZE;
+    start(0);
+    expect(queue.nextAvail).toBe(100);
+    queue.stop();
+    avail[1] = 100 + SIZE + 1;
+    start(0);
+    expect(queue.nextAvail).toBe(0);
+  });
+
+  test('that is mapped anew goes on where it was, and has nothing to tell', () => {
+    start(3);
+    used[1] = 1;
+    start(3);
+    expect(queue.nextAvail).toBe(3);
+    queue.resume(3);
+    expect(shownAndWanted()).toBe(false);
+  });
+
+  test('armed a second time asks for the new place', () => {
+    start();
+    queue.eventIndex = true;
+    queue.arm(4);
+    queue.arm(5);
+    expect(used[2 + SIZE * 4]).toBe(5);
+  });
+
+  test('elements that are emptied keep their heads, around the end of the ring, too', () => {
+    used[1] = 65_535;
+    start();
+    queue.giveBack(3, 100);
+    queue.giveBack(5, 60);
+    queue.emptySince(65_535);
+    const elements = new Uint32Array(used.buffer, 4, SIZE * 2);
+    expect([...elements.subarray(14, 16), ...elements.subarray(0, 2)]).toEqual([3, 0, 5, 0]);
+  });
+
+  test('what it writes is logged where the front-end says that its used ring is', () => {
+    const marks: number[][] = [];
+    const mark = (address: number, length: number) => marks.push([address - 0x10000, length]);
+    used[1] = SIZE - 1;
+    start();
+    queue.log = { mark } as unknown as DirtyLog;
+    queue.setLogged(true, 0x10000);
+    queue.giveBack(0, 100);
+    queue.giveBack(1, 100);
+    queue.show();
+    // Elements behind flags and index: the last, the first; then the index.
+    expect(marks.splice(0)).toEqual([
+      [4 + (SIZE - 1) * 8, 8],
+      [4, 8],
+      [2, 2],
+    ]);
+    queue.arm(0);
+    queue.disarm();
+    expect(marks.splice(0)).toEqual([
+      [0, 2],
+      [0, 2],
+    ]);
+    queue.eventIndex = true;
+    queue.arm(0);
+    expect(marks).toEqual([[4 + SIZE * 8, 2]]);
   });
 });
