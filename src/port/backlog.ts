@@ -4,7 +4,7 @@
  * any other. A ring of bytes; a datagram lies contiguous, so one that doesn't fit before the end starts again at the front.
  *
  * A VM has one for all its queue pairs, and each datagram in it waits for one of them. What goes leaves a gap where what came before it, for
- * another pair, waits on: gaps are closed once they are more than what waits.
+ * another pair, waits on: gaps are closed once they are more than what waits, or stand in the way and are worth the copy.
  *
  * Whoever floods a receiver fills its backlog up to FOR_ALL only; what is behind that is shared out (`storage/shared-room.ts`).
  */
@@ -22,6 +22,8 @@ export const BACKLOG_BYTES = 640 * 1024;
 export const BACKLOG_DATAGRAMS = 640;
 /** What anyone may fill, one sender alone, too. */
 export const FOR_ALL = { bytes: 512 * 1024, datagrams: 512 } as const;
+/** Gaps of so much are worth closing: whoever makes them must not have everything moved for each of its datagrams. */
+const WORTH_CLOSING = { bytes: BACKLOG_BYTES / 16, datagrams: BACKLOG_DATAGRAMS / 64 } as const;
 /** For no pair: what went before those that came earlier. */
 const GAP = -1;
 
@@ -64,8 +66,11 @@ export class Backlog {
     const needed = slotBytes(length);
     if (!this.datagrams.mayTake(from, 1) || !this.bytes.mayTake(from, needed)) return false;
     if (this.span > 2 * this.count || this.gapBytes > this.bytes.used) this.closeGaps();
-    if (this.span === BACKLOG_DATAGRAMS) return false;
-    const place = this.placeFor(needed);
+    let place = this.placeFor(needed);
+    if (place < 0 && this.gapsAreWorthClosing) {
+      this.closeGaps();
+      place = this.placeFor(needed);
+    }
     if (place < 0) return false;
     const entry = this.entryAt(this.span++);
     const to = this.start + place + FRAME_OFFSET;
@@ -155,8 +160,14 @@ export class Backlog {
     return (this.first + index) % BACKLOG_DATAGRAMS;
   }
 
+  private get gapsAreWorthClosing(): boolean {
+    const { bytes, datagrams } = WORTH_CLOSING;
+    return this.gapBytes >= bytes || this.span - this.count >= datagrams;
+  }
+
   /** Where so many bytes would lie behind the others, relative to the start; -1: nowhere. */
   private placeFor(needed: number): number {
+    if (this.span === BACKLOG_DATAGRAMS) return -1;
     if (this.span === 0) return needed <= BACKLOG_BYTES ? 0 : -1;
     const oldest = this.ats[this.first] - FRAME_OFFSET - this.start;
     const place = this.fill;

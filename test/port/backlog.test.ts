@@ -107,6 +107,19 @@ describe('a backlog', () => {
     }
   });
 
+  test.each([60, 9014])('nor does one that fills what anyone may, frames of %i bytes', (length) => {
+    const { storage, backlog } = make();
+    const add = (from: number, pair: number) =>
+      backlog.add(frame(storage, length, 1), length, from, pair);
+    while (add(0, 0));
+    const stalled = backlog.count;
+    for (let index = 0; index < 2 * BACKLOG_DATAGRAMS; index++) {
+      expect(add(1, 1), `${index}`).toBe(true);
+      backlog.remove(backlog.next(-1, 1 << 0));
+    }
+    expect([backlog.waitingFor(0), backlog.waitingFor(1)]).toEqual([stalled, 0]);
+  });
+
   test('any sequence: nothing is lost, changed, overtaken within a pair, or written outside', () => {
     const pair = fc.integer({ min: 0, max: 2 });
     const step = fc.oneof(
