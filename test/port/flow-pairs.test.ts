@@ -35,6 +35,15 @@ describe('a flow', () => {
     );
     expect(second).toBe(first);
   });
+
+  test('with IP options has none either', () => {
+    const [one, other] = ['01010101', '07040400'].map((options, index) =>
+      flow(
+        ipFrame(A, B.ip, UDP, Buffer.alloc(64, index), { options: Buffer.from(options, 'hex') }),
+      ),
+    );
+    expect(other).toBe(one);
+  });
 });
 
 describe('pairs of flows', () => {

@@ -40,5 +40,5 @@ export function inputWorld(deliver: (copies: CopyList, count: number) => void = 
       ? putInput(queue, 0, receiver, at, bytes, workspace)
       : putPacked(queue, 0, receiver, at, bytes, workspace);
   };
-  return { copies, chain, put };
+  return { copies, chain, cells, put };
 }

@@ -174,3 +174,10 @@ describe('no error', () => {
     expect(may(told)).toBe(true);
   });
 });
+
+test('no error about ICMP without its type byte, whatever follows as padding', () => {
+  const storage = dirtyStorage();
+  const empty = datagram({ ip: { protocol: 1 }, payload: Buffer.alloc(0) });
+  const query = Buffer.alloc(26, icmp.ECHO_REQUEST);
+  expect(mayReport(storage, putFrame(storage, Buffer.concat([empty, query])))).toBe(false);
+});
