@@ -120,6 +120,24 @@ describe('a backlog', () => {
     expect([backlog.waitingFor(0), backlog.waitingFor(1)]).toEqual([stalled, 0]);
   });
 
+  test('that is full to the last byte writes over nothing', () => {
+    const { storage, backlog } = make();
+    const length = 2048 - FRAME_OFFSET;
+    let from = 0;
+    const add = (mark: number) => backlog.add(frame(storage, length, mark), length, from, 0);
+    while (backlog.count < FOR_ALL.bytes / 2048) expect(add(1)).toBe(true);
+    for (from = 1; backlog.count < BACKLOG_BYTES / 2048; from++) expect(add(1)).toBe(true);
+    // The oldest goes and another comes in its place, in front of what is the oldest now.
+    shift(backlog);
+    expect(add(1)).toBe(true);
+    // A single gap is not worth closing.
+    backlog.remove(backlog.next(-1, 0) + 5);
+    from++;
+    expect(add(2)).toBe(false);
+    const { at } = oldest(backlog);
+    expect(storage.bytes.subarray(at, at + length).every((byte) => byte === 1)).toBe(true);
+  });
+
   test('any sequence: nothing is lost, changed, overtaken within a pair, or written outside', () => {
     const pair = fc.integer({ min: 0, max: 2 });
     const step = fc.oneof(
