@@ -13,6 +13,7 @@ describe('control requests', () => {
     [' {"adapter" : "u",\n"op":"renew","id":"a-7"}\n', { id: 'a-7', op: 'renew', adapter: 'u' }],
     ['{"id":-1.5,"op":"close","adapter":""}', { id: -1.5, op: 'close', adapter: '' }],
     ['{"id":0,"op":"close","adapter":"{[,\\"]}"}', { id: 0, op: 'close', adapter: '{[,"]}' }],
+    ['{"id":0,"op":"close","adapter":"\\",{"}', { id: 0, op: 'close', adapter: '",{' }],
     ['{"id":"\\\\","op":"status"}', { id: '\\', op: 'status' }],
     [`{"id":"${'x'.repeat(64)}","op":"status"}`, { id: 'x'.repeat(64), op: 'status' }],
   ])('takes %s', (text, request) => {
@@ -58,6 +59,11 @@ describe('control requests', () => {
   ];
   it.each(MALFORMED)('refuses %s', (_, text, id) => {
     expect(parse(text)).toEqual({ id, malformed: expect.stringMatching(/./) });
+  });
+
+  it.each(['{}', '["x","y"]'])('says that %s is nested', (value) => {
+    const text = `{"id":1,"op":"status","adapter":${value}}`;
+    expect(parse(text)).toEqual({ id: 1, malformed: 'a value is nested' });
   });
 
   it('refuses what is no UTF-8, or longer than 4 KiB', () => {

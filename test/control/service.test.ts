@@ -121,6 +121,18 @@ describe('the control service', () => {
     expect(rig.replies.map(({ id }) => id)).toEqual([7, 8]);
   });
 
+  it('answers requests of one id that come from several ports and addresses, each', () => {
+    const rig = new Rig();
+    const peers = [
+      { key: 1, udpPort: 2 },
+      { key: 1, udpPort: 3 },
+      { key: 4, udpPort: 2 },
+    ];
+    for (const peer of peers) rig.send(FIRST, { id: 7, op: 'open', adapter: 'uplink' }, peer);
+    rig.opened();
+    expect(rig.replies.map(({ peer }) => peer)).toEqual(peers);
+  });
+
   it('remembers at most sixteen that wait', () => {
     const rig = new Rig();
     for (let id = 0; id < 20; id++) rig.send(FIRST, { id, op: 'open', adapter: 'uplink' });
@@ -346,6 +358,29 @@ describe('leases', () => {
     expect(rig.ask(THIRD, 'open'), 'the grace is over').toMatchObject({ ok: true });
   });
 
+  it('that are long are reserved for five seconds only', () => {
+    const rig = new Rig(uplink({ leaseSeconds: 60 }));
+    rig.take(FIRST);
+    rig.pass(59_000);
+    rig.ask(SECOND, 'open');
+    rig.pass(5999);
+    expect(rig.ask(THIRD, 'open')).toMatchObject({ error: 'held' });
+    rig.pass(1);
+    expect(rig.ask(THIRD, 'open')).toMatchObject({ ok: true });
+  });
+
+  it('that are given back are not reserved, though one ended shortly before', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.pass(9000);
+    rig.ask(SECOND, 'open');
+    rig.pass(1000);
+    expect(rig.holder).toBeNull();
+    rig.take(FIRST);
+    rig.ask(FIRST, 'close');
+    rig.take(THIRD);
+  });
+
   it('are not reserved for one that asked long ago', () => {
     const rig = new Rig();
     rig.take(FIRST);
@@ -441,6 +476,43 @@ describe('leases', () => {
       }
     },
   );
+
+  it('of a second do not wait for their last holder, who asked in vain before', () => {
+    const rig = new Rig(uplink({ leaseSeconds: 1, onControllerLoss: 'close' }));
+    rig.take(FIRST);
+    rig.pass(900);
+    rig.ask(SECOND, 'open');
+    rig.pass(200);
+    rig.take(SECOND);
+    rig.pass(1000);
+    expect(rig.closed).toEqual(['no controller is left']);
+  });
+
+  it('that ended are not missed any more once somebody has closed the adapter', () => {
+    const rig = new Rig(uplink({ onControllerLoss: 'close' }));
+    rig.take(FIRST);
+    rig.pass(8000);
+    rig.ask(SECOND, 'open');
+    rig.pass(2000);
+    expect(rig.ask(SECOND, 'close')).toMatchObject({ ok: true });
+    rig.pass(60_000);
+    expect(rig.closed).toEqual(['closed by second']);
+  });
+
+  it('and who waits for them are remembered over a time in which nobody was heard', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.pass(9500);
+    rig.ask(SECOND, 'open');
+    rig.now += 30_000;
+    rig.service.stoodStill(30_000);
+    rig.pass(499);
+    expect(rig.holder).toBe('first');
+    rig.pass(1);
+    expect(rig.holder).toBeNull();
+    expect(rig.ask(THIRD, 'open')).toMatchObject({ error: 'held' });
+    expect(rig.ask(SECOND, 'open')).toMatchObject({ ok: true });
+  });
 
   it('of two seconds are kept for a preferred stand-by that asks that rarely', () => {
     const rig = new Rig(uplink({ leaseSeconds: 2 }));
