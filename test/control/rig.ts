@@ -63,6 +63,8 @@ export class Rig {
   readonly texts: string[] = [];
   readonly closed: string[] = [];
   readonly lines: string[] = [];
+  /** Who controls each adapter, as far as was told. */
+  readonly told: (string | null)[];
   readonly service: ControlService;
   private id = 0;
 
@@ -76,6 +78,7 @@ export class Rig {
     };
     this.counters = new Counters(NAMES.length + adapters.length);
     this.states = adapters.map(() => 'closed');
+    this.told = adapters.map(() => null);
     this.service = new ControlService({
       plan,
       counters: this.counters,
@@ -99,7 +102,9 @@ export class Rig {
         this.opening.delete(adapter);
         this.closed.push(reason);
       },
-      onChange: () => {},
+      onChange: (adapter) => {
+        this.told[adapter] = this.service.control(adapter).openedBy;
+      },
       log: (_, message) => this.lines.push(message),
     });
   }

@@ -101,6 +101,7 @@ describe('the control service', () => {
   it('answers within five seconds, whatever becomes of the opening', () => {
     const rig = new Rig();
     rig.ask(FIRST, 'open');
+    expect(rig.service.tick(rig.now), 'when it is to be called again').toBe(5000);
     rig.pass(4999);
     expect(rig.replies).toEqual([]);
     rig.pass(1);
@@ -188,6 +189,42 @@ describe('the control service', () => {
       { id: 2, ok: true, state: 'closed' },
     ]);
     expect(rig.closed.length).toBe(1);
+  });
+
+  it('closes what is still being opened, though the lease has ended that it was opened for', () => {
+    const rig = new Rig(uplink({ leaseSeconds: 2 }));
+    rig.ask(FIRST, 'open');
+    rig.pass(2500);
+    expect(rig.holder).toBeNull();
+    expect(rig.ask(SECOND, 'close')).toMatchObject({ ok: true, state: 'closed' });
+    expect(rig.replies[0]).toMatchObject({ vm: FIRST, error: 'unavailable' });
+    expect(rig.closed).toEqual(['closed by second']);
+  });
+
+  it('tells who controls it whenever that changes, and logs it once', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    expect(rig.told).toEqual(['first']);
+    for (let count = 0; count < 3; count++) rig.ask(FIRST, 'renew');
+    rig.pass(10_000);
+    expect(rig.told).toEqual([null]);
+    rig.take(FIRST);
+    expect(rig.told).toEqual(['first']);
+    rig.pass(10_000);
+    rig.take(SECOND);
+    expect(rig.told).toEqual(['second']);
+    rig.ask(SECOND, 'close');
+    expect(rig.told).toEqual([null]);
+    rig.ask(THIRD, 'open');
+    expect(rig.told).toEqual(['third']);
+    rig.refused('ENODEV');
+    expect(rig.told).toEqual([null]);
+    const controlled = rig.lines.filter((line) => line.includes('controlled'));
+    expect(controlled).toEqual([
+      'adapter controlled by first',
+      'adapter controlled by first',
+      'adapter controlled by second',
+    ]);
   });
 
   it('does not let an adapter be opened and closed all the time, nor the log be filled', () => {
@@ -536,6 +573,18 @@ describe('leases', () => {
     expect(rig.ask(FIRST, 'open')).toMatchObject(OPEN);
   });
 
+  it('stay with their holder while the interface is gone, however often it asks', () => {
+    const rig = new Rig();
+    rig.take(FIRST);
+    rig.states[0] = 'gone';
+    for (let count = 0; count < 9; count++) {
+      expect(rig.ask(FIRST, 'open')).toBeUndefined();
+      rig.refused('ENODEV');
+    }
+    expect(rig.ask(FIRST, 'open')).toMatchObject({ error: 'unavailable', message: 'ENODEV' });
+    expect(rig.holder).toBe('first');
+  });
+
   it('that ended while the adapter was being opened go to nobody', () => {
     const rig = new Rig(uplink({ leaseSeconds: 2, onControllerLoss: 'close' }));
     rig.ask(FIRST, 'open');
@@ -568,10 +617,12 @@ describe('a snapshot', () => {
     const after = new Rig();
     after.service.restore(JSON.parse(text));
     expect([...after.opening]).toEqual([0]);
+    expect(after.told).toEqual(['second']);
     after.opened();
     expect(after.service.control(0)).toEqual({ openedBy: 'second', leaseSeconds: 6 });
     expect(after.ask(FIRST, 'open')).toMatchObject({ error: 'held' });
     expect(after.ask(SECOND, 'renew')).toMatchObject({ ok: true, lease: 10 });
+    expect(after.lines, 'who controls it is no news').toEqual([]);
   });
 
   it.each<[string, unknown]>([
@@ -607,6 +658,16 @@ describe('a snapshot', () => {
   ])('of %s changes nothing', (_, from) => {
     const rig = new Rig();
     rig.service.restore(from);
+    expect(rig.holder).toBeNull();
+    expect(rig.opening.size).toBe(0);
+  });
+
+  it('gives nothing to a management guest that is not among the controllers any more', () => {
+    const rig = new Rig(uplink({ controllers: [FIRST] }));
+    rig.service.restore({
+      version: 1,
+      adapters: [{ adapter: 'uplink', holder: 'second', secondsLeft: 5 }],
+    });
     expect(rig.holder).toBeNull();
     expect(rig.opening.size).toBe(0);
   });
