@@ -196,6 +196,48 @@ describe('neighbours', () => {
     expect(send(key(9))).toBe(HELD);
   });
 
+  it('forgets one that answered and was not used, without another question', () => {
+    const { send, learn, pass, asked, neighbours } = world();
+    send(key(9));
+    learn(key(9));
+    pass(60_000);
+    expect(asked.length).toBe(1);
+    expect(neighbours.known).toBe(0);
+  });
+
+  it('tells nobody of what the base itself sent in vain', () => {
+    const { send, pass, unreached } = world();
+    send(key(9), -1);
+    send(key(9), 2);
+    pass(3000);
+    expect(unreached.map(({ from }) => from)).toEqual([2]);
+  });
+
+  it('counts nothing as unanswered any more once the adapter is down', () => {
+    const { send, neighbours } = world();
+    for (let index = 1; index <= 256; index++) send(key(index), 0);
+    expect(send(key(300), 0)).toBe(CELL.neighbourUnresolved);
+    neighbours.clear(CELL.adapterDown);
+    for (let index = 1; index <= 256; index++) expect(send(key(index), 0)).toBe(HELD);
+  });
+
+  it('takes up each address that was known before once, and no more than it has room for', () => {
+    const { send, learn, neighbours, clock, asked } = world();
+    send(key(1));
+    learn(key(1));
+    const others = Uint8Array.of(2, 0, 0, 0, 0xcc, 0xdd);
+    for (const index of [1, 2, 2]) neighbours.recall(key(index), others, clock.now);
+    expect([...neighbours.entries()]).toEqual([
+      [key(1), '02:00:00:00:aa:bb'],
+      [key(2), '02:00:00:00:cc:dd'],
+    ]);
+    for (let index = 3; index < 2000; index++) neighbours.recall(key(index), others, clock.now);
+    expect(neighbours.known).toBe(NEIGHBOURS);
+    expect(send(key(3000)), 'one gives way').toBe(HELD);
+    expect(asked.at(-1)).toEqual({ key: key(3000), unicast: false });
+    expect(neighbours.known).toBe(NEIGHBOURS - 1);
+  });
+
   it('lets one port ask for 256 unanswered addresses, and others still ask', () => {
     const { send, asked, pass } = world();
     for (let index = 1; index <= 256; index++) expect(send(key(index), 0)).toBe(HELD);

@@ -87,6 +87,18 @@ describe('rtnetlink', () => {
     expect(parse(message(16, 1, 0, [name])).messages).toMatchObject([{ name: 'grün0' }]);
   });
 
+  it('sees that there are alternative names, whose list is marked as nested', () => {
+    const list = attribute(0x8000 | 52, attribute(53, Buffer.from('other\0')));
+    expect(parse(message(16, 1, 0, [list, NAME])).messages).toMatchObject([
+      { name: 'eth1', otherNames: true },
+    ]);
+  });
+
+  it('reads a name without an end as far as a name may be long', () => {
+    const name = attribute(3, Buffer.from('x'.repeat(40)));
+    expect(parse(message(16, 1, 0, [name])).messages).toMatchObject([{ name: 'x'.repeat(16) }]);
+  });
+
   it('says that messages were lost', () => {
     expect(parse(message(4, 0, 0, [])).whole).toBe(false);
   });
