@@ -118,6 +118,8 @@ it('/metrics has every counter of every port, with labels', async () => {
   const { state, path } = await startAdmin();
   for (let cell = 0; cell < 3 * RECORD_CELLS; cell++)
     state.counters.blocks[0]!.cells[cell] = cell + 1;
+  const before = process.cpuUsage();
+  const cpuBefore = (before.user + before.system) / 1e6;
   const reply = await ask(path, 'GET', '/metrics');
   expect(reply.type).toMatch(/^text\/plain/);
   const value = (series: string) => {
@@ -138,6 +140,12 @@ it('/metrics has every counter of every port, with labels', async () => {
   expect(value(`basewire_vm_state{${vm},state="running"}`)).toBe(0);
   const controlled = 'basewire_adapter_controlled{adapter="uplink",network="lan"}';
   expect(value(controlled)).toBe(0);
+  expect(value('basewire_adapter_received_waiting{adapter="uplink",network="lan"}')).toBe(
+    cell(2, 'waiting') + cell(2, 'handedOver') - cell(2, 'takenOver'),
+  );
+  const { user, system } = process.cpuUsage();
+  expect(value('basewire_process_cpu_seconds_total')).toBeGreaterThanOrEqual(cpuBefore);
+  expect(value('basewire_process_cpu_seconds_total')).toBeLessThanOrEqual((user + system) / 1e6);
   expect(value('basewire_workers')).toBe(1);
   const open = value('basewire_process_open_descriptors');
   expect(value('basewire_process_max_descriptors')).toBeGreaterThan(open);
@@ -230,12 +238,17 @@ it('hostile clients: garbage, endless headers, endless bodies, too many, silent 
   await closed(endless);
 
   const body = client();
+  let refused = '';
   body
-    .resume()
+    .on('data', (chunk) => {
+      refused += chunk;
+    })
     .write(
       `POST /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n${'z'.repeat(1000)}`,
     );
   await closed(body);
+  expect(refused).toMatch(/^HTTP\/1\.1 405 /);
+  expect(refused).toMatch(/\r\nconnection: close\r\n/i);
 
   // So many requests at once, and no answer read: each would be kept.
   const greedy = client();
@@ -296,6 +309,53 @@ it('who is being answered is not closed; where all are, the new one is', async (
   await expect(askAdmin(path, '/v1/status')).rejects.toThrow(/without an answer: .* too many/);
   expect(server.connections).toBe(32);
   expect(asked.some((socket) => socket.destroyed)).toBe(false);
+});
+
+it('who was answered is idle again, however many they are', async () => {
+  const { path, server } = await startAdmin();
+  let answered = 0;
+  for (let count = 0; count < 32; count++) {
+    const socket = await connection(path, 'HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n');
+    socket.once('data', () => answered++);
+  }
+  await until('all of them to be answered', () => answered === 32);
+  expect(server.connections).toBe(32);
+  expect((await ask(path, 'HEAD', '/metrics')).status).toBe(200);
+});
+
+it('one connection has eight requests under way at most; the end does not wait for them', async () => {
+  const refresh = new Refresh(() => 0);
+  let asking = 0;
+  refresh.request = () => {
+    asking++;
+    return new Promise(() => {});
+  };
+  const { path, server } = await startAdmin(refresh);
+  const one = 'GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n';
+  const eight = await connection(path, one.repeat(8));
+  const nine = await connection(path, one.repeat(9));
+  await until('the ninth to be refused', () => nine.destroyed);
+  await until('all the others to be asking', () => asking === 16);
+  expect(eight.destroyed).toBe(false);
+  server.close();
+  await until('the end', () => eight.destroyed, 4000);
+});
+
+it('a trace has bounds', async () => {
+  const { path } = await startAdmin();
+  const refused = async (query: string) => {
+    const reply = await ask(path, 'GET', `/v1/trace?${query}`);
+    return [reply.status, JSON.parse(reply.body).message];
+  };
+  expect(await refused('vm=nobody')).toEqual([400, 'vm= must name a VM']);
+  for (const query of ['count=0', 'count=101', 'count=1.5', 'seconds=0', 'seconds=8.1', 'seconds='])
+    expect(await refused(`vm=web&${query}`), query).toEqual([
+      400,
+      'count= is 1 to 100, seconds= more than 0 and up to 8',
+    ]);
+  // No turn worker takes it here.
+  for (const query of ['count=100', 'seconds=8'])
+    expect((await refused(`vm=web&${query}`))[0], query).toBe(503);
 });
 
 it('the client explains why it gets no answer', async () => {

@@ -296,7 +296,19 @@ describe('one mistake gets one complaint, at its place', () => {
       ['controller', 'controller'],
       /listed twice/,
     ],
+    [
+      'a subnet for no hosts',
+      ['networks', 'lan'],
+      { subnet: '127.0.0.0/8', address: '127.0.0.1' },
+      /lan\.subnet: 127\.0\.0\.0\/8 is in 127\.0\.0\.0\/8, which is loopback/,
+    ],
     ['no controllers', ['adapters', 'uplink', 'controllers'], [], /at least one management VM/],
+    [
+      'next hop the broadcast address',
+      ['adapters', 'uplink', 'nextHop'],
+      '10.77.0.255',
+      /nextHop: 10\.77\.0\.255 is the network or broadcast address of 10\.77\.0\.0\/24/,
+    ],
     [
       'next hop outside',
       ['adapters', 'uplink', 'nextHop'],

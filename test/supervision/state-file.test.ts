@@ -9,6 +9,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -79,6 +80,14 @@ test.each<[name: string, make: () => unknown, complaint: RegExp]>([
     /is a symbolic link/,
   ],
   ['a socket', () => keep(native.unixListen(file, 0o600, 1)), /is no regular file/],
+  [
+    'one too large to be read',
+    () => {
+      writeFileSync(file, '');
+      truncateSync(file, (64 << 20) + 1);
+    },
+    /is larger than 64 MiB/,
+  ],
 ])('%s is neither used nor replaced, with one warning', (_, make, complaint) => {
   make();
   const before = lstatSync(file);
@@ -120,6 +129,21 @@ test('a folder that is gone is said once, however often it is written', () => {
   state.write({});
   state.write({});
   expect(warnings).toHaveLength(1);
+});
+
+test('a folder that goes again is said again', () => {
+  const gone = join(folder, 'gone');
+  const state = open(join(gone, 'state.json'));
+  state.write({ version: 1 });
+  mkdirSync(gone);
+  state.write({ version: 1 });
+  expect(warnings).toHaveLength(1);
+  rmSync(gone, { recursive: true });
+  state.write({ version: 1 });
+  expect(warnings).toHaveLength(2);
+  expect(warnings[1]).toBe(warnings[0]);
+  mkdirSync(gone);
+  state.close();
 });
 
 test('a link in the way of the fresh file is not followed', () => {
