@@ -45,10 +45,22 @@ it('shows states, hints and each drop with its sentence', () => {
   expect(text).toMatch(
     /adapter uplink:\n {2}no management guest has opened it \(may be opened by: controller\)/,
   );
+  expect(text).not.toContain('no controller holds it');
   expect(text).toMatch(/dropped 1 notOurs/);
   expect(text).toContain('4 frames were lost by the kernel because the receive ring was full');
   expect(text).toMatch(/7 of the frames sent were refused by the interface or its queue \(tc /);
   expect(text).not.toMatch(/dropped 0/);
+});
+
+it('gives no advice where a VM runs, whatever was refused before', () => {
+  const state = new BaseState(testPlan('/run/bw'));
+  state.ready = true;
+  const lastError = 'ADD_MEM_REG: more memory than one front-end may share';
+  state.vms[0] = { ...state.vms[0]!, state: 'running', missing: '', lastError };
+  const text = describeStatus(buildStatus(state), ['web']);
+  expect(text).toContain(`vm web:\n  last error: ${lastError}\n`);
+  expect(text).not.toContain('QEMU must share');
+  expect(text).not.toContain('missing:');
 });
 
 it('says whose socket is gone, whether the VM runs or not, and names the others', () => {

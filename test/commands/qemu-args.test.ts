@@ -67,6 +67,8 @@ it('MTU, packed rings, queues, one of several sockets', () => {
   expect(lines[5]).toMatch(
     /^-device virtio-net-pci,netdev=basewire-controller-net,mac=52:54:00:[0-9a-f:]{8},host_mtu=9000,packed=on,mq=on,vectors=10$/,
   );
+  const usual = EXAMPLE.replace('address: 10.77.0.1 ', 'mtu: 1500\n    address: 10.77.0.1 ');
+  expect(argumentsFor('10.0', { text: usual })).toEqual(argumentsFor('10.0', { text: EXAMPLE }));
   expect(() => argumentsFor('10.0', { text, vm: 'controller', socket: 2 })).toThrow(
     /--socket 3: VM controller has 2 sockets only/,
   );

@@ -85,7 +85,11 @@ it('only the file that we made is removed', () => {
   const other = native.unixListen(path, 0o600, 1);
   removeSocketFile(file);
   expect(existsSync(path)).toBe(true);
-  removeSocketFile(rememberSocketFile(path));
+  // An inode's number goes to another file as soon as the first one is gone.
+  const found = rememberSocketFile(path);
+  removeSocketFile({ ...found, born: found.born - 1n });
+  expect(existsSync(path)).toBe(true);
+  removeSocketFile(found);
   expect(existsSync(path)).toBe(false);
   removeSocketFile(file); // gone already: no complaint
   native.closeDescriptor(fd);
