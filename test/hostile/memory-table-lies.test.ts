@@ -102,6 +102,22 @@ describe('the memory table lies', () => {
     });
   }
 
+  test('a table whose last region can’t be mapped: nothing of the others stays', async () => {
+    const a = await table();
+    const memory = native.memfd('guest-memory', 65536, false);
+    try {
+      const beyond = {
+        guestAddress: GOOD.guestAddress + GOOD.size,
+        size: GOOD.size,
+        userAddress: GOOD.userAddress + GOOD.size,
+        mapOffset: GOOD.size,
+      };
+      await refused(a, REQUEST.SET_MEM_TABLE, memoryTable([GOOD, beyond]), [memory, memory]);
+    } finally {
+      native.closeDescriptor(memory);
+    }
+  });
+
   test('regions that overlap', async () => {
     const memory = native.memfd('guest-memory', 1 << 20, false);
     try {

@@ -39,6 +39,21 @@ describe('repeated requests about memory', () => {
     expect(world.daemon.guestMappings().length).toBe(before + 1);
   });
 
+  test('what a whole table has replaced is added anew', async () => {
+    const a = await world.vm('a');
+    const b = await world.vm('b');
+    const regions = [...a.memory.regions];
+    const region = a.memory.add({ guestAddress: 0x1_4000_0000, bytes: 0x10000 });
+    const before = world.daemon.guestMappings().length;
+    expect(await a.frontEnd.addRegion(region)).toBe(0n);
+    expect(await a.frontEnd.setMemoryTable(regions)).toBe(0n);
+    await world.daemon.untilMappings(before);
+    expect(await a.frontEnd.removeRegion(region)).not.toBe(0n);
+    expect(await a.frontEnd.addRegion(region)).toBe(0n);
+    expect(world.daemon.guestMappings().length).toBe(before + 1);
+    await works(a, b);
+  });
+
   test('the same addresses in other memory are no repetition, nor is half of a region', async () => {
     const a = await world.vm('a');
     const region = a.memory.add({ guestAddress: 0x1_4000_0000, bytes: 0x10000 });
