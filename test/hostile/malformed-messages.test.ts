@@ -14,6 +14,7 @@ const MESSAGES: Record<string, Buffer> = {
   'version 0': encodeMessage(REQUEST.GET_FEATURES, undefined, { flags: 0 }),
   'version 2': encodeMessage(REQUEST.GET_FEATURES, undefined, { flags: 2 }),
   'version 3': encodeMessage(REQUEST.GET_FEATURES, undefined, { flags: 3 }),
+  'a flag that nobody knows': encodeMessage(REQUEST.GET_FEATURES, undefined, { flags: 0x11 }),
   'the reply bit': encodeMessage(REQUEST.GET_FEATURES, undefined, { flags: 5 }),
   'SET_FEATURES of 7 bytes': encodeMessage(REQUEST.SET_FEATURES, Buffer.alloc(7)),
   'SET_FEATURES of 9 bytes': encodeMessage(REQUEST.SET_FEATURES, Buffer.alloc(9)),

@@ -165,6 +165,8 @@ describe.each(FORMATS)('rings: $format', ({ packed }) => {
     await a.stopRing(1);
     expect(await a.frontEnd.order(REQUEST.RESET_DEVICE)).toBe(0n);
     for (const queue of a.queues) queue.reset();
+    for (const [index, { nextBase }] of a.queues.entries())
+      expect(await a.frontEnd.getVringBase(index)).toBe(nextBase);
     await a.applyFeatures();
     // with memory slots QEMU does not send the regions again after a reset
     a.fillReceive();
