@@ -629,7 +629,10 @@ describe('a snapshot', () => {
     ['nothing', undefined],
     ['null', null],
     ['a number', 7],
-    ['another version', { version: 2, adapters: [] }],
+    [
+      'another version',
+      { version: 2, adapters: [{ adapter: 'uplink', holder: 'first', secondsLeft: 5 }] },
+    ],
     ['no list', { version: 1, adapters: {} }],
     [
       'rubbish in the list',
