@@ -138,11 +138,15 @@ Napi::Value packetSocket(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), environmentOf(info).own.opened(fd));
 }
 
-/** Takes both rings away, so that options can be set again; fails while they are mapped. */
-bool removeRings(int fd) {
+/**
+ * Takes both rings away, so that options can be set again; nullptr, or the name of the one that stays: EBUSY while they are mapped, and the transmit ring
+ * while the interface has frames of it that are still to be sent.
+ */
+const char* removeRings(int fd) {
   const tpacket_req3 none = {};
-  return setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none) == 0 &&
-         setsockopt(fd, SOL_PACKET, PACKET_TX_RING, &none, sizeof none) == 0;
+  if (setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none) != 0) return "PACKET_RX_RING";
+  if (setsockopt(fd, SOL_PACKET, PACKET_TX_RING, &none, sizeof none) != 0) return "PACKET_TX_RING";
+  return nullptr;
 }
 
 /**
@@ -153,7 +157,10 @@ int socketForRings(Napi::Env env, int given, int version) {
   const bool made = given < 0;
   OpenDescriptor packet(made ? packetSocketDescriptor() : fcntl(given, F_DUPFD_CLOEXEC, 3));
   if (packet.fd < 0) throw systemError(env, errno, made ? "socket" : "fcntl");
-  if (!made && !removeRings(packet.fd)) throw systemError(env, errno, "setsockopt", "PACKET_RX_RING");
+  if (!made) {
+    const char* const stays = removeRings(packet.fd);
+    if (stays != nullptr) throw systemError(env, errno, "setsockopt", stays);
+  }
   setOption(env, packet.fd, PACKET_VERSION, "PACKET_VERSION", &version, sizeof version);
   const int on = 1;
   setOption(env, packet.fd, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING", &on, sizeof on);
@@ -270,7 +277,7 @@ Napi::Value packetDoorbell(const Napi::CallbackInfo& info) {
   return result;
 }
 
-/** packetClose(fd, interfaceIndex, unicast): also where other descriptors of the socket stay open. */
+/** packetClose(fd, interfaceIndex, unicast): also where other descriptors of the socket stay open. A transmit ring of which frames are still to be sent stays until the next opening. */
 Napi::Value packetClose(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const OpenDescriptor packet(descriptor(info, 0));

@@ -5,7 +5,7 @@
  *     closed --open()--> (main thread opens the socket) --attach--> open <--> down      (carrier, ip link set up/down)
  *       ^                                                             |        |
  *       +--close()-- gone <------ interface deleted or renamed -------+--------+
- *                     +--- made again under its name: asks the main thread to open again
+ *                     +--- made again under its name, or it was open before a restart: asks the main thread to open again
  *
  * Until it is open every datagram that would leave is dropped with the state's reason. The calls of a turn are
  * `gather`/`release` on the way in, `resolve` then `put`/`publish` on the way out; none allocates when a neighbour is known.
@@ -30,6 +30,11 @@ const STATISTICS_INTERVAL: Milliseconds = 1000;
 /** The interface is there again but could not be opened (descriptors, memory): how long until the second try, and between any two; it doubles. */
 const REOPEN_INTERVAL: Milliseconds = 1000;
 const LONGEST_REOPEN_INTERVAL: Milliseconds = 32_000;
+/** The interface could not be looked at (no descriptor was left): how long until the next try. */
+const LOOK_INTERVAL: Milliseconds = 1000;
+
+/** Codes of errors that say that there is no interface of a name. */
+const NO_INTERFACE: ReadonlySet<string | undefined> = new Set(['ENODEV', 'ENXIO']);
 
 const SENT_BYTES = CELL.sentBytes;
 const SENT_DATAGRAMS = CELL.sentDatagrams;
@@ -75,6 +80,7 @@ export class Adapter implements WayOut {
   /** Why it could not be opened, as the log has it; '' since it was. */
   private complained = '';
   private reopenAt: Milliseconds = Number.POSITIVE_INFINITY;
+  private lookAt: Milliseconds = Number.POSITIVE_INFINITY;
   private statisticsAt: Milliseconds = 0;
 
   constructor(context: AdapterContext) {
@@ -168,6 +174,14 @@ export class Adapter implements WayOut {
     this.wanted = true;
     this.reopens = 0;
     if (this.socket === null) this.askToOpen();
+  }
+
+  /** It was open before the base, or its turn worker, was started anew: opens it, and goes on trying where that fails now, as for an interface that is gone. */
+  reopen(): void {
+    this.state = 'gone';
+    this.refusal = CELL.adapterGone;
+    this.reason = 'it was open before the base was started anew, and is being opened again';
+    this.open();
   }
 
   /** Closes it: its socket and memory are released at once. */
@@ -268,15 +282,20 @@ export class Adapter implements WayOut {
     const { interface: name } = this.plan;
     if (link.name === name) return true;
     // The kernel looks for a module of that name where there is no such interface, and we wait for it: not for everybody's messages.
-    return link.otherNames && this.readInterface()?.index === link.index;
+    if (!link.otherNames) return false;
+    const info = this.readInterface();
+    return info === undefined || info?.index === link.index;
   }
 
-  /** The interface that has our name now, or null. */
-  private readInterface(): InterfaceInfo | null {
+  /** The interface that has our name now; null: there is none; undefined: that can't be seen now, and is looked at again soon. */
+  private readInterface(): InterfaceInfo | null | undefined {
     try {
       return this.context.native.interfaceInfo(this.plan.interface);
-    } catch {
-      return null; // ENODEV: there is none of that name
+    } catch (error) {
+      if (NO_INTERFACE.has((error as NodeJS.ErrnoException).code)) return null;
+      this.lookAt = this.context.now() + LOOK_INTERVAL;
+      this.context.due(this.lookAt);
+      return undefined;
     }
   }
 
@@ -284,6 +303,7 @@ export class Adapter implements WayOut {
   refreshLink(): void {
     const name = this.plan.interface;
     const info = this.readInterface();
+    if (info === undefined) return;
     if (this.socket !== null) {
       if (info === null || info.index !== this.socket.interfaceIndex) {
         this.lost(`interface ${name} was deleted or renamed`);
@@ -308,12 +328,16 @@ export class Adapter implements WayOut {
       this.reopens++;
       this.askToOpen();
     }
-    if (this.socket === null) return Math.max(0, this.reopenAt - now);
+    if (now >= this.lookAt) {
+      this.lookAt = Number.POSITIVE_INFINITY;
+      this.refreshLink();
+    }
+    if (this.socket === null) return Math.max(0, Math.min(this.reopenAt, this.lookAt) - now);
     if (now >= this.statisticsAt) {
       this.statisticsAt = now + STATISTICS_INTERVAL;
       this.socket.readStatistics();
     }
-    let next = this.statisticsAt;
+    let next = Math.min(this.statisticsAt, this.lookAt);
     next = Math.min(next, this.neighbours.tick(now), this.arp.tick(now));
     return Math.max(0, next - now);
   }
@@ -341,7 +365,7 @@ export class Adapter implements WayOut {
   private readFeatures(): void {
     const info = this.readInterface();
     // Where there is none of that name now, messages about that follow.
-    if (info !== null && info.index === this.socket?.interfaceIndex) this.couple(info.takesLongUdp);
+    if (info && info.index === this.socket?.interfaceIndex) this.couple(info.takesLongUdp);
   }
 
   private couple(takesLongUdp: boolean): void {

@@ -40,24 +40,24 @@ export class AttachedSocket {
     this.fd = fd;
     this.interfaceIndex = opened.interfaceIndex;
     this.region = native.mapPacketRings(fd, mapBytes);
-    const ring = native.viewRegion(this.region, 0, mapBytes);
-    this.receive = new ReceiveRing(ring, this.region, receive, port, storage, copies, counters);
-    this.transmit = new TransmitRing(
-      native,
-      fd,
-      ring,
-      this.region,
-      receive.blockBytes * receive.blocks,
-      transmit,
-      headerBytes,
-      storage,
-      copies,
-      context.senders,
-    );
     this.coupleUdp = opened.coupleUdp;
-    this.couple(opened.takesLongUdp);
     const { watcher } = context;
     try {
+      const ring = native.viewRegion(this.region, 0, mapBytes);
+      this.receive = new ReceiveRing(ring, this.region, receive, port, storage, copies, counters);
+      this.transmit = new TransmitRing(
+        native,
+        fd,
+        ring,
+        this.region,
+        receive.blockBytes * receive.blocks,
+        transmit,
+        headerBytes,
+        storage,
+        copies,
+        context.senders,
+      );
+      this.couple(opened.takesLongUdp);
       watcher.watch(fd, EPOLLIN, false, (events) => this.ready(events));
       const { doorbell } = opened;
       this.doorbell = new Doorbell(native, watcher, doorbell.fd, doorbell.mapBytes);

@@ -29,7 +29,7 @@ export const NO_SOCKETS: PacketSockets = { rings: -1, doorbell: -1 };
 
 /**
  * Closes them, their rings unmapped before: they receive nothing more and hold no memory, also where other descriptors of them stay
- * open. `mac`: of the adapter's own, or null; `interfaceIndex`: as they were bound last.
+ * open; only a transmit ring of which frames are still with the interface stays until they are opened again. `mac`: of the adapter's own, or null; `interfaceIndex`: as they were bound last.
  */
 export function closeSockets(
   native: Pick<Native, 'packetClose'>,

@@ -70,6 +70,7 @@ export class AdapterControl {
       reply: (vm, peer, text) => this.reply(vm, peer, text),
       view: (adapter) => this.adapters[adapter].detail(),
       openAdapter: (adapter) => this.open(adapter),
+      reopenAdapter: (adapter) => this.adapters[adapter].reopen(),
       closeAdapter: (adapter, reason) => this.adapters[adapter].close(reason),
       onChange: (adapter) => this.tell(adapter),
       log: (level, message, fields) => this.log(level, message, fields),

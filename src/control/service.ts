@@ -52,6 +52,8 @@ export interface ControlContext {
   view(adapter: number): AdapterView;
   /** Opens it, or sees that it stays open; `opened` or `refused` follows when it was not. */
   openAdapter(adapter: number): void;
+  /** The same after a restart: where it can't be opened now, it is tried again until it can, and no `refused` ends its lease. */
+  reopenAdapter(adapter: number): void;
   closeAdapter(adapter: number, reason: string): void;
   /** Who controls an adapter changed. */
   onChange(adapter: number): void;
@@ -180,35 +182,51 @@ export class ControlService {
     };
   }
 
-  /** Who holds what, for a restart. */
+  /** Who holds what, and what stays open though nobody does, for a restart. */
   snapshot(): Snapshot {
     const now = this.context.now();
+    const { plan } = this.context;
     const adapters: Snapshot['adapters'] = [];
     for (const [index, { lease }] of this.adapters.entries()) {
-      if (lease.holder === NOBODY || lease.left(now) === 0) continue;
-      adapters.push({
-        adapter: this.context.plan.adapters[index].name,
-        holder: this.context.plan.vms[lease.holder].name,
-        secondsLeft: lease.left(now) / 1000,
-      });
+      const adapter = plan.adapters[index].name;
+      const left = lease.holder === NOBODY ? 0 : lease.left(now);
+      if (left > 0) {
+        const holder = plan.vms[lease.holder].name;
+        adapters.push({ adapter, holder, secondsLeft: left / 1000 });
+      } else if (this.keeps(index) && this.context.view(index).state !== 'closed') {
+        adapters.push({ adapter, holder: null, secondsLeft: 0 });
+      }
     }
     return { version: 1, adapters };
   }
 
-  /** Takes up what `snapshot` wrote, as far as the configuration still allows it, and opens those adapters. Never throws. */
+  /** Takes up what `snapshot` wrote, as far as the configuration still allows it, and has those adapters opened again. Never throws. */
   restore(from: unknown): void {
-    const { vms } = this.context.plan;
     for (const { adapter: name, holder, secondsLeft } of readSnapshot(from)) {
       const adapter = this.byName.get(name);
-      const vm = vms.findIndex((candidate) => candidate.name === holder);
-      if (adapter === undefined || vm < 0 || !vms[vm].management) continue;
-      const { lease } = this.adapters[adapter];
-      if (!lease.lists(vm) || lease.holder !== NOBODY) continue;
-      lease.resume(vm, secondsLeft * 1000, this.context.now());
-      this.adapters[adapter].named = vm;
-      this.context.openAdapter(adapter);
+      if (adapter === undefined || this.adapters[adapter].lease.holder !== NOBODY) continue;
+      const allowed =
+        holder === null ? this.keeps(adapter) : this.resume(adapter, holder, secondsLeft);
+      if (!allowed) continue;
+      this.context.reopenAdapter(adapter);
       this.context.onChange(adapter);
     }
+  }
+
+  /** The holder's lease goes on, if it may still have one. */
+  private resume(adapter: number, holder: string, secondsLeft: number): boolean {
+    const { vms } = this.context.plan;
+    const vm = vms.findIndex(({ name }) => name === holder);
+    const { lease } = this.adapters[adapter];
+    if (vm < 0 || !vms[vm].management || !lease.lists(vm)) return false;
+    lease.resume(vm, secondsLeft * 1000, this.context.now());
+    this.adapters[adapter].named = vm;
+    return true;
+  }
+
+  /** It stays open when no controller is left. */
+  private keeps(adapter: number): boolean {
+    return this.context.plan.adapters[adapter].onControllerLoss === 'keep';
   }
 
   private serve(

@@ -2,9 +2,10 @@
  * Leases over a restart: what is written, and reading it back as if anybody could have written it.
  */
 export interface SnapshotEntry {
-  /** Names of the configuration. */
+  /** Names of the configuration; null: nobody holds it, and it is open all the same (`onControllerLoss: keep`). */
   adapter: string;
-  holder: string;
+  holder: string | null;
+  /** 0 where nobody holds it. */
   secondsLeft: number;
 }
 
@@ -19,14 +20,12 @@ const MAX_ENTRIES = 256;
 /** The well-formed entries of `from`, which may be anything. */
 export function readSnapshot(from: unknown): SnapshotEntry[] {
   if (!isObject(from) || from.version !== 1 || !Array.isArray(from.adapters)) return [];
-  return from.adapters.slice(0, MAX_ENTRIES).flatMap((entry: unknown) => {
+  return from.adapters.slice(0, MAX_ENTRIES).flatMap((entry: unknown): SnapshotEntry[] => {
     if (!isObject(entry)) return [];
     const { adapter, holder, secondsLeft } = entry;
-    const whole =
-      typeof adapter === 'string' &&
-      typeof holder === 'string' &&
-      typeof secondsLeft === 'number' &&
-      secondsLeft > 0;
+    if (typeof adapter !== 'string') return [];
+    if (holder === null) return [{ adapter, holder, secondsLeft: 0 }];
+    const whole = typeof holder === 'string' && typeof secondsLeft === 'number' && secondsLeft > 0;
     return whole ? [{ adapter, holder, secondsLeft }] : [];
   });
 }

@@ -9,7 +9,7 @@ import type { HandedColumns } from './handed-columns.ts';
 import { NOBODY } from './address-list.ts';
 import { isCanonical } from './offload-received.ts';
 import { HEADER_BYTES as ETHERNET_HEADER_BYTES } from '../wire/ethernet.ts';
-import { DESTINATION } from '../wire/ipv4.ts';
+import { checkWords, DESTINATION } from '../wire/ipv4.ts';
 import * as mac from '../wire/mac.ts';
 import { AT_ADAPTERS, BROADCAST_HERE, drop, HELD } from './verdict.ts';
 import type { WayOut } from './way-out.ts';
@@ -17,6 +17,7 @@ import type { WayOut } from './way-out.ts';
 const IP = ETHERNET_HEADER_BYTES;
 
 const BAD_OFFLOAD = drop('badChecksumOffload');
+const BAD_IP = drop('badIp');
 const NO_ROUTE = drop('noRoute');
 
 export class HandedOver {
@@ -41,13 +42,14 @@ export class HandedOver {
     // A copy of a broadcast is in nobody's books: what can't be believed goes nowhere, and nothing is counted.
     if (to === BROADCAST_HERE) return believed ? BROADCAST_HERE : HELD;
     if (!believed) return BAD_OFFLOAD;
+    const { at, bytes, halves, words, length } = storage;
+    if (from !== BASE && !checkWords(words, (at[slot] + IP) >> 2, length[slot] - IP)) return BAD_IP;
     if (to === AT_ADAPTERS) {
       const port = ports[from];
       return this.elsewhere.fromVm(slot, port, networks[port.network], NOBODY);
     }
     if (to >= ports.length) return this.toLan(slot, adapters[to - ports.length]);
     const target = ports[to];
-    const { at, bytes, halves, words } = storage;
     if (from !== BASE) {
       const network = networks[target.network];
       // A learned MAC is not known to its worker, which has addressed it to everybody; no error may be said about such a frame.

@@ -7,7 +7,11 @@ import type { ToWorker } from '../base/messages.ts';
 import type { AdapterPlan } from '../plan.ts';
 import { native } from '../native.ts';
 import { forwardedByHost } from './host-forwarding.ts';
-import { type AdapterAnswer, openAdapter } from './open-adapter.ts';
+import { type AdapterAnswer, BUSY, openAdapter } from './open-adapter.ts';
+
+/** Milliseconds between two tries while an interface has frames of before to send, and for how long: a management guest gets its answer within five seconds. */
+const BUSY_INTERVAL = 50;
+const BUSY_FOR = 4500;
 
 export class AdapterSockets {
   readonly #plans: readonly AdapterPlan[];
@@ -16,6 +20,8 @@ export class AdapterSockets {
   readonly #warn: (adapter: string, message: string) => void;
   /** Sent to the worker, by adapter, until it has descriptors of its own. */
   readonly #sent = new Map<number, Extract<AdapterAnswer, { kind: 'adapterOpened' }>>();
+  /** Of adapters that are tried again, by adapter. */
+  readonly #tries = new Map<number, NodeJS.Timeout>();
   /** Adapters whose datagrams the host forwards, too, which was logged. */
   readonly #forwarded = new Set<AdapterPlan>();
 
@@ -37,9 +43,22 @@ export class AdapterSockets {
 
   /** Opens an adapter for the worker, which hears, and logs, what became of it. */
   open(adapter: number): void {
-    const plan = this.#plans[adapter];
-    if (!plan) return;
-    const answer = openAdapter(adapter, plan, this.#kept[adapter]);
+    if (this.#plans[adapter]) this.#try(adapter, performance.now() + BUSY_FOR);
+  }
+
+  #try(adapter: number, end: number): void {
+    clearTimeout(this.#tries.get(adapter));
+    const plan = this.#plans[adapter]!;
+    let answer = openAdapter(adapter, plan, this.#kept[adapter]);
+    if (answer === BUSY) {
+      if (performance.now() < end) {
+        const again = setTimeout(() => this.#try(adapter, end), BUSY_INTERVAL);
+        this.#tries.set(adapter, again.unref());
+        return;
+      }
+      const reason = `${plan.interface} has not sent yet what it was given before`;
+      answer = { kind: 'adapterRefused', adapter, reason };
+    }
     if (answer.kind === 'adapterOpened') {
       this.#sent.set(adapter, answer);
       this.#warnOfForwarding(plan);
@@ -62,6 +81,7 @@ export class AdapterSockets {
 
   /** The worker failed. It left its adapters' sockets bound, with rings; closing its descriptors does not end the kept ones. */
   workerLost(): void {
+    for (const again of this.#tries.values()) clearTimeout(again);
     for (const adapter of [...this.#sent.keys()]) this.taken(adapter, false);
     this.#kept.forEach((sockets, adapter) => {
       const plan = this.#plans[adapter]!;

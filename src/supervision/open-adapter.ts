@@ -23,12 +23,18 @@ const RINGS = {
 };
 
 export type AdapterAnswer = Extract<ToWorker, { kind: 'adapterOpened' | 'adapterRefused' }>;
+/** The interface still has frames that were sent through the kept sockets before, and they take no new rings until it has sent them. */
+export const BUSY = 'busy';
 
 /**
  * Never throws. On 'adapterOpened' the descriptors belong to whoever gets the answer. `kept`: the packet sockets that were kept for
  * this adapter when the process gave up its capability.
  */
-export function openAdapter(adapter: number, plan: AdapterPlan, kept = NO_SOCKETS): AdapterAnswer {
+export function openAdapter(
+  adapter: number,
+  plan: AdapterPlan,
+  kept = NO_SOCKETS,
+): AdapterAnswer | typeof BUSY {
   const refused = (reason: string): AdapterAnswer => ({ kind: 'adapterRefused', adapter, reason });
   try {
     const info = native.interfaceInfo(plan.interface);
@@ -52,6 +58,7 @@ export function openAdapter(adapter: number, plan: AdapterPlan, kept = NO_SOCKET
       takesLongUdp: info.takesLongUdp,
     };
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EBUSY') return BUSY;
     return refused(reasonInWords(plan.interface, error as NodeJS.ErrnoException));
   }
 }

@@ -1,5 +1,5 @@
 /** An adapter whose interface is there again and can't be opened (no descriptors, no memory just now) is tried again until it can, ever more seldom. */
-import { expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { Adapter } from '../../src/adapter/adapter.ts';
 import type { AdapterContext } from '../../src/adapter/context.ts';
 import { Counters } from '../../src/counters.ts';
@@ -8,12 +8,19 @@ import { lanPlan } from '../support/lan-plan.ts';
 
 const SECOND = 1000;
 
-test('tried on and on, and said once', () => {
+let now = 0;
+let asked: number[] = [];
+let said: string[] = [];
+beforeEach(() => {
+  now = 0;
+  asked = [];
+  said = [];
+});
+
+/** On the loopback interface. */
+function makeAdapter(changes: Partial<AdapterContext> = {}): Adapter {
   const plan = lanPlan([{ addresses: ['10.77.0.10'] }]);
-  let now = 0;
-  const asked: number[] = [];
-  const said: string[] = [];
-  const adapter = new Adapter({
+  return new Adapter({
     native,
     plan: { name: 'outside', interface: 'lo', mac: null, nextHop: null },
     network: plan.networks[0],
@@ -25,7 +32,18 @@ test('tried on and on, and said once', () => {
     log: (_level: string, message: string) => said.push(message),
     onChange: () => {},
     requestOpen: () => asked.push(now),
+    ...changes,
   } as unknown as AdapterContext);
+}
+
+/** Passes. */
+function second(adapter: Adapter): void {
+  now += SECOND;
+  adapter.tick(now);
+}
+
+test('tried on and on, and said once', () => {
+  const adapter = makeAdapter();
   adapter.open();
   // Gone while it was being opened, as if it had been open.
   adapter.state = 'gone';
@@ -42,4 +60,51 @@ test('tried on and on, and said once', () => {
   const count = asked.length;
   adapter.tick(now + 100 * SECOND);
   expect(asked).toHaveLength(count);
+});
+
+test('so is one that was open before the base was started anew', () => {
+  const adapter = makeAdapter();
+  adapter.reopen();
+  adapter.refused('there is no interface lo on this host');
+  expect(adapter.state).toBe('gone');
+  second(adapter);
+  expect(asked).toEqual([0, SECOND]);
+});
+
+test('an interface that can’t be looked at (no descriptor is left) is not taken for gone, and looked at again', () => {
+  let fault: string | null = null;
+  let looks = 0;
+  const interfaceInfo = (name: string) => {
+    looks++;
+    if (fault !== null) throw Object.assign(new Error(fault), { code: fault });
+    return native.interfaceInfo(name);
+  };
+  const adapter = makeAdapter({ native: { ...native, interfaceInfo } });
+  const { index, mtu } = native.interfaceInfo('lo');
+  const socket = { interfaceIndex: index, couple: () => false, close() {}, readStatistics() {} };
+  const tables = {
+    neighbours: { tick: () => 1e9, clear() {} },
+    arp: { tick: () => 1e9, stop() {} },
+  };
+  adapter.open();
+  // As if it had been attached.
+  Object.assign(adapter, { opening: false, state: 'open', refusal: 0, mtu, socket, ...tables });
+  for (fault of ['EMFILE', 'ENFILE', 'ENOMEM']) {
+    adapter.refreshLink();
+    expect(adapter.state, fault).toBe('open');
+    const before = looks;
+    expect(adapter.tick(now)).toBe(SECOND);
+    second(adapter);
+    expect(looks, 'looked at again').toBe(before + 1);
+  }
+  // One that has it as another name, if it is still so.
+  const link = { index, deleted: false, name: 'other', otherNames: true, mtu, mac: null, up: true };
+  adapter.linkChanged(link as never);
+  expect(adapter.state).toBe('open');
+  fault = null;
+  second(adapter);
+  expect(adapter.state).toBe('open');
+  fault = 'ENODEV';
+  adapter.refreshLink();
+  expect(adapter.state).toBe('gone');
 });

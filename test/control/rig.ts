@@ -97,6 +97,10 @@ export class Rig {
         if (this.states[adapter] === 'closed' || this.states[adapter] === 'gone')
           this.opening.add(adapter);
       },
+      reopenAdapter: (adapter) => {
+        this.states[adapter] = 'gone';
+        this.opening.add(adapter);
+      },
       closeAdapter: (adapter, reason) => {
         this.states[adapter] = 'closed';
         this.opening.delete(adapter);

@@ -675,6 +675,46 @@ describe('a snapshot', () => {
     expect(rig.opening.size).toBe(0);
   });
 
+  it('brings an adapter over a restart that stays open without a controller', () => {
+    const before = new Rig();
+    before.take(FIRST);
+    before.pass(60_000);
+    expect(before.lines.at(-1)).toContain('stays as it is');
+    const text = JSON.stringify(before.service.snapshot());
+    expect(JSON.parse(text)).toEqual({
+      version: 1,
+      adapters: [{ adapter: 'uplink', holder: null, secondsLeft: 0 }],
+    });
+    const after = new Rig();
+    after.service.restore(JSON.parse(text));
+    expect([...after.opening]).toEqual([0]);
+    expect(after.holder).toBeNull();
+    expect(after.service.snapshot(), 'also while it is being opened').toEqual(JSON.parse(text));
+    after.opened();
+    expect(after.ask(SECOND, 'open')).toMatchObject({ ok: true });
+    // Where it has to close without one it is not opened.
+    const closing = new Rig(uplink({ onControllerLoss: 'close' }));
+    closing.service.restore(JSON.parse(text));
+    expect(closing.opening.size).toBe(0);
+    closing.take(FIRST);
+    closing.pass(10_000);
+    expect(closing.service.snapshot().adapters).toEqual([]);
+    // Nor one that somebody closed.
+    after.ask(SECOND, 'close');
+    expect(after.service.snapshot().adapters).toEqual([]);
+  });
+
+  it('keeps the lease of an adapter that can’t be opened again at once', () => {
+    const rig = new Rig();
+    rig.service.restore({
+      version: 1,
+      adapters: [{ adapter: 'uplink', holder: 'first', secondsLeft: 5 }],
+    });
+    rig.refused('there is no interface');
+    expect(rig.holder).toBe('first');
+    expect(rig.ask(FIRST, 'renew')).toMatchObject({ ok: true, state: 'gone' });
+  });
+
   it('gives nobody more than a lease', () => {
     const rig = new Rig();
     const entry = { adapter: 'uplink', holder: 'first', secondsLeft: Number.POSITIVE_INFINITY };

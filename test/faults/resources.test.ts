@@ -206,9 +206,12 @@ describe('resources run out', { timeout: 60_000 }, () => {
       const file = join(folder, 'state.json');
       // Its MAC is learned, and so to be kept.
       const vms = { ...THREE_VMS, a: { addresses: [A.ip] } };
-      world = await World.start({ vms, state: { file } } as never, {
-        under: ['unshare', '-m', 'bash', '-c', mount],
-      });
+      world = await World.start(
+        { vms, state: { file } },
+        {
+          under: ['unshare', '-m', 'bash', '-c', mount],
+        },
+      );
       const { daemon } = world;
       const inside = (path: string) => `/proc/${daemon.pid}/root${path}`;
       expect(() => writeFileSync(inside(join(folder, 'filler')), Buffer.alloc(65536))).toThrow(

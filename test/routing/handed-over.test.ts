@@ -48,6 +48,13 @@ function route(
   return { verdict: storage.to[0], frames, hop };
 }
 
+test('a header that is none goes nowhere', () => {
+  const frame = udpFrame(A, B.ip, text);
+  frame[14] = 0x4f; // longer than the datagram
+  for (const to of [1, AT_ADAPTERS])
+    expect(route(frame, 0, to), `${to}`).toMatchObject({ verdict: drop('badIp'), hop: null });
+});
+
 test('what asks for an impossible offload goes nowhere', () => {
   const frame = udpFrame(A, B.ip, text);
   for (const to of [1, AT_ADAPTERS, ADAPTER])

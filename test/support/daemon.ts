@@ -44,6 +44,7 @@ export interface DaemonConfig {
   user?: string | number;
   group?: string | number;
   log?: Record<string, unknown>;
+  state?: { file: string };
 }
 
 /** The base's own MAC and address in the default network. */
