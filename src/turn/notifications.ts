@@ -12,9 +12,8 @@ const MAX_SIGNALS = 1024;
 const LONG = 250;
 /** Milliseconds of processor time of one signal from which on `costs` is told: to wake a thread takes microseconds. */
 const NOTICED = 0.1;
-/** How many sends are made one by one after a long call, and after one in which somebody was NOTICED. */
+/** How many sends are made one by one after a long call. While signals take long, each call for all is one, so that few of them are not looked at. */
 const LOOKS = 16;
-const LOOKS_ON = 4096;
 
 /** Signals one eventfd; milliseconds of a processor that this took our thread. */
 export function signalAndMeasure(native: Native, fd: number): number {
@@ -62,9 +61,7 @@ export class Notifications {
     for (let index = 0; index < count; index++) {
       const milliseconds = signalAndMeasure(native, fds[index]);
       const ring = rings[index];
-      if (milliseconds < NOTICED || ring === null) continue;
-      this.looks = LOOKS_ON;
-      this.costs(ring, milliseconds);
+      if (milliseconds >= NOTICED && ring !== null) this.costs(ring, milliseconds);
     }
   }
 }
