@@ -14,6 +14,8 @@ import { isGroup, isZero, same } from '../wire/mac.ts';
 import * as udp from '../wire/udp.ts';
 import { arpReply, arpRequest } from './answers/arp.ts';
 import { isEchoRequest } from './answers/echo-reply.ts';
+import { shortenError } from './answers/icmp-error.ts';
+import { fragmentsFor } from './answers/udp-packet.ts';
 import { TokenBuckets } from '../token-buckets.ts';
 import type { RoutingContext } from './context.ts';
 import { ARP, notRouted } from './ether-types.ts';
@@ -23,7 +25,7 @@ import type { Network } from './network.ts';
 import { longestDatagram, needsChecksum, needsSegmentation } from './offload.ts';
 import { Pieces, WHOLE } from './pieces.ts';
 import type { Router } from './router.ts';
-import { AT_ADAPTERS, BROADCAST, CONSUMED, drop, dropCell, isDrop } from './verdict.ts';
+import { AT_ADAPTERS, BROADCAST, CONSUMED, drop, dropCell, HELD, isDrop } from './verdict.ts';
 
 /** UDP port of the control protocol on the base's own address. */
 export const CONTROL_PORT = 7356;
@@ -57,6 +59,8 @@ export class Elsewhere {
   private readonly pieces: Pieces;
   private readonly arpReplies: TokenBuckets;
   private readonly broadcasts: TokenBuckets;
+  /** Of the last reply of another worker's that went in fragments (RFC 791): 16 bits. */
+  private identification = 0;
 
   constructor(context: RoutingContext, router: Router) {
     this.context = context;
@@ -214,6 +218,22 @@ export class Elsewhere {
     }
     if (hop) ipv4.decrementTimeToLive(bytes, at[slot] + IP);
     return this.router.toVm(slot, target, network);
+  }
+
+  /**
+   * The verdict for what another worker had the base say to a VM of ours. That worker knows the network's MTU only; where the driver was told a smaller one, an ICMP
+   * error quotes less, and a control reply goes in fragments.
+   */
+  saidElsewhere(slot: number, target: Port, network: Network): number {
+    const { storage } = this;
+    const mtu = this.router.mtuTo(target, network);
+    const start = storage.at[slot] - HEADER_BYTES;
+    const end = storage.at[slot] + storage.length[slot];
+    if (storage.length[slot] - IP <= mtu || shortenError(storage, slot, mtu)) return target.number;
+    this.identification = (this.identification + 1) & 0xffff;
+    for (const fragment of fragmentsFor(storage.bytes.slice(start, end), mtu, this.identification))
+      this.context.outbox.add(BASE, target.number, fragment);
+    return HELD;
   }
 
   /** For the base's own address: control requests, echo requests; nothing else is served. */

@@ -60,8 +60,7 @@ export class HandedOver {
     // What the base says is finished but for the MAC and the driver's MTU, which another worker does not know.
     halves[at[slot] >> 1] = target.macFirstHalf;
     words[(at[slot] + 2) >> 2] = target.macLastWord;
-    this.elsewhere.answers.fit(slot, to);
-    return to;
+    return this.elsewhere.saidElsewhere(slot, target, networks[target.network]);
   }
 
   /** An ICMP error about a datagram that came from there: finished but for both MACs. */

@@ -6,7 +6,7 @@ import { CELL, RECORD_CELLS } from '../counters.ts';
 import { BASE } from '../storage/outbox.ts';
 import * as icmp from '../wire/icmp.ts';
 import { echoReply } from './answers/echo-reply.ts';
-import { icmpError, mayReport, shortenError } from './answers/icmp-error.ts';
+import { icmpError, mayReport } from './answers/icmp-error.ts';
 import { TokenBuckets } from '../token-buckets.ts';
 import type { RoutingContext } from './context.ts';
 import type { Network } from './network.ts';
@@ -64,14 +64,6 @@ export class IcmpAnswers {
   /** Says that the destination can't be reached, for the reason in `code`; whether it was said. */
   unreachable(slot: number, code: number): boolean {
     return this.say(slot, icmp.UNREACHABLE, code, 0);
-  }
-
-  /**
-   * An error in `slot` that another worker made for a VM of ours, `port`, quotes less where the driver was told a smaller MTU than the network's, which is all
-   * that the other worker knows.
-   */
-  fit(slot: number, port: number): void {
-    shortenError(this.context.storage, slot, this.mtuBack(port));
   }
 
   /**

@@ -68,7 +68,7 @@ describe.each([{ workers: 1 }, { workers: 2 }])('$workers turn workers', ({ work
   });
 });
 
-test('an ICMP error that another worker made, too: the one that has the adapters', async () => {
+test('what another worker made, too: the one that has the adapters', async () => {
   const uplink = { interface: 'none0', network: 'lan', controllers: ['b'], nextHop: '10.77.0.254' };
   world = await World.start({
     vms: { a: { ...LEARNED.a, worker: 1 }, b: { ...LEARNED.b, management: true, worker: 0 } },
@@ -85,6 +85,14 @@ test('an ICMP error that another worker made, too: the one that has the adapters
     expect(icmp).toMatchObject({ type: 3, code: 0 });
     expect(ip!.totalLength).toBe(300);
     expect(icmp!.payload).toEqual(sent.subarray(14).subarray(0, 300 - 28));
+    // A reply to a control request can't be cut short there: it comes in fragments.
+    const request = Buffer.from(JSON.stringify({ id: 'x'.repeat(60), op: 'open', adapter: 'up' }));
+    expect(await a.setMtu(150)).toBe(0n);
+    await a.send(udpFrame(A, BASE_IP, request, { ports: [5555, 7356] }));
+    const fragments = [(await a.receive()).frame, (await a.receive()).frame].map(parse);
+    for (const { ip } of fragments) expect(ip!.totalLength).toBeLessThanOrEqual(150);
+    const whole = Buffer.concat(fragments.map(({ ip }) => ip!.payload)).subarray(8);
+    expect(JSON.parse(whole.toString())).toMatchObject({ ok: false, error: 'forbidden' });
   } finally {
     await world.close();
   }

@@ -96,17 +96,21 @@ export function icmpError(
   return error;
 }
 
-/** Has the ICMP error in `slot`, one of the base's own, quote no more than a way of `mtu` bytes takes. Anything else in the slot stays as it is. */
-export function shortenError(storage: BaseStorage, slot: number, mtu: number): void {
+/**
+ * Has the ICMP error in `slot`, one of the base's own that is too long for a way of `mtu` bytes, quote no more than it takes. False, and nothing changed, where the
+ * slot has something else.
+ */
+export function shortenError(storage: BaseStorage, slot: number, mtu: number): boolean {
   const { bytes } = storage;
   const ip = storage.at[slot] + ethernet.HEADER_BYTES;
   const l4 = ip + ipv4.MIN_HEADER_BYTES;
   const most = Math.max(mtu, LEAST_MTU);
-  if (storage.length[slot] - ethernet.HEADER_BYTES <= most) return;
-  if (ipv4.protocol(bytes, ip) !== ipv4.PROTOCOL_ICMP || icmp.isQuery(icmp.type(bytes, l4))) return;
+  if (ipv4.protocol(bytes, ip) !== ipv4.PROTOCOL_ICMP || icmp.isQuery(icmp.type(bytes, l4)))
+    return false;
   storage.length[slot] = ethernet.HEADER_BYTES + most;
   writeIpHeader(bytes, ip, most, ipv4.source(bytes, ip), ipv4.destination(bytes, ip));
   writeIcmpChecksum(storage, l4, most - ipv4.MIN_HEADER_BYTES);
+  return true;
 }
 
 function writeIpHeader(
