@@ -13,6 +13,7 @@ const CONFIGURATION = {
   vms: {
     a: { socket: '/run/basewire/a.sock', addresses: [A.ip], mac: A.mac, management: true },
     b: { socket: '/run/basewire/b.sock', addresses: [B.ip], mac: B.mac },
+    c: { socket: { path: '/run/basewire/c.sock', group: 'users' }, addresses: ['10.77.0.13'] },
   },
   adapters: { uplink: { interface: 'bw0', network: 'lan', controllers: ['a'] } },
   admin: { socket: '/run/basewire/admin.sock' },
@@ -25,6 +26,10 @@ describe.skipIf(reason !== '')(`the unit under systemd${reason && ` (${reason})`
   const vms: Vm[] = [];
   beforeAll(async () => {
     box = await SystemdBox.start(CONFIGURATION);
+    const dropIn = '/etc/systemd/system/basewire.service.d';
+    box.say('mkdir', '-p', dropIn);
+    const group = '[Service]\\nSupplementaryGroups=users\\n';
+    box.say('sh', '-c', `printf '${group}' >${dropIn}/group.conf && systemctl daemon-reload`);
   }, 90_000);
   afterAll(async () => {
     for (const vm of vms) vm.close();
@@ -64,6 +69,7 @@ describe.skipIf(reason !== '')(`the unit under systemd${reason && ` (${reason})`
     const stat = (path: string) => box.say('stat', '-c', '%A %U %G', path);
     expect(stat('/run/basewire')).toBe('drwxr-x--- basewire basewire');
     expect(stat('/run/basewire/a.sock')).toBe('srw-rw---- basewire basewire');
+    expect(stat('/run/basewire/c.sock')).toBe('srw-rw---- basewire users');
     expect(stat('/run/basewire/admin.sock')).toBe('srw------- basewire basewire');
     expect(stat('/var/lib/basewire')).toBe('drwx------ basewire basewire');
     expect(stat('/etc/basewire')).toBe('drwxr-x--- root basewire');

@@ -59,4 +59,8 @@ test('it may do what the daemon does', () => {
   expect(values('CapabilityBoundingSet')).toEqual(['CAP_NET_RAW']);
   expect(values('RestrictAddressFamilies')).toEqual(['AF_UNIX AF_PACKET AF_NETLINK']);
   expect(values('RuntimeDirectory')).toEqual(['basewire']);
+  // A socket's `group`: @privileged, which is taken away, has lchown, so it must be given back behind that.
+  const calls = values('SystemCallFilter');
+  const taken = calls.findIndex((value) => /^~.*@privileged/.test(value));
+  expect(calls.findIndex((value) => value.split(' ').includes('lchown'))).toBeGreaterThan(taken);
 });
