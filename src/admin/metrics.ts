@@ -236,23 +236,39 @@ export class Metrics {
       'Resident memory, shared guest memory included.',
       [],
       (set) => {
-        set({}, process.memoryUsage.rss());
+        set(
+          {},
+          orLacking(() => process.memoryUsage.rss(), Number.NaN),
+        );
       },
     );
     this.#counter('process_cpu_seconds_total', 'Processor time used.', [], (set) => {
       const { user, system } = process.cpuUsage();
       set({}, (user + system) / 1e6);
     });
-    this.#gauge('process_open_descriptors', 'Open file descriptors.', [], (set) => {
-      set({}, readdirSync('/proc/self/fd').length);
-    });
     const mostDescriptors = descriptorLimit();
+    this.#gauge('process_open_descriptors', 'Open file descriptors.', [], (set) => {
+      set(
+        {},
+        orLacking(() => readdirSync('/proc/self/fd').length, mostDescriptors),
+      );
+    });
     this.#gauge(
       'process_max_descriptors',
       'File descriptors that may be open at once.',
       [],
       (set) => set({}, mostDescriptors),
     );
+  }
+}
+
+/** What /proc says, which takes a descriptor; where none is left, `otherwise`: all other numbers can be told, and that is when they are asked for. */
+function orLacking(read: () => number, otherwise: number): number {
+  try {
+    return read();
+  } catch (error) {
+    if (!['EMFILE', 'ENFILE'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    return otherwise;
   }
 }
 

@@ -9,6 +9,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -78,6 +79,37 @@ describe('resources run out', { timeout: 60_000 }, () => {
     a.close();
     await pair.expectNoLoss(50);
     await world.balance();
+  });
+
+  test('descriptors: who is connected already is told so by the metrics', async () => {
+    world = await World.start({ vms: THREE_VMS });
+    const { daemon } = world;
+    const socket = connect(join(daemon.folder, 'admin.sock'));
+    let answers = '';
+    socket.setEncoding('latin1').on('data', (text: string) => {
+      answers += text;
+    });
+    // As Prometheus asks, on one connection.
+    const scrape = async () => {
+      answers = '';
+      socket.write('GET /metrics HTTP/1.1\r\nHost: basewire\r\n\r\n');
+      await until(
+        'all metrics',
+        () => socket.destroyed || /^basewire_process_max_descriptors \d/m.test(answers),
+      );
+      const value = (name: string) => new RegExp(`^basewire_${name} (.*)$`, 'm').exec(answers)?.[1];
+      return [value('ready'), value('process_open_descriptors')];
+    };
+    try {
+      const [ready, open] = await scrape();
+      expect(ready).toBe('1');
+      expect(Number(open)).toBeLessThan(PLENTY);
+      limit(daemon, leaving(daemon, 0));
+      expect((await scrape())[0]).toBe('1');
+    } finally {
+      limit(daemon, PLENTY);
+      socket.destroy();
+    }
   });
 
   test('descriptors: one that comes along and can’t be had is the front-end’s end, and no fault of it', async () => {
