@@ -93,6 +93,11 @@ export class Child {
     return this.ended === null;
   }
 
+  /** Throws, with its last output, when it has ended: what was measured meanwhile says nothing. */
+  mustRun(): void {
+    if (this.ended !== null) throw this.failure(`ended (${this.ended}) while it was measured`);
+  }
+
   write(text: string): void {
     this.process.stdin?.write(text);
   }

@@ -68,7 +68,8 @@ export function judgeNoise(
 }
 
 /**
- * Compares round by round. `less` is for quantities of which less is better (time). `required` null only shows the ratio.
+ * Compares round by round. `less` is for quantities of which less is better (time). `required` null only shows the ratio. Throws where a round gave
+ * nothing that is a number above 0: whoever ended or stood still has failed, and is neither slow nor infinitely quick.
  */
 export function compare(
   against: string,
@@ -78,6 +79,13 @@ export function compare(
   quiet: boolean,
   less = false,
 ): Comparison {
+  for (const [who, values] of [
+    ['basewire', ours],
+    [against, theirs],
+  ] as const) {
+    const failed = values.find((value) => !(value > 0 && Number.isFinite(value)));
+    if (failed !== undefined) throw new Error(`${who} has failed in a round, which gave ${failed}`);
+  }
   const ratios = ours
     .slice(0, theirs.length)
     .map((value, round) => (less ? theirs[round]! / value : value / theirs[round]!));

@@ -48,6 +48,9 @@ export const garbageRow: RowRunner = {
       const noise = new NoiseMeter([process.pid, generator.pid, ...base.pids]);
       const mark = base.child.output.length;
       const rate = await generator.rate(seconds);
+      base.child.mustRun();
+      // Who carries nothing makes no garbage.
+      if (!(rate > 0)) throw new Error(`no datagram came back\n--- log\n${base.log()}`);
       const counts = countCollections(base.child.output.slice(mark));
       let worker = 0;
       for (const [isolate, count] of counts) if (isolate !== main) worker += count;

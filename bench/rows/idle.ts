@@ -72,6 +72,8 @@ export const idleRow: RowRunner = {
         const threads = threadSeconds(base.child.pid);
         const before = processSeconds(base.child.pid);
         await sleep(seconds * 1000);
+        // One that has ended has used less than nothing.
+        for (const child of [base.child, quiet.child]) child.mustRun();
         const used = processSeconds(base.child.pid) - before;
         noises.push(noise.read());
         ours.push((used / seconds) * 100);
@@ -118,7 +120,9 @@ async function busyShare(lab: Lab): Promise<number> {
   try {
     const before = processSeconds(running.pids[0]!);
     await sleep(2000);
-    return ((processSeconds(running.pids[0]!) - before) / 2) * 100;
+    const used = processSeconds(running.pids[0]!) - before;
+    if (used < 0) throw new Error(`dpdk io ended while it was measured\n${running.log()}`);
+    return (used / 2) * 100;
   } finally {
     await running.stop();
   }

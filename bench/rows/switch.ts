@@ -50,6 +50,8 @@ async function measureSizes(
       await sleep(lab.timing.warmup * 1000);
       const placed = await cores.around(() => measureRate(lab, generator!, running));
       const { remaining, ceiling } = await generator.drain(IN_FLIGHT);
+      // It ended or stands still, and the rate is that of a part of the time.
+      if (remaining === 0) throw new Error(`${bytes} B: nothing came back at the end`);
       result.set(bytes, { ...placed, lost: IN_FLIGHT - remaining, ceiling });
     }
   } catch (error) {

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { drawPlot } from '../../bench/lib/plot.ts';
 import { udpFrame } from '../../bench/lib/pcap.ts';
+import { Child } from '../../bench/lib/process.ts';
 import { compare, judgeNoise, median, percentile, summarise } from '../../bench/lib/statistics.ts';
 import { countCollections } from '../../bench/rows/garbage.ts';
 import { parse } from '../support/packets.ts';
+import { until } from '../support/until.ts';
 
 describe('what the benchmark makes of its numbers', () => {
   test('medians and percentiles', () => {
@@ -45,6 +47,27 @@ describe('what the benchmark makes of its numbers', () => {
     expect(judgeNoise([{ foreign: 0.3, steal: 0 }], [0.01]).quiet).toBe(false);
     expect(judgeNoise([{ foreign: 0.01, steal: 0 }], [0.5]).quiet).toBe(false);
     expect(judgeNoise([{ foreign: 0.01, steal: 0.01 }], [0.05]).quiet).toBe(true);
+  });
+
+  test('who has failed in a round is not compared', () => {
+    expect(() => compare('peer', [1, 2], [1, 0], 1.5, true)).toThrow(
+      'peer has failed in a round, which gave 0',
+    );
+    expect(() => compare('peer', [1, Number.NaN], [1, 1], null, true)).toThrow('basewire has');
+    expect(() => compare('peer', [-30], [1], 1, true, true)).toThrow('gave -30');
+  });
+
+  test('a process that has ended is not taken for one that is idle', async () => {
+    const child = new Child('sh', 'sh', ['-c', 'echo its last words; read -r line; exit 3']);
+    try {
+      await child.until((output) => (output.includes('words') ? true : null), 'its words');
+      child.mustRun();
+      child.write('end\n');
+      await until('its end', () => !child.running);
+      expect(() => child.mustRun()).toThrow(/ended \(exit code 3\)[\s\S]*its last words/);
+    } finally {
+      await child.stop();
+    }
   });
 
   test('collections are counted per isolate', () => {
