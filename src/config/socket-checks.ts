@@ -1,6 +1,6 @@
 /** Paths of a configuration: each used once; those of sockets short enough, in a folder that exists or can be made, and where nothing else stands. */
-import { lstatSync, statSync } from 'node:fs';
-import { dirname, normalize } from 'node:path';
+import { lstatSync, realpathSync, statSync } from 'node:fs';
+import { dirname, join, normalize, relative } from 'node:path';
 import { obstacle } from '../socket-path.ts';
 import { DEFAULT_ADMIN_SOCKET, isFilePath, MAX_SOCKET_PATH_BYTES } from './schema.ts';
 import type { Path } from './source.ts';
@@ -29,7 +29,10 @@ export class SocketChecks {
     const admin = mapping(this.#raw.admin)?.socket;
     if (typeof admin === 'string') this.#path(admin, ['admin', 'socket'], 'the admin socket', true);
     else
-      this.#used.set(DEFAULT_ADMIN_SOCKET, 'the admin socket (where admin.socket names no other)');
+      this.#used.set(
+        placeOf(DEFAULT_ADMIN_SOCKET),
+        'the admin socket (where admin.socket names no other)',
+      );
     this.#stateFile();
     for (const [name, value] of this.#vms) {
       const at: Path = ['vms', name];
@@ -123,7 +126,7 @@ export class SocketChecks {
   }
 
   #claim(path: string, at: Path, owner: string): void {
-    const plain = normalize(path);
+    const plain = placeOf(path);
     const other = this.#used.get(plain);
     if (other) this.#complain(at, `${path} is already ${other}: choose another`);
     else this.#used.set(plain, owner);
@@ -134,6 +137,20 @@ export class SocketChecks {
 function isId(id: unknown): id is string | number {
   if (typeof id === 'number') return Number.isInteger(id) && id >= 0 && id <= MAX_ID;
   return typeof id === 'string' && id !== '';
+}
+
+/** A path as it is told from others: two lead to one file where a folder has two names. What stands at its end is looked at elsewhere. */
+function placeOf(path: string): string {
+  const plain = normalize(path);
+  const [folder, missing] = [dirname(plain), dirname(dirname(plain))];
+  for (const there of [folder, missing]) {
+    try {
+      return join(realpathSync(there), relative(there, plain));
+    } catch {
+      // It is not there, or we may not look: its name is all there is.
+    }
+  }
+  return plain;
 }
 
 /** Why a socket can't be made in this folder; '' when it exists, or only its last part is missing, or we may not know. */

@@ -107,6 +107,23 @@ it('what stands where a socket is to be made', () => {
   expect(refusalOf(text)).toBe('');
 });
 
+it('one socket under two names of its folder', () => {
+  const file = join(folder, 'names.yaml');
+  const real = join(folder, 'real');
+  const alias = join(folder, 'alias');
+  mkdirSync(real);
+  symlinkSync(real, alias);
+  for (const made of ['', '/made']) {
+    const [first, again] = [`${real}${made}/web.sock`, `${alias}${made}/web.sock`];
+    const text = EXAMPLE.replace('/run/basewire/web.sock', first);
+    writeFileSync(file, text.replace('/run/basewire/controller.sock', again));
+    const used = `${again} is already a socket of VM web: choose another`;
+    expect(refusal(file)).toBe(`${file}:12:13: vms.controller.socket: ${used}`);
+    writeFileSync(file, text.replace('/run/basewire/controller.sock', `${alias}${made}/c.sock`));
+    expect(refusal(file)).toBe('');
+  }
+});
+
 it.skipIf(process.getuid!() !== 0)(
   'a folder that we may not look into is not called missing (needs root, to be somebody else)',
   () => {
