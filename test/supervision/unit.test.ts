@@ -59,6 +59,9 @@ test('it may do what the daemon does', () => {
   expect(values('CapabilityBoundingSet')).toEqual(['CAP_NET_RAW']);
   expect(values('RestrictAddressFamilies')).toEqual(['AF_UNIX AF_PACKET AF_NETLINK']);
   expect(values('RuntimeDirectory')).toEqual(['basewire']);
+  // Guests shut down with the host are shut down before it; a name that is not known yet would be a wrong configuration, which is not tried again.
+  expect(values('Before').join(' ')).toContain('libvirt-guests.service');
+  expect(values('After').join(' ')).toContain('nss-user-lookup.target');
   // A socket's `group`: @privileged, which is taken away, has lchown, so it must be given back behind that.
   const calls = values('SystemCallFilter');
   const taken = calls.findIndex((value) => /^~.*@privileged/.test(value));
