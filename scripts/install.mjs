@@ -94,6 +94,7 @@ Next, as root:
   systemd-sysusers && systemd-tmpfiles --create
   write /etc/basewire/basewire.yaml (README.md has one), then: basewire check --config /etc/basewire/basewire.yaml
   systemctl daemon-reload && systemctl enable --now basewire
+  systemctl restart basewire      where one was installed before: until then that one runs, of files that are replaced now
 `);
 } catch (error) {
   complain(error);

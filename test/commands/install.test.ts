@@ -53,6 +53,8 @@ describe.skipIf(!BUILT)(`install-system${BUILT ? '' : ' (not built)'}`, () => {
       const { status, stdout, stderr } = install();
       expect([status, stderr]).toEqual([0, '']);
       expect(stdout).toContain('systemctl daemon-reload && systemctl enable --now basewire');
+      // Of a unit that runs already `enable --now` starts nothing.
+      expect(stdout).toMatch(/^ {2}systemctl restart basewire /m);
     }
     expect(readlinkSync(join(into, 'usr/bin/basewire'))).toBe(`${HOME}/dist/cli.js`);
     for (const file of [
