@@ -49,6 +49,17 @@ export function percentile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!;
 }
 
+/**
+ * p50, p99 and worst of round trips, of which those that were lost (NaN) count with `atLeast`, the time after which they were given up: left
+ * out, they would leave the others to look quick.
+ */
+export function roundTrips(times: ArrayLike<number>, atLeast: number) {
+  const sorted = Float64Array.from(times, (time) => (Number.isNaN(time) ? atLeast : time)).sort();
+  const at = (share: number) =>
+    sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!;
+  return { p50: at(0.5), p99: at(0.99), worst: at(1) };
+}
+
 export function summarise(values: number[]): Summary {
   const middle = median(values);
   const spread = values.length > 1 ? (Math.max(...values) - Math.min(...values)) / middle : 0;

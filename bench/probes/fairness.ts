@@ -5,6 +5,7 @@
 import { native } from '../../src/native.ts';
 import { ETHERTYPE, ethernet, ipv4, PROTOCOL, udp } from '../../test/support/packets.ts';
 import { Vm } from '../../test/support/vm.ts';
+import { roundTrips } from '../lib/statistics.ts';
 import { argument, result } from './probe.ts';
 import { Sender, Taker } from './static-rings.ts';
 
@@ -124,13 +125,10 @@ function trip(): number {
 function trips(seconds: number): { p50: number; p99: number; trips: number } {
   const times: number[] = [];
   for (const end = performance.now() + seconds * 1000; performance.now() < end; ) {
-    const time = trip();
-    if (!Number.isNaN(time)) times.push(time);
+    times.push(trip());
   }
-  times.sort((left, right) => left - right);
-  const at = (share: number) =>
-    times[Math.min(times.length - 1, Math.floor(times.length * share))]!;
-  return { p50: at(0.5), p99: at(0.99), trips: times.length };
+  const { p50, p99 } = roundTrips(times, GIVE_UP * 1000);
+  return { p50, p99, trips: times.length };
 }
 
 /** a offers `perSecond` datagrams evenly; how many were offered and arrived in a second. */

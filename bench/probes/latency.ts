@@ -7,6 +7,7 @@ import { asSplit, type SplitQueue } from '../../test/support/driver-split.ts';
 import { ethernet, ETHERTYPE, ipv4, PROTOCOL, udp } from '../../test/support/packets.ts';
 import { pause } from '../../test/support/until.ts';
 import { Vm } from '../../test/support/vm.ts';
+import { roundTrips } from '../lib/statistics.ts';
 import { argument, result } from './probe.ts';
 
 interface Argument {
@@ -138,13 +139,8 @@ for (let count = 0; count < wanted.trips; count++) {
   times[count] = trip();
   if (Number.isNaN(times[count]!)) lost++;
 }
-const sorted = times.filter((time) => !Number.isNaN(time)).sort();
-const at = (share: number) =>
-  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 result({
-  p50: at(0.5),
-  p99: at(0.99),
-  worst: sorted[sorted.length - 1],
+  ...roundTrips(times, GIVE_UP * 1000),
   lost,
   kicks: (a.kicks + b.kicks - kicksBefore) / wanted.trips,
 });

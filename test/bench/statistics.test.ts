@@ -2,7 +2,14 @@ import { describe, expect, test } from 'vitest';
 import { drawPlot } from '../../bench/lib/plot.ts';
 import { udpFrame } from '../../bench/lib/pcap.ts';
 import { Child } from '../../bench/lib/process.ts';
-import { compare, judgeNoise, median, percentile, summarise } from '../../bench/lib/statistics.ts';
+import {
+  compare,
+  judgeNoise,
+  median,
+  percentile,
+  roundTrips,
+  summarise,
+} from '../../bench/lib/statistics.ts';
 import { countCollections } from '../../bench/rows/garbage.ts';
 import { parse } from '../support/packets.ts';
 import { until } from '../support/until.ts';
@@ -47,6 +54,12 @@ describe('what the benchmark makes of its numbers', () => {
     expect(judgeNoise([{ foreign: 0.3, steal: 0 }], [0.01]).quiet).toBe(false);
     expect(judgeNoise([{ foreign: 0.01, steal: 0 }], [0.5]).quiet).toBe(false);
     expect(judgeNoise([{ foreign: 0.01, steal: 0.01 }], [0.05]).quiet).toBe(true);
+  });
+
+  test('a round trip that was lost is no quick one', () => {
+    const times = Array.from({ length: 100 }, (_, index) => (index < 3 ? Number.NaN : 10));
+    expect(roundTrips(times, 200_000)).toEqual({ p50: 10, p99: 200_000, worst: 200_000 });
+    expect(roundTrips([3, 1, 2], 200_000)).toEqual({ p50: 2, p99: 3, worst: 3 });
   });
 
   test('who has failed in a round is not compared', () => {
