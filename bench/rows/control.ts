@@ -67,6 +67,7 @@ export const controlRow: RowRunner = {
         const noise = new NoiseMeter([process.pid, generator.pid, probe.child.pid, ...base.pids]);
         const rate = await generator.rate(lab.timing.measure);
         const times = await probe.result<Replies>(60 + lab.timing.measure);
+        if (!(rate > 0)) throw new Error('nothing floods: no datagram came back to the generator');
         rounds.push({ ...times, ...noise.read() });
         lab.say(
           `round ${round + 1}/${lab.timing.rounds}: GET_FEATURES p99 ${times.features.p99.toFixed(3)} ms, worst ${times.features.worst.toFixed(2)}; ` +
