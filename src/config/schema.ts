@@ -147,6 +147,9 @@ const adapter = z
         /^(?!\.{1,2}$)[^\s/:\0]{1,15}$/,
         'must be the name of a network interface, at most 15 characters',
       )
+      .refine((name) => Buffer.byteLength(name) <= 15, {
+        message: 'must be the name of a network interface, at most 15 bytes in UTF-8',
+      })
       .describe('The host’s network interface.'),
     network: z.string().describe('May be left out when there is one network.').optional(),
     controllers: z

@@ -329,6 +329,12 @@ describe('one mistake gets one complaint, at its place', () => {
       /at most 15 characters/,
     ],
     [
+      'interface of letters with two bytes',
+      ['adapters', 'uplink', 'interface'],
+      'ü'.repeat(13),
+      /at most 15 bytes/,
+    ],
+    [
       'interface as path',
       ['adapters', 'uplink', 'interface'],
       '../eth0',
