@@ -58,6 +58,8 @@ export class Handoff {
   /** Slots from `firstTaken` on whose `from` is at least `marks` were taken out of a ring. */
   private firstTaken = 0;
   private readonly marks: number;
+  /** Ports below are VMs'. */
+  private readonly vms: number;
   /** With whom the next gather begins. */
   private first = 0;
   private readonly time: Float64Array;
@@ -80,6 +82,7 @@ export class Handoff {
     this.native = native;
     this.hasAdapters = worker === ADAPTERS_WORKER;
     this.marks = ports;
+    this.vms = vms;
     this.storage = storage;
     this.cells = counters.cells;
     this.time = time;
@@ -127,13 +130,17 @@ export class Handoff {
 
   // --- the way out ----------------------------------------------------------------------------------
 
-  /** Hands a slot to the worker that owns the port `to`, or, with AT_ADAPTERS, to the one that owns the adapters. False: its ring is full. */
+  /**
+   * Hands a slot to the worker that owns the port `to`, or, with AT_ADAPTERS, to the one that owns the adapters. False: its ring is full.
+   * An adapter stands for a whole LAN, and counts as one that brings much.
+   */
   put(slot: number, to: number, sender: Port | null): boolean {
     const { storage } = this;
     const ring = this.outgoing[to === AT_ADAPTERS ? ADAPTERS_WORKER : this.workers[to]];
     if (ring === null) return false;
-    const heavy = sender?.heavy ?? false;
-    return ring.put(storage.at[slot], storage.length[slot], storage.from[slot], to, heavy);
+    const from = storage.from[slot];
+    const heavy = sender === null ? from >= this.vms : sender.heavy;
+    return ring.put(storage.at[slot], storage.length[slot], from, to, heavy);
   }
 
   /** Hands a broadcast to every worker that has other VMs of the network, which is the plan's `number`th. */

@@ -8,7 +8,7 @@ import { merge, type WarmState } from '../../src/base/warm-state.ts';
 import { BaseState } from '../../src/base-state.ts';
 import { Counters, CounterSums } from '../../src/counters.ts';
 import { Handoff } from '../../src/handoff/handoff.ts';
-import { handoffBytes } from '../../src/handoff/layout.ts';
+import { ENTRIES, handoffBytes } from '../../src/handoff/layout.ts';
 import { native } from '../../src/native.ts';
 import { Port } from '../../src/port/port.ts';
 import { Network } from '../../src/routing/network.ts';
@@ -162,6 +162,14 @@ test('what is taken counts as taken over as soon as the ring may forget it, and 
   expect(taken()).toEqual([0, 0, 0, 0, 0]);
   workers[1].release();
   expect(taken()).toEqual([1, 0, 0, 0, 1]);
+});
+
+test('a LAN that fills a ring leaves room in it for the VMs, and for what the base says', () => {
+  let taken = 0;
+  while (taken <= ENTRIES && put(workers[0], 4, 1, 0)) taken++;
+  expect(taken).toBe((ENTRIES * 3) / 4);
+  expect(put(workers[0], 0, 1, 1)).toBe(true);
+  expect(put(workers[0], -1, 1, 2)).toBe(true);
 });
 
 describe('sleep', () => {
