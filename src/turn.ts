@@ -75,7 +75,7 @@ export class Turn {
   get busy(): boolean {
     if (this.attention.active.length > 0 || this.unfinished) return true;
     const { handoff } = this.context;
-    return handoff !== null && (handoff.hasWork() || handoff.recent(this.attention.spin));
+    return handoff !== null && (handoff.hasWork() || handoff.recent(this.attention.looksOn));
   }
 
   /** The outbox or an adapter has something that the last turn did not take. */

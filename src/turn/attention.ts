@@ -12,6 +12,8 @@ export class Attention {
   readonly active: Port[] = [];
   /** Milliseconds that a port is looked at after its last work: as long as is allowed, and at the least. Cells, see `Turn.time`. */
   private readonly spins = new Float64Array(2);
+  /** Which of them the last `quieten` went by. */
+  private early = false;
   /** Now, in milliseconds. */
   private readonly time: Float64Array;
 
@@ -29,6 +31,11 @@ export class Attention {
     this.spins[1] = Math.min(longest, LEAST_SPIN);
   }
 
+  /** How long the last `quieten` looked on after a port's last work: whoever else looks on does so as long. */
+  get looksOn(): number {
+    return this.spins[this.early ? 1 : 0];
+  }
+
   /** Looks at this port in every turn until it is quiet again. */
   activate(port: Port): void {
     if (port.active) return;
@@ -42,8 +49,9 @@ export class Attention {
    */
   quieten(early: boolean): void {
     const { active } = this;
+    this.early = early;
     const now = this.time[0];
-    const since = now - this.spins[early ? 1 : 0];
+    const since = now - this.looksOn;
     for (let index = active.length - 1; index >= 0; index--) {
       const port = active[index];
       if (port.lastWork > since) continue;
