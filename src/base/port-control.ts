@@ -139,15 +139,14 @@ export class PortControl implements SessionHost, ListenerHost {
   }
 
   /**
-   * A ring whose driver could have something for us came without a kick (vhost-user.rst: "polling should be used instead of waiting for the
-   * kick"): an output ring, or an input ring while datagrams wait for buffers.
+   * A ring came without a kick (vhost-user.rst: "polling should be used instead of waiting for the kick"). An input ring, too, for which nothing waits: when
+   * something begins to, nobody tells us.
    */
   private get unnotified(): boolean {
-    const { current, backlog } = this.port;
+    const { current } = this.port;
     if (current === null) return false;
-    const waits = backlog !== null && backlog.count > 0;
     const silent = ({ kickFd }: Ring) => kickFd < 0;
-    return current.outputs.some(silent) || (waits && current.inputs.some(silent));
+    return current.outputs.some(silent) || current.inputs.some(silent);
   }
 
   close(): void {

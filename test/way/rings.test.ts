@@ -79,6 +79,24 @@ describe.each(FORMATS)('rings: $format', ({ packed }) => {
     for (let i = 0; i < 10; i++) expect(numberOf((await b.receive()).frame)).toBe(i);
   });
 
+  test('and looked at soon, whenever datagrams begin to wait', async () => {
+    a = await world.vm('a', { packed });
+    b = await world.vm('b', { packed, receiveBuffers: 1 });
+    await b.frontEnd.askNumber(REQUEST.SET_VRING_KICK, u64(0n | 0x100n), { needReply: true });
+    const rounds = 8;
+    let late = 0;
+    for (let i = 0; i < 2 * rounds; i += 2) {
+      await pause(100); // the base has gone to sleep
+      for (const number of [i, i + 1]) await a.send(numbered(number));
+      await pause(5);
+      const since = performance.now();
+      for (const number of [i, i + 1]) expect(numberOf((await b.receive()).frame)).toBe(number);
+      late += performance.now() - since;
+    }
+    expect(late / rounds, 'milliseconds').toBeLessThan(60);
+    await world.balance();
+  });
+
   test('an input ring with room asks for no kicks: a driver without EVENT_IDX refills it in silence', async () => {
     const features = LINUX_FEATURES & ~FEATURE.EVENT_IDX;
     a = await world.vm('a', { packed, features });
