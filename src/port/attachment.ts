@@ -98,7 +98,12 @@ export class Attachment {
       ring.queue = packed ? new PackedQueue() : new SplitQueue();
       ring.rewind();
     }
-    ring.queue.eventIndex = has(this.features, FEATURE.EVENT_IDX);
+    const eventIndex = has(this.features, FEATURE.EVENT_IDX);
+    if (eventIndex !== ring.queue.eventIndex) {
+      // Its driver was asked to notify us in a way that it does not look at any more.
+      ring.queue.disarm();
+      ring.queue.eventIndex = eventIndex;
+    }
     ring.queue.indirect = has(this.features, FEATURE.INDIRECT_DESC);
     ring.queue.log = has(this.features, FEATURE.LOG_ALL) ? this.log : null;
   }

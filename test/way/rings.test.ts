@@ -97,6 +97,22 @@ describe.each(FORMATS)('rings: $format', ({ packed }) => {
     await world.balance();
   });
 
+  test.each([true, false])('EVENT_IDX comes or goes while it sleeps: %s', async (comes) => {
+    const without = LINUX_FEATURES & ~FEATURE.EVENT_IDX;
+    const before = comes ? without : LINUX_FEATURES;
+    a = await world.vm('a', { packed, features: before });
+    b = await world.vm('b', { packed });
+    await pass(0);
+    await pause(100); // the base has gone to sleep
+    const features = (a.features ^ FEATURE.EVENT_IDX) | FEATURE.PROTOCOL_FEATURES;
+    await a.frontEnd.askNumber(REQUEST.SET_FEATURES, u64(features), { needReply: true });
+    Object.defineProperty(a.transmitQueue(), 'eventIndex', { get: () => comes });
+    for (let i = 1; i < 4; i++) {
+      await pause(100);
+      await pass(i);
+    }
+  });
+
   test('an input ring with room asks for no kicks: a driver without EVENT_IDX refills it in silence', async () => {
     const features = LINUX_FEATURES & ~FEATURE.EVENT_IDX;
     a = await world.vm('a', { packed, features });
