@@ -141,6 +141,16 @@ describe('who gets it', () => {
   });
 });
 
+test('each of the other workers comes first in turn', () => {
+  const first = () => {
+    put(workers[0], 0, 1, 1);
+    put(workers[2], 2, 1, 2);
+    for (const worker of workers) worker.publish(bells);
+    return takeAll(workers[1])[0][2];
+  };
+  expect([first(), first()].sort()).toEqual([1, 2]);
+});
+
 test('what is taken counts as taken over as soon as the ring may forget it, and not before', () => {
   put(workers[0], 0, 1, 1);
   put(workers[0], 4, 3, 2);
@@ -160,6 +170,7 @@ test('what is taken counts as taken over as soon as the ring may forget it, and 
   copies.gather();
   expect(storage.count).toBe(5);
   expect(taken()).toEqual([0, 0, 0, 0, 0]);
+  storage.take(4, 60); // the LAN comes last
   workers[1].release();
   expect(taken()).toEqual([1, 0, 0, 0, 1]);
 });

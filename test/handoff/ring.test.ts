@@ -174,6 +174,33 @@ describe('in order and whole', () => {
     expect(incoming.damaged).toBe(0);
   });
 
+  test('more than the list of copies holds', () => {
+    // A list that is as good as full begins anew, on the way in and on the way out.
+    const { rows } = copies;
+    const fill = () => {
+      while (copies.count < rows) copies.add(region, START + RING.data, 0, 0);
+    };
+    sending.clear();
+    const slot = sending.take(0, 60);
+    const at = sending.at[slot];
+    sending.bytes.fill(5, at - 12, at + 60);
+    copies.delivering = true;
+    fill();
+    expect(outgoing.put(at, 60, 0, 1, false)).toBe(true);
+    copies.deliver();
+    outgoing.publish();
+    receiving.clear();
+    receiving.fill = ARENA / 2;
+    copies.delivering = false;
+    fill();
+    expect(incoming.gather(1, DATA_BYTES)).toBe(1);
+    expect(copies.count).toBe(1);
+    copies.gather();
+    expect(receiving.bytes.subarray(receiving.at[0], receiving.at[0] + 60)).toEqual(
+      new Uint8Array(60).fill(5),
+    );
+  });
+
   test('no more than the budget', () => {
     for (let index = 0; index < 10; index++) put(1000, index);
     outgoing.publish();
@@ -237,6 +264,29 @@ describe('full', () => {
     expect(put(65_550, 1)).toBe(true);
   });
 
+  test('to the last byte, behind what waits and in front of it', () => {
+    const length = 65_536 - 12;
+    const most = DATA_BYTES / 65_536;
+    const release = (count: number) => {
+      outgoing.publish();
+      expect(take(count)).toHaveLength(count);
+      incoming.release();
+      outgoing.publish();
+    };
+    for (let value = 0; value < most; value++) expect(put(length, value)).toBe(true);
+    expect(put(14, 99)).toBe(false);
+    release(1);
+    expect(put(length, most), 'all that is free in front').toBe(true);
+    expect(put(14, 99)).toBe(false);
+    release(2);
+    for (const value of [most + 1, most + 2]) expect(put(length, value)).toBe(true);
+    expect(put(14, 99)).toBe(false);
+    outgoing.publish();
+    expect(take().map(({ value, even }) => [value, even])).toEqual(
+      Array.from({ length: most }, (_, index) => [index + 3, true]),
+    );
+  });
+
   test('who brings much leaves a quarter to the others', () => {
     let heavy = 0;
     while (put(60, 0, true)) heavy++;
@@ -290,6 +340,7 @@ describe('impossible', () => {
     ['length', -1],
     ['length', 13],
     ['length', 65_551],
+    ['offset', DATA_BYTES - 12 - 59], // a byte too far
     ['length', 2 ** 31 - 1],
     ['from', -2],
     ['from', PORTS],
