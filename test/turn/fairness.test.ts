@@ -3,6 +3,7 @@
  * the test before each turn. `npm run bench -- fairness` measures the same as rates and round trips.
  */
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { TurnContext } from '../../src/turn/context.ts';
 import {
   BURST,
   LARGEST,
@@ -178,6 +179,62 @@ describe('a flooding VM and one that sends much', () => {
     expect(four / one).toBeGreaterThan(0.95 * 4);
     expect(four / one).toBeLessThan(1.05 * 4);
   });
+});
+
+describe('what a VM brings through all its pairs counts', () => {
+  beforeEach(() => {
+    site.end();
+    site.begin(4);
+    // Whatever it was before, it is light and not greedy now.
+    site.prepare(1, SMALL);
+    for (let turn = 0; turn < 2; turn++) {
+      site.send(1, 1);
+      site.turn(1);
+    }
+    expect(site.base.portControls[1].port.heavy).toBe(false);
+  });
+
+  test('who fills one pair and sends little through the last has filled its budget, too', () => {
+    const taken = Array.from({ length: 8 }, () => {
+      site.send(1, SIZE, 1);
+      site.send(1, 1, 7);
+      return site.turn()[1];
+    });
+    expect(taken[0]).toBe(BURST / 4 + 1);
+    expect(taken[7]).toBe(BURST / 8 + 1);
+  });
+
+  test('many descriptors', () => {
+    site.prepare(1, ONE_BYTE_EACH);
+    for (const ring of [1, 3]) site.send(1, 1, ring);
+    expect(site.turn()[1]).toBe(2);
+    expect(site.base.portControls[1].port.heavy).toBe(true);
+  });
+});
+
+test('who is given half is asked again', () => {
+  site.prepare(1, SMALL);
+  site.send(1, 1);
+  site.turn();
+  const taken = Array.from({ length: 100 }, () => {
+    site.send(1);
+    return site.turn()[1];
+  });
+  const half = taken[0] / 2;
+  expect(taken.slice(4, 60)).toEqual(Array(56).fill(half));
+  expect(taken.slice(60)).toContain(taken[0]);
+});
+
+test('each VM comes first in turn', () => {
+  const { storage } = (site.base.turn as unknown as { context: TurnContext }).context;
+  const first = new Set<number>();
+  for (const vm of [1, 2, 3]) site.prepare(vm, SMALL);
+  for (let turn = 0; turn < VMS; turn++) {
+    for (const vm of [1, 2, 3]) site.send(vm, 1);
+    site.turn();
+    first.add(storage.from[0]);
+  }
+  expect([...first].sort()).toEqual([1, 2, 3]);
 });
 
 test('twenty VMs fill base storage with the largest datagrams: nobody is always last', () => {

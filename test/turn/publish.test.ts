@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import type { Native } from '../../src/native.ts';
 import type { Ring } from '../../src/port/ring.ts';
 import type { TurnContext } from '../../src/turn/context.ts';
+import { Notifications } from '../../src/turn/notifications.ts';
 import { Publish } from '../../src/turn/publish.ts';
 
 let told: string[];
@@ -125,4 +126,19 @@ describe('publish', () => {
       expect(told.at(-1)).toBe('signal 7,8');
     });
   });
+});
+
+test('more signals than one call makes: none is lost, and each is made once', () => {
+  const signalled: number[] = [];
+  const native = {
+    signalAll: (fds: Int32Array, count: number) => {
+      for (let index = 0; index < count; index++) signalled.push(fds[index]);
+      return 0;
+    },
+  } as unknown as Native;
+  const notifications = new Notifications(native, () => {});
+  const fds = Array.from({ length: 2500 }, (_, index) => index);
+  for (const fd of fds) notifications.add(fd, null);
+  notifications.send();
+  expect(signalled).toEqual(fds);
 });

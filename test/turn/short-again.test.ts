@@ -118,4 +118,13 @@ test('a datagram that is short of buffers where another one was waits as long as
     waiting: 0,
     inputTooSmall: 1,
   });
+
+  // Nobody waits behind this one.
+  offer(1);
+  send(LARGE);
+  pass(1000);
+  expect(counts()).toEqual({ delivered: delivered + 1, waiting: 1, inputTooSmall: 1 });
+  offer(1);
+  pass(2);
+  expect(counts()).toEqual({ delivered: delivered + 2, waiting: 0, inputTooSmall: 1 });
 });
