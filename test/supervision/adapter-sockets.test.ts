@@ -1,6 +1,12 @@
 /** What the system refuses when a worker has failed costs an adapter, not the worker that is to be started in its place. */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { AdapterSockets } from '../../src/supervision/adapter-sockets.ts';
+
+const child = fileURLToPath(new URL('adapter-sockets-child.ts', import.meta.url));
+const pair = 'ip link add bwa type veth peer name bwb'.split(' ');
+const noPair = spawnSync('unshare', ['-n', ...pair]).status !== 0;
 
 const NO_DESCRIPTOR = 999_999;
 
@@ -17,4 +23,13 @@ test('kept sockets that can’t be had again do not keep others from being ended
   );
   sockets.workerLost();
   expect(warnings).toEqual(Array(2).fill(expect.stringMatching(/^uplink: .*EBADF/)));
+});
+
+test('packet sockets that no worker is there to take are ended', (context) => {
+  context.skip(noPair, 'needs a network namespace with a veth pair');
+  const run = spawnSync('unshare', ['-n', process.execPath, '--import', 'tsx', child], {
+    encoding: 'utf8',
+  });
+  expect(run.stderr).toBe('');
+  expect(JSON.parse(run.stdout)).toEqual({ kind: 'adapterOpened', open: [false, false] });
 });

@@ -93,6 +93,10 @@ describe('vhost-user messages', () => {
     expect(await one.setVringNumber(1, 257)).not.toBe(0n);
     expect(await one.setVringEnable(3, true)).toBe(0n);
     expect(await one.order(REQUEST.SET_VRING_ENABLE, vringState(3, 2))).not.toBe(0n);
+    // A split ring's base is an index of 16 bits; ring 5 goes on where it was told to last.
+    expect(await one.setVringBase(5, 0xffff)).toBe(0n);
+    expect(await one.setVringBase(5, 0x10000)).not.toBe(0n);
+    expect(await one.getVringBase(5)).toBe(0xffff);
     expect(await one.order(REQUEST.SET_VRING_ERR, u64(1n))).not.toBe(0n);
     const logged = (text: string) =>
       until(`a line of the log with: ${text}`, () =>
@@ -100,6 +104,7 @@ describe('vhost-user messages', () => {
       );
     await logged('SET_VRING_NUM: ring 1: its size 257 is not a power of two within 1..32768');
     await logged('SET_VRING_ENABLE: ring 3: 2 is neither 0 nor 1');
+    await logged('SET_VRING_BASE: ring 5: its base 65536 is more than 65535');
     await logged('SET_VRING_ERR: ring 1: a descriptor must come along');
   });
 
