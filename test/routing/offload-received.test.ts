@@ -36,6 +36,7 @@ describe('handed over by another worker: believed only as far as it can be true'
     ['headers that end elsewhere', large, { headerLength: 9000 }],
     ['segmentation without a checksum', large, { flags: 0 }],
     ['too many segments', large, { gsoSize: 1 }],
+    ['segments without data', offloadedTcp({ payload: pattern(0), gsoSize: 1448 }), {}],
   ])('not %s', (_name, offloaded, lie) => {
     expect(canonical(offloaded, lie)).toBe(false);
   });
@@ -136,6 +137,19 @@ describe('SCTP whose checksum a sender on this host leaves to the device', () =>
     const made = outcome.frame.subarray(34);
     expect(made.readInt32LE(8)).toBe(crc32c(packet, 0, packet.length));
     expect(made.toString('hex', 12)).toBe(chunks);
+  });
+
+  test('a packet that ends in the midst of it is dropped', () => {
+    const short = ethernet(
+      { source: '52:54:00:00:00:11', destination: '02:00:00:00:00:01', type: ETHERTYPE.ipv4 },
+      ipv4(
+        { source: '10.77.0.200', destination: '10.77.0.11', protocol: 132 },
+        packet.subarray(0, 10),
+      ),
+    );
+    const refused = check({ frame: short, header });
+    expect(refused.reason).toBe(CELL.badChecksumOffload);
+    expect(refused.frame).toEqual(short);
   });
 
   test.each([{ checksumStart: 38 }, { checksumOffset: 6 }, { checksumOffset: 9 }])(

@@ -295,4 +295,43 @@ test('what is no tunnel that we know is dropped, unchanged', () => {
   expect(reasonOf({}, sets(20, 0x20)), 'a fragment').toBe(CELL.badSegmentation);
   expect(reasonOf({}, sets(37, 9)), 'another length inside').toBe(CELL.badSegmentation);
   expect(reasonOf({}, sets(66, 0x10)), 'headers of 4 bytes').toBe(CELL.badSegmentation);
+  // The same with an inner header whose checksum is right.
+  const insideSets = (at: number, value: number) => (bytes: Buffer) => {
+    bytes[at] = value;
+    bytes.writeUInt16BE(0, 44);
+    bytes.writeUInt16BE(checksum(bytes.subarray(34, 54)), 44);
+  };
+  expect(reasonOf({}, insideSets(35, 4)), 'another type of service inside').toBe(0);
+  expect(reasonOf({}, insideSets(37, 9)), 'less inside').toBe(CELL.badSegmentation);
+  expect(reasonOf({}, insideSets(40, 0x20)), 'a fragment inside').toBe(CELL.badSegmentation);
+  expect(reasonOf({}, insideSets(43, 17)), 'UDP inside').toBe(CELL.badSegmentation);
+});
+
+test('what stands around it must be whole, and there must be something to cut', () => {
+  const reasonOf = (
+    tunnel: Tunnel,
+    headBytes: number,
+    data = 5000,
+    mangle = (_bytes: Buffer) => {},
+  ) => {
+    const frame = outer(tunnel, innerTcp(pattern(data), 0, data, 0, 'partial'));
+    mangle(frame);
+    const storage = dirtyStorage();
+    const slot = putFrame(storage, frame, {
+      flags: HDR_FLAG.needsCsum,
+      gsoType: GSO.tcpv4,
+      gsoSize: 1300,
+      checksumStart: 54 + headBytes,
+      checksumOffset: 16,
+    });
+    return checkReceivedOffload(storage, slot);
+  };
+  const bad = CELL.badSegmentation;
+  expect(reasonOf(behind(47, GRE_WITH_KEY), 8)).toBe(0);
+  expect(reasonOf(behind(47, GRE_WITH_KEY.subarray(0, 4)), 4), 'no key').toBe(bad);
+  expect(reasonOf(vxlan('full'), 30)).toBe(0);
+  const longer = (bytes: Buffer) => bytes.writeUInt16BE(bytes.readUInt16BE(38) + 1, 38);
+  expect(reasonOf(vxlan('full'), 30, 5000, longer), 'another length of UDP').toBe(bad);
+  expect(reasonOf(behind(4, Buffer.alloc(0)), 0, 1)).toBe(0);
+  expect(reasonOf(behind(4, Buffer.alloc(0)), 0, 0), 'no data').toBe(bad);
 });
