@@ -87,6 +87,24 @@ describe.each(FORMATS)('the dirty log lies: $format', ({ packed }) => {
     await fixture().goodPasses(await fixture().attacker({ packed }));
   });
 
+  test('a log shared twice is mapped once, and gone with the connection', async () => {
+    const { daemon } = fixture();
+    const before = daemon.guestMappings().length;
+    const a = await fixture().attacker({ packed });
+    const own = daemon.guestMappings().length;
+    // By its name it counts as memory of a guest.
+    const descriptor = native.memfd('guest-memory', 1 << 20, false);
+    try {
+      for (let times = 0; times < 2; times++) await share(a, descriptor, 1n << 20n, 0n);
+      await until('one more mapping', () => daemon.guestMappings().length === own + 1);
+    } finally {
+      native.closeDescriptor(descriptor);
+    }
+    a.close();
+    await daemon.untilMappings(before);
+    await fixture().goodPasses(await fixture().attacker({ packed }));
+  });
+
   test('a log that ends before the memory does: closed', async () => {
     const top = 0x4000_0000 + (8 << 20);
     const a = await fixture().attacker({
