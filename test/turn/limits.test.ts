@@ -56,3 +56,21 @@ test('what base storage has no room to segment is `storageFull`; the turn goes o
   }
   site.end();
 });
+
+test('a broadcast that is as long as a VM takes is for it, a byte more is `missed`', () => {
+  site.begin(1);
+  const [BYTES, MTU] = [120, 120 - 14];
+  site.prepareFrame(1, udpFrame(site.hosts[1], '255.255.255.255', Buffer.alloc(BYTES - 42)));
+  const [takes, takesLess] = [2, 3];
+  site.base.portControls[takes].port.current!.mtu = MTU;
+  site.base.portControls[takesLess].port.current!.mtu = MTU - 1;
+  const missed = () => [takes, takesLess].map((vm) => site.counters.get(vm, 'missed'));
+  const copies = () => [takes, takesLess].map((vm) => site.counters.get(vm, 'broadcasts'));
+  const before = [missed(), copies()];
+  site.send(1, 1);
+  site.turn();
+  const more = (now: number[], then: number[]) => now.map((count, index) => count - then[index]);
+  expect(more(copies(), before[1])).toEqual([1, 0]);
+  expect(more(missed(), before[0])[1]).toBe(1);
+  site.end();
+});
