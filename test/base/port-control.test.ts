@@ -117,6 +117,21 @@ test('a flood of changes is told now and then, and how it ended always', async (
   }
 });
 
+test('a kick descriptor that was given back wakes nobody, though its driver keeps it', async () => {
+  const kick = native.eventfd();
+  try {
+    await frontEnd.sendBytes(encodeMessage(REQUEST.SET_VRING_KICK, u64(1n)), [kick]);
+    round();
+    native.signal(kick);
+    expect(base.watcher.wait(0)).toBe(1);
+    await say(REQUEST.GET_VRING_BASE, vringState(1, 0));
+    native.signal(kick);
+    expect(base.watcher.wait(0)).toBe(0);
+  } finally {
+    native.closeDescriptor(kick);
+  }
+});
+
 test('so is a connection that ends', async () => {
   for (let count = 0; count < 9; count++)
     await say(REQUEST.SET_VRING_ENABLE, vringState(1, count & 1));
