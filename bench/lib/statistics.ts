@@ -54,10 +54,8 @@ export function percentile(values: readonly number[], share: number): number {
  * out, they would leave the others to look quick.
  */
 export function roundTrips(times: ArrayLike<number>, atLeast: number) {
-  const sorted = Float64Array.from(times, (time) => (Number.isNaN(time) ? atLeast : time)).sort();
-  const at = (share: number) =>
-    sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!;
-  return { p50: at(0.5), p99: at(0.99), worst: at(1) };
+  const all = Array.from(times, (time) => (Number.isNaN(time) ? atLeast : time));
+  return { p50: percentile(all, 0.5), p99: percentile(all, 0.99), worst: percentile(all, 1) };
 }
 
 export function summarise(values: number[]): Summary {

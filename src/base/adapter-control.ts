@@ -9,12 +9,12 @@ import { type ControlPeer, ControlService } from '../control/service.ts';
 import type { Counters } from '../counters.ts';
 import type { Native } from '../native.ts';
 import type { Port } from '../port/port.ts';
-import { fragmentsFor, UDP_HEADERS, udpPacket } from '../routing/answers/udp-packet.ts';
+import { queueUdp, UDP_HEADERS, udpPacket } from '../routing/answers/udp-packet.ts';
 import { CONTROL_PORT } from '../routing/elsewhere.ts';
 import type { Network } from '../routing/network.ts';
 import type { BaseStorage } from '../storage/base-storage.ts';
 import type { CopyList } from '../storage/copy-list.ts';
-import { BASE, type Outbox } from '../storage/outbox.ts';
+import type { Outbox } from '../storage/outbox.ts';
 import type { Watcher } from '../watcher.ts';
 import { dotted, keyOf } from '../wire/ipv4-address.ts';
 import { parseMac } from '../wire/mac.ts';
@@ -51,8 +51,6 @@ export class AdapterControl {
   readonly service: ControlService;
   private readonly context: AdapterControlContext;
   private readonly links: LinkWatch | null;
-  /** Of the last reply that went in fragments (RFC 791): 16 bits. */
-  private identification = 0;
 
   constructor(context: AdapterControlContext) {
     this.context = context;
@@ -199,9 +197,7 @@ export class AdapterControl {
       { mac, address: peer.key, port: peer.udpPort },
       new TextEncoder().encode(text),
     );
-    this.identification = (this.identification + 1) & 0xffff;
-    const pieces = fragmentsFor(packet, this.context.mtuTo(port), this.identification);
-    if (!pieces.every((piece) => this.context.outbox.add(BASE, vm, piece))) {
+    if (!queueUdp(this.context.outbox, vm, packet, this.context.mtuTo(port))) {
       this.context.post({
         kind: 'log',
         level: 'warn',

@@ -2,8 +2,9 @@
  * Leases over a restart: what is written, and reading it back as if anybody could have written it.
  */
 export interface SnapshotEntry {
-  /** Names of the configuration; null: nobody holds it, and it is open all the same (`onControllerLoss: keep`). */
+  /** Names of the configuration. */
   adapter: string;
+  /** Null: nobody holds it, and it is open all the same (`onControllerLoss: keep`). */
   holder: string | null;
   /** 0 where nobody holds it. */
   secondsLeft: number;

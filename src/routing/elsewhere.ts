@@ -15,7 +15,7 @@ import * as udp from '../wire/udp.ts';
 import { arpReply, arpRequest } from './answers/arp.ts';
 import { isEchoRequest } from './answers/echo-reply.ts';
 import { shortenError } from './answers/icmp-error.ts';
-import { fragmentsFor } from './answers/udp-packet.ts';
+import { queueUdp } from './answers/udp-packet.ts';
 import { TokenBuckets } from '../token-buckets.ts';
 import type { RoutingContext } from './context.ts';
 import { ARP, notRouted } from './ether-types.ts';
@@ -59,8 +59,6 @@ export class Elsewhere {
   private readonly pieces: Pieces;
   private readonly arpReplies: TokenBuckets;
   private readonly broadcasts: TokenBuckets;
-  /** Of the last reply of another worker's that went in fragments (RFC 791): 16 bits. */
-  private identification = 0;
 
   constructor(context: RoutingContext, router: Router) {
     this.context = context;
@@ -230,9 +228,7 @@ export class Elsewhere {
     const start = storage.at[slot] - HEADER_BYTES;
     const end = storage.at[slot] + storage.length[slot];
     if (storage.length[slot] - IP <= mtu || shortenError(storage, slot, mtu)) return target.number;
-    this.identification = (this.identification + 1) & 0xffff;
-    for (const fragment of fragmentsFor(storage.bytes.slice(start, end), mtu, this.identification))
-      this.context.outbox.add(BASE, target.number, fragment);
+    queueUdp(this.context.outbox, target.number, storage.bytes.slice(start, end), mtu);
     return HELD;
   }
 

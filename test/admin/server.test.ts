@@ -294,18 +294,24 @@ it('idle and slow connections lock nobody out: the oldest gives way', async () =
   expect(idle.filter((socket) => socket.destroyed)).toEqual([idle[0]]);
 });
 
-it('who is being answered is not closed; where all are, the new one is', async () => {
+/** Workers that never show anything; and how many requests wait for them. */
+function unanswered() {
   const refresh = new Refresh(() => 0);
-  let asking = 0;
+  let count = 0;
   refresh.request = () => {
-    asking++;
+    count++;
     return new Promise(() => {});
   };
+  return { refresh, asking: () => count };
+}
+
+it('who is being answered is not closed; where all are, the new one is', async () => {
+  const { refresh, asking } = unanswered();
   const { path, server } = await startAdmin(refresh);
   const asked: Socket[] = [];
   for (let count = 0; count < 32; count++)
     asked.push(await connection(path, 'GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n'));
-  await until('all of them to be asking', () => asking === 32);
+  await until('all of them to be asking', () => asking() === 32);
   await expect(askAdmin(path, '/v1/status')).rejects.toThrow(/without an answer: .* too many/);
   expect(server.connections).toBe(32);
   expect(asked.some((socket) => socket.destroyed)).toBe(false);
@@ -324,18 +330,13 @@ it('who was answered is idle again, however many they are', async () => {
 });
 
 it('one connection has eight requests under way at most; the end does not wait for them', async () => {
-  const refresh = new Refresh(() => 0);
-  let asking = 0;
-  refresh.request = () => {
-    asking++;
-    return new Promise(() => {});
-  };
+  const { refresh, asking } = unanswered();
   const { path, server } = await startAdmin(refresh);
   const one = 'GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n';
   const eight = await connection(path, one.repeat(8));
   const nine = await connection(path, one.repeat(9));
   await until('the ninth to be refused', () => nine.destroyed);
-  await until('all the others to be asking', () => asking === 16);
+  await until('all the others to be asking', () => asking() === 16);
   expect(eight.destroyed).toBe(false);
   server.close();
   await until('the end', () => eight.destroyed, 4000);

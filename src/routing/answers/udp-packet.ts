@@ -4,6 +4,7 @@ import * as ethernet from '../../wire/ethernet.ts';
 import * as ipv4 from '../../wire/ipv4.ts';
 import * as mac from '../../wire/mac.ts';
 import * as udp from '../../wire/udp.ts';
+import { BASE, type Outbox } from '../../storage/outbox.ts';
 
 /** In front of the payload, without options. */
 export const UDP_HEADERS = ipv4.MIN_HEADER_BYTES + udp.HEADER_BYTES;
@@ -74,4 +75,14 @@ export function fragmentsFor(
     fragments.push(fragment);
   }
   return fragments;
+}
+
+/** Of the last datagram that went in fragments: 16 bits. */
+let identification = 0;
+
+/** Queues a packet of `udpPacket` for the VM's port `to`, whose way takes `mtu` bytes, in fragments where it is longer. False when the outbox is full. */
+export function queueUdp(outbox: Outbox, to: number, packet: Uint8Array, mtu: number): boolean {
+  identification = (identification + 1) & 0xffff;
+  const pieces = fragmentsFor(packet, mtu, identification);
+  return pieces.every((piece) => outbox.add(BASE, to, piece));
 }
