@@ -158,6 +158,8 @@ async function runRows(
       } catch (error) {
         failures++;
         lab.say(`row ${runner.name} failed: ${(error as Error).message}`);
+      } finally {
+        await lab.endRow();
       }
     }
   } finally {

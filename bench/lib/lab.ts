@@ -1,13 +1,13 @@
 /**
- * Where a benchmark runs: a folder for sockets and configurations, cores, hugepages, and whatever must be undone
- * at the end, in reverse order, also when the run is interrupted.
+ * Where a benchmark runs: a folder for sockets and configurations, cores, hugepages, and whatever must be undone at the end of
+ * a row or of all, in reverse order, also when the run is interrupted.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Cores, chooseCores, reserveHugepages } from './machine.ts';
-import { killChildren } from './process.ts';
+import { endChildren, killChildren } from './process.ts';
 
 /** 2 MiB pages that generator and peer together need; OVS-DPDK takes some 500, and serves no port when it finds fewer. */
 const HUGEPAGES_NEEDED = 768;
@@ -32,16 +32,20 @@ export class Lab {
   /** Mounted hugetlbfs, or null: DPDK then runs with ordinary pages. */
   readonly hugeDirectory: string | null;
   private readonly undo: (() => void)[] = [];
+  /** How many of them are the lab's own, for as long as it lasts. */
+  private readonly own: number;
 
-  constructor(timing: Timing) {
+  /** `hugepages`: reserves and mounts them, where it may. */
+  constructor(timing: Timing, hugepages = true) {
     this.timing = timing;
     this.cores = chooseCores();
     this.folder = mkdtempSync(join(tmpdir(), 'basewire-bench-'));
     this.atEnd(() => rmSync(this.folder, { recursive: true, force: true }));
-    this.hugeDirectory = this.mountHugepages();
+    this.hugeDirectory = hugepages ? this.mountHugepages() : null;
+    this.own = this.undo.length;
   }
 
-  /** Registers something to undo. */
+  /** Registers something to undo when the row ends. */
   atEnd(action: () => void): void {
     this.undo.push(action);
   }
@@ -59,9 +63,19 @@ export class Lab {
     process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${text}\n`);
   }
 
+  /** A row has ended, or failed: its processes end, and what it made is undone, so that the next one begins as the first did. */
+  async endRow(): Promise<void> {
+    await endChildren();
+    this.undoFrom(this.own);
+  }
+
   close(): void {
     killChildren();
-    for (const action of this.undo.splice(0).reverse()) {
+    this.undoFrom(0);
+  }
+
+  private undoFrom(first: number): void {
+    for (const action of this.undo.splice(first).reverse()) {
       try {
         action();
       } catch (error) {

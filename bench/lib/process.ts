@@ -142,6 +142,11 @@ export class Child {
   }
 }
 
+/** Kills what still runs, and waits until it is gone. */
+export async function endChildren(): Promise<void> {
+  await Promise.all([...alive].map((child) => child.stop('SIGKILL')));
+}
+
 /** Kills what still runs; for the way out. */
 export function killChildren(): void {
   for (const child of alive) child.process.kill('SIGKILL');
