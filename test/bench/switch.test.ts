@@ -20,7 +20,7 @@ const reason =
       : '';
 
 test.skipIf(reason !== '')(
-  `npm run bench -- switch --quick${reason === '' ? '' : ` (skipped: not possible ${reason})`}`,
+  `npm run bench -- switch --quick${reason === '' ? '' : ` (not possible ${reason})`}`,
   { timeout: 180_000 },
   async () => {
     const out = join(tmpdir(), `basewire-bench-smoke-${process.pid}.json`);

@@ -23,7 +23,10 @@ export default class Summary implements Reporter {
         else if (result.state === 'failed') failed.push(nameOf(module, test));
         else {
           const note = result.state === 'skipped' ? result.note : undefined;
-          skipped.push(`${nameOf(module, test)}: ${note ?? 'no reason given'}`);
+          const name = nameOf(module, test);
+          // Some have it in their name, or their suite's, in parentheses.
+          const reason = note ?? (/\(.+\)/.test(name) ? '' : 'no reason given');
+          skipped.push(reason === '' ? name : `${name}: ${reason}`);
         }
       }
     }
