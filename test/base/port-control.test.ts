@@ -266,6 +266,25 @@ test('whose descriptors take long to close waits no shorter for its allowance', 
   pass(30_000);
 });
 
+test('whose descriptors take long to close is not served meanwhile, whatever it has sent behind them', async () => {
+  const lingering = await Lingering.start(70);
+  try {
+    const descriptors = lingering.take();
+    const message = encodeMessage(REQUEST.SET_VRING_ENABLE, vringState(1, 1));
+    await frontEnd.sendBytes(message, descriptors);
+    for (const each of descriptors) native.closeDescriptor(each);
+    for (let count = 0; count < 3; count++) await say(REQUEST.GET_FEATURES, Buffer.alloc(0));
+    pass(1000);
+    expect(isAnswered()).toBe(false);
+  } finally {
+    await lingering.release();
+  }
+  await until('them to be closed', () => native.closing(0) === 0);
+  pass(1000);
+  round();
+  expect(isAnswered()).toBe(true);
+});
+
 test('the rest of a message that came while its front-end was kept waiting came in time', async () => {
   await say(REQUEST.SET_VRING_ENABLE, vringState(1, 1));
   useUp();
@@ -276,6 +295,39 @@ test('the rest of a message that came while its front-end was kept waiting came 
   pass(3000); // we stood still
   expect(isAnswered()).toBe(true);
   expect(frontEnd.closed).toBe(false);
+  pass(30_000);
+});
+
+/** Asks for so much without reading that answers have to wait, and reads then. `asksLast`: before the last request. */
+async function readLate(asksLast = () => {}): Promise<void> {
+  const requests = 800;
+  for (let left = requests; left > 0; left--) {
+    if (left === 1) asksLast();
+    await say(REQUEST.GET_FEATURES, Buffer.alloc(0));
+    now += 1;
+  }
+  let answers = 0;
+  const read = () => {
+    frontEnd.poll();
+    while (frontEnd.take() !== null) answers++;
+  };
+  read();
+  expect(answers, 'the others wait').toBeLessThan(requests);
+  for (let seconds = 0; seconds < 5; seconds++) {
+    pass(1000);
+    read();
+  }
+  expect(answers).toBe(requests);
+}
+
+test('a front-end that reads its answers late has them all, and wakes nobody afterwards', async () => {
+  await readLate();
+  expect(base.watcher.wait(0)).toBe(0);
+});
+
+test('so has one that was kept waiting meanwhile', async () => {
+  await readLate(useUp);
+  expect(base.watcher.wait(0)).toBe(0);
   pass(30_000);
 });
 
