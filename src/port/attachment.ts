@@ -67,7 +67,7 @@ export class Attachment {
     return this.rings[index];
   }
 
-  /** Takes over the acknowledged features (SET_FEATURES). Without PROTOCOL_FEATURES all rings are enabled. */
+  /** Takes over the acknowledged features (SET_FEATURES). Without PROTOCOL_FEATURES all rings are enabled of which no SET_VRING_ENABLE said otherwise. */
   setFeatures(features: Bits): void {
     this.features = features;
     if (!has(features, FEATURE.LOG_ALL)) this.awaitsLog = false;
@@ -82,10 +82,10 @@ export class Attachment {
     this.guestTso4 = this.guestCsum && has(features, FEATURE.GUEST_TSO4);
     this.guestEcn = has(features, FEATURE.GUEST_ECN);
     for (const ring of this.rings) this.applyFeatures(ring);
-    // Said anew, it may be said otherwise: then rings wait for their SET_VRING_ENABLE again, or don't.
+    // Said anew, it may be said otherwise: then rings wait for their SET_VRING_ENABLE again, or don't. QEMU before 7.2 sends that one, and never acknowledges the bit.
     const startEnabled = !has(features, FEATURE.PROTOCOL_FEATURES);
     if (startEnabled || this.ringsStartEnabled) {
-      for (const ring of this.rings) if (!ring.enabledByRequest) ring.enabled = startEnabled;
+      for (const ring of this.rings) if (!ring.enabledAsSaid) ring.enabled = startEnabled;
     }
     this.ringsStartEnabled = startEnabled;
     this.refresh();

@@ -30,8 +30,8 @@ export class Ring {
   startsWhenWhole = false;
   /** By SET_VRING_ENABLE, or from the start without PROTOCOL_FEATURES: started as well it carries datagrams, else it is emptied without effect. */
   enabled = false;
-  /** SET_VRING_ENABLE said so. */
-  enabledByRequest = false;
+  /** SET_VRING_ENABLE said whether it is: features that are set after that change nothing. */
+  enabledAsSaid = false;
   /** Has used elements that the driver has not been shown yet (a turn’s note; nothing to do with a migration’s dirty log). */
   unshown = false;
   /**
@@ -49,10 +49,16 @@ export class Ring {
     this.index = index;
   }
 
-  /** As SET_VRING_ENABLE, or a reset, says. */
+  /** As SET_VRING_ENABLE says. */
   enable(enabled: boolean): void {
     this.enabled = enabled;
-    this.enabledByRequest = enabled;
+    this.enabledAsSaid = true;
+  }
+
+  /** A reset: disabled until it is said anew, by SET_VRING_ENABLE or by features without PROTOCOL_FEATURES. */
+  disable(): void {
+    this.enabled = false;
+    this.enabledAsSaid = false;
   }
 
   /** Forgets where it was: where a ring begins that nobody has used (a packed one with its wrap bits set, §2.8.1). */

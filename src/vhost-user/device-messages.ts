@@ -40,7 +40,7 @@ export function setOwner(): undefined {}
 
 /** Deprecated; the specification suggests to ignore it or to disable all rings. */
 export function resetOwner(session: Session): undefined {
-  for (const ring of session.attachment.rings) ring.enable(false);
+  for (const ring of session.attachment.rings) ring.disable();
   session.attachment.refresh();
   session.host.changed(session);
 }
@@ -69,7 +69,7 @@ export function setMtu(session: Session, payload: DataView): undefined {
 export function resetDevice(session: Session): undefined {
   for (const ring of session.attachment.rings) {
     stopRing(session, ring);
-    ring.enable(false);
+    ring.disable();
     ring.rewind();
   }
   session.attachment.refresh();

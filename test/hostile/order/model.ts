@@ -8,7 +8,7 @@ export interface RingModel {
   /** Told to start before its parts were named. */
   waits: boolean;
   enabled: boolean;
-  /** It was told so. */
+  /** It was told whether it is. */
   asked: boolean;
   mapped: boolean;
 }

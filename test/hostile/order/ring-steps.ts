@@ -162,7 +162,7 @@ export function ringSteps(index: number): Record<string, Take> {
       () => true,
       (_, ring) => {
         ring.enabled = false;
-        ring.asked = false;
+        ring.asked = true;
       },
     ),
     [`${name}: enable by half`]: ringStep(

@@ -108,12 +108,12 @@ export const STEPS: Record<string, Take> = {
   'a table without its descriptors': (model, real) =>
     told(model, real, REQUEST.SET_MEM_TABLE, memoryTable(real.a.memory.regions), [], false),
   'features again': (model, real) => {
-    if (model.startEnabled) for (const ring of model.spokenOf) ring.enabled = ring.asked;
+    if (model.startEnabled) for (const ring of model.spokenOf) ring.enabled &&= ring.asked;
     model.startEnabled = false;
     told(model, real, REQUEST.SET_FEATURES, u64(real.a.features), [], true);
   },
   'features without PROTOCOL_FEATURES': (model, real) => {
-    for (const ring of model.spokenOf) ring.enabled = true;
+    for (const ring of model.spokenOf) ring.enabled ||= !ring.asked;
     model.startEnabled = true;
     const features = real.a.features & ~FEATURE.PROTOCOL_FEATURES;
     told(model, real, REQUEST.SET_FEATURES, u64(features), [], true);
