@@ -68,6 +68,48 @@ test.each([
   }
 });
 
+test('datagrams that come when the rings are started again are in the log that is shared then, not in the one before', async () => {
+  const b = await world.vm('b');
+  const a = await world.connected('a', { features: LINUX_FEATURES | FEATURE.LOG_ALL });
+  await a.negotiate();
+  await a.run();
+  const logs = [new DirtyLogArea(16 << 20), new DirtyLogArea(16 << 20)];
+  try {
+    expect(await logs[0].share(a.frontEnd)).toBe(0n);
+    const bases = [await a.stopRing(0), await a.stopRing(1)];
+    for (const index of [0, 1]) await a.startRing(index, bases[index]);
+    const before = snapshot(a);
+    for (let count = 0; count < 5; count++) await b.send(udpFrame(B, A.ip, Buffer.alloc(900, 7)));
+    await b.untilSent();
+    expect(await logs[1].share(a.frontEnd)).toBe(0n);
+    for (let count = 0; count < 5; count++) await a.receive();
+    await a.frontEnd.getFeatures();
+    const lost = [...changed(a, before)].filter((address) => !logs[1].marked(address));
+    expect(lost.map((address) => address.toString(16))).toEqual([]);
+  } finally {
+    a.close();
+    await world.daemon.untilState('a', 'waiting');
+    for (const log of logs) log.close();
+  }
+});
+
+test('nothing waits for rings that were stopped before their log came: the next driver may take something else', async () => {
+  const b = await world.vm('b');
+  const a = await world.connected('a', { features: LINUX_FEATURES | FEATURE.LOG_ALL });
+  await a.negotiate();
+  await a.run();
+  const before = await world.daemon.count('b', 'receiverNotRunning');
+  await b.send(udpFrame(B, A.ip, Buffer.from('for the rings that run')));
+  await world.daemon.untilCount('b', 'waiting', 1);
+  for (const index of [0, 1]) await a.stopRing(index);
+  const counted = async () => [
+    await world.daemon.count('b', 'waiting'),
+    (await world.daemon.count('b', 'receiverNotRunning')) - before,
+  ];
+  expect(await counted()).toEqual([0, 1]);
+  await world.balance();
+});
+
 // Whose rings are to be logged is believed to share a log for ten seconds, anybody else not so long.
 test.each([
   ['not to be logged', 8000],

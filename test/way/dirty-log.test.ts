@@ -116,6 +116,24 @@ describe.each(FORMATS)('dirty log: $format', ({ packed }) => {
     }
   });
 
+  test('the memory is shared anew meanwhile: what is written to the rings is marked as before', async () => {
+    const a = await world.vm('a', { packed });
+    const b = await world.vm('b', { packed });
+    const pages = await begin(a);
+    expect(await a.frontEnd.setMemoryTable(a.memory.regions)).toBe(0n);
+    pages.clear();
+    const used = givenBack(a);
+    used();
+    const before = snapshot(a);
+    for (let i = 0; i < 20; i++) {
+      await b.send(udpFrame(B, A.ip, Buffer.alloc(1000, i)));
+      await a.receive();
+    }
+    await a.frontEnd.getFeatures();
+    for (const address of [...changed(a, before), ...used()])
+      expect(pages.marked(address)).toBe(true);
+  });
+
   test('without LOG_ALL nothing is marked; the migration was cancelled', async () => {
     const a = await world.vm('a', { packed });
     const b = await world.vm('b', { packed });
