@@ -32,7 +32,7 @@ describe.each(FORMATS)('ring limits: $format', ({ packed }) => {
       const address = vringAddress({ index, descriptors: 0n, available: 0n, used: 0n });
       await refused(a, REQUEST.SET_VRING_ADDR, address, `address of ring ${index}`);
     }
-    for (const index of [0xfen, 0xffn, 0xff1ffn]) {
+    for (const index of [0xfen, 0xffn, 0xff1ffn, 0x200n, 1n << 32n]) {
       for (const request of [
         REQUEST.SET_VRING_KICK,
         REQUEST.SET_VRING_CALL,
