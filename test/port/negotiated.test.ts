@@ -49,6 +49,15 @@ test('rings wait for a log that has still to come, or for another one', () => {
   expect(attachment.awaitsLog, 'nothing is to be logged any more').toBe(false);
 });
 
+test('rings that are started again do not wait for a log that came meanwhile', () => {
+  const attachment = attached(LOG_ALL);
+  attachment.sharesLog = true;
+  attachment.logIsOld = true;
+  attachment.takeLog({} as DirtyLog);
+  attachment.firstStarts();
+  expect(attachment.awaitsLog).toBe(false);
+});
+
 /** An attachment, with a pair of rings that runs or is started only. */
 function started(enabled: boolean): Attachment {
   const attachment = attached(FEATURE.PROTOCOL_FEATURES);

@@ -169,6 +169,37 @@ describe.each(FORMATS)('rings: $format', ({ packed }) => {
     expect(parse((await a.receive()).frame).udp?.payload.toString()).toBe('back');
   });
 
+  test('a guest reboots into a driver that has fewer buffers out: each is filled once', async () => {
+    const before = await world.daemon.count('b', 'waiting');
+    await start();
+    await b.send(udpFrame(B, A.ip, Buffer.from('the others are known to be there')));
+    await a.receive();
+    a.options.receiveBuffers = 1;
+    await reboot(a.features);
+    for (let i = 0; i < 3; i++) await b.send(udpFrame(B, A.ip, Buffer.from(`number ${i}`)));
+    await world.daemon.untilCount('b', 'waiting', before + 2);
+    for (let i = 0; i < 3; i++) {
+      expect(numberOf((await a.receive()).frame)).toBe(i);
+      a.fillReceive();
+    }
+  });
+
+  test('a guest reboots into a driver with larger buffers: those of before say nothing about them', async () => {
+    const features = LINUX_FEATURES & ~FEATURE.MRG_RXBUF;
+    a = await world.vm('a', { packed, features, receiveBuffers: 0 });
+    b = await world.vm('b', { packed });
+    const before = await world.daemon.count('b', 'inputTooSmall');
+    a.receiveQueue().add([{ room: 200 }]);
+    a.receiveQueue().publish();
+    await b.send(udpFrame(B, A.ip, Buffer.alloc(1000)));
+    await world.daemon.untilCount('b', 'inputTooSmall', before + 1);
+    await reboot(a.features);
+    a.receiveQueue().add([{ room: 12 }, { room: 1500 }]);
+    a.receiveQueue().publish();
+    await b.send(udpFrame(B, A.ip, Buffer.alloc(1000)));
+    expect(parse((await a.receive()).frame).udp?.payload).toHaveLength(1000);
+  });
+
   // A packed ring needs VERSION_1, whose header is always as long.
   if (!packed) {
     test('a guest reboots into a driver with other features: the header changes its size', async () => {
