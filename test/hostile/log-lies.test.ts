@@ -156,15 +156,9 @@ describe.each(FORMATS)('the dirty log lies: $format', ({ packed }) => {
       await share(a, descriptor, 1n << 20n, 0n);
       await survives(a);
       expect(native.truncate(descriptor, 0)).toBe(0);
-      for (let i = 0; i < 50 && !a.frontEnd.closed; i++) {
-        a.trySend(Buffer.alloc(60));
-        await fixture().flow.advance(1);
-        a.frontEnd.poll();
-      }
-      await until('the fault to be noticed or the log not to be touched', async () => {
-        const faults = await fixture().daemon.count('a', 'memoryFaults');
-        return faults > before || (await fixture().daemon.vm('a')).state !== 'waiting';
-      });
+      await fixture().b.send(udpFrame(B, A.ip, Buffer.from('to be marked')));
+      await fixture().daemon.untilCount('a', 'memoryFaults', before + 1);
+      await fixture().daemon.untilState('a', 'waiting');
     } finally {
       native.closeDescriptor(descriptor);
     }

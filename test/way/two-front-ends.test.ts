@@ -88,6 +88,48 @@ describe('a front-end whose rings are started keeps the port when another one on
   });
 });
 
+describe('what waits for buffers of a front-end, for which it was made, waits no longer', () => {
+  /** Has two datagrams wait for one without buffers; `settled`: how many are still waiting, and how many were dropped since. */
+  async function waits() {
+    const b = await world.vm('b');
+    const first = world.adopt(await Vm.start(sockets[0]!, { receiveBuffers: 0 }));
+    const [waiting, dropped] = [await count('waiting'), await count('receiverNotRunning')];
+    for (let i = 0; i < 2; i++) await b.send(udpFrame(B, A.ip, Buffer.from(`${i}`)));
+    await world.daemon.untilCount('b', 'waiting', waiting + 2);
+    const settled = async () => [
+      (await count('waiting')) - waiting,
+      (await count('receiverNotRunning')) - dropped,
+    ];
+    return { b, first, settled };
+  }
+  const count = (name: string) => world.daemon.count('b', name);
+
+  test('when another one takes its place', async () => {
+    const { b, settled } = await waits();
+    const second = await connect(sockets[1]!);
+    second.createQueues();
+    await second.applyFeatures();
+    await second.shareMemory();
+    second.fillReceive();
+    // As QEMU does: its input ring takes datagrams as soon as it is started.
+    for (const index of [0, 1]) await second.enable(index, true);
+    for (const index of [0, 1]) await second.startRing(index);
+    expect(await settled()).toEqual([0, 2]);
+    await b.send(udpFrame(B, A.ip, Buffer.from('for the other one')));
+    expect(await text(second)).toBe('for the other one');
+  });
+
+  test('when it goes', async () => {
+    const { b, first, settled } = await waits();
+    first.close();
+    await world.daemon.untilState('a', 'waiting');
+    expect(await settled()).toEqual([0, 2]);
+    const next = world.adopt(await Vm.start(sockets[0]!));
+    await b.send(udpFrame(B, A.ip, Buffer.from('for the next one')));
+    expect(await text(next)).toBe('for the next one');
+  });
+});
+
 test('that another front-end of it went is no error of a VM that runs', async () => {
   world.adopt(await Vm.start(sockets[0]!));
   await world.daemon.untilState('a', 'running');
