@@ -5,7 +5,7 @@ import { native } from '../../src/native.ts';
 import { FULL, MAX_STEPS, MAX_STEPS_PER_TURN, putInput } from '../../src/port/input.ts';
 import { gatherOutput } from '../../src/port/output.ts';
 import { putPacked } from '../../src/port/packed-input.ts';
-import { discardPacked } from '../../src/port/packed-output.ts';
+import { discardPacked, gatherPacked } from '../../src/port/packed-output.ts';
 import { plainGather } from '../../src/port/plain.ts';
 import { BaseStorage } from '../../src/storage/base-storage.ts';
 import { CopyList } from '../../src/storage/copy-list.ts';
@@ -75,6 +75,17 @@ describe.each([256, 1024, 4096])('a ring of %i', (size) => {
     describeAt(queue, 0, TABLE, size * DESCRIPTOR, INDIRECT);
     const plain = plainGather(storage, workspace.copies);
     gatherOutput(queue, SENDER, attachment, BUDGET, workspace, plain);
+    expect(fetched()).toBeLessThanOrEqual(BUDGET.descriptors * DESCRIPTOR + LONGEST_TABLE);
+  });
+
+  test('packed output: tables as long as the ring, of which one entry is used', () => {
+    const { workspace, attachment, fetched } = world();
+    const queue = barePackedQueue(size);
+    queue.indirect = true;
+    guest.set([4096, 0, 100, 0], TABLE / 4);
+    for (let index = 0; index < size; index++)
+      describeAt(queue, index, TABLE, size * DESCRIPTOR, index | ((INDIRECT | AVAIL) << 16));
+    gatherPacked(queue, SENDER, attachment, BUDGET, workspace, () => 0);
     expect(fetched()).toBeLessThanOrEqual(BUDGET.descriptors * DESCRIPTOR + LONGEST_TABLE);
   });
 

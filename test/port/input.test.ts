@@ -6,11 +6,11 @@ import { bareSplitQueue, describeAt } from '../support/bare-queues.ts';
 import { inputWorld } from '../support/input-world.ts';
 
 const WRITE = 2;
-const SIZE = 4;
+const SIZE = 8;
 
 /** A ring whose available buffers are its descriptors in order, of these lengths; those below 0 are not writable. */
 function world(lengths: number[], mergeable: boolean) {
-  const { cells, put } = inputWorld();
+  const { buffers, cells, put } = inputWorld();
   const queue = bareSplitQueue(SIZE, lengths.length);
   for (const [index, length] of lengths.entries()) {
     queue.avail[2 + index] = index;
@@ -18,6 +18,7 @@ function world(lengths: number[], mergeable: boolean) {
   }
   return {
     queue,
+    buffers,
     put: () => put(queue, 100, mergeable),
     /** [head, length] of what went back. */
     returned: () =>
@@ -43,6 +44,15 @@ test.each([
   },
 );
 
+test('an index that runs ahead behind the first buffer breaks the ring, and nothing is taken', () => {
+  const { queue, put, returned } = world([50, 2048], true);
+  queue.ready = 1; // as it was when the ring was looked at last
+  queue.avail[1] = SIZE + 2;
+  expect(put()).toBe(BROKEN);
+  expect(returned()).toEqual([]);
+  expect(queue.nextAvail).toBe(0);
+});
+
 test('what can not be written goes back empty, and so do the buffers before it', () => {
   const { put, returned, bad } = world([50, -2048, 2048], true);
   expect(put()).toBe(0);
@@ -52,6 +62,21 @@ test('what can not be written goes back empty, and so do the buffers before it',
     [2, 112],
   ]);
   expect(bad()).toBe(2);
+});
+
+test('so it does again and again, and the datagram says how many buffers it came in', () => {
+  const { buffers, put, returned, bad } = world([50, -2048, 50, -2048, 50, 2048], true);
+  expect(put()).toBe(0);
+  expect(returned()).toEqual([
+    [0, 0],
+    [1, 0],
+    [2, 0],
+    [3, 0],
+    [4, 50],
+    [5, 62],
+  ]);
+  expect(bad()).toBe(4);
+  expect(buffers()).toBe(2);
 });
 
 test('where buffers are not merged, one without room for a frame is no use, and a larger one is too small', () => {

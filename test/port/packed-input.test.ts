@@ -1,6 +1,9 @@
-/** Input buffers of a packed ring that lie around its end: those that did not suffice are found again, in the lap that they are of. */
+/**
+ * Input buffers of a packed ring. Those around its end that did not suffice are found again, in the lap that they are of; what is no use goes
+ * back empty, once.
+ */
 import { expect, test } from 'vitest';
-import { CELLS } from '../../src/counters.ts';
+import { CELL, CELLS } from '../../src/counters.ts';
 import { FULL } from '../../src/port/input.ts';
 import { BROKEN } from '../../src/virtio/virtqueue.ts';
 import { barePackedQueue, describeAt } from '../support/bare-queues.ts';
@@ -57,4 +60,31 @@ test('one that does not end behind another: the ring is broken, and stands where
   expect(put(250)).toBe(BROKEN);
   expect(queue.broken).toBe('a chain goes on with a descriptor that is not available');
   expect(stood()).toEqual(before);
+});
+
+test('what can not be written goes back empty, and so do the buffers before it, each once', () => {
+  const { buffers, cells, put } = inputWorld();
+  const queue = barePackedQueue(8);
+  const lengths = [50, -2048, 50, -2048, 50, 2048];
+  for (const [index, length] of lengths.entries()) {
+    const flags = AVAIL[0] | (length < 0 ? 0 : WRITE);
+    describeAt(queue, index, 4096 * index, Math.abs(length), index | (flags << 16));
+  }
+  expect(put(queue, 100, true)).toBe(0);
+  queue.show();
+  expect([queue.nextAvail, queue.nextUsed]).toEqual([6, 6]);
+  const given = (index: number) => [
+    queue.descriptors[4 * index + 3] & 0xffff,
+    queue.descriptors[4 * index + 2],
+  ];
+  expect(lengths.map((_, index) => given(index))).toEqual([
+    [0, 0],
+    [1, 0],
+    [2, 0],
+    [3, 0],
+    [4, 50],
+    [5, 62],
+  ]);
+  expect(cells[CELL.badInputChains]).toBe(4);
+  expect(buffers()).toBe(2);
 });

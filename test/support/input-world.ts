@@ -40,5 +40,7 @@ export function inputWorld(deliver: (copies: CopyList, count: number) => void = 
       ? putInput(queue, 0, receiver, at, bytes, workspace)
       : putPacked(queue, 0, receiver, at, bytes, workspace);
   };
-  return { copies, chain, cells, put };
+  /** What its header says of how many buffers it is in. */
+  const buffers = (): number => storage.halves[(at - 2) >> 1];
+  return { buffers, copies, chain, cells, put };
 }
