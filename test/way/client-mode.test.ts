@@ -7,7 +7,7 @@ import { native } from '../../src/native.ts';
 import { FrontEnd } from '../support/frontend.ts';
 import { parse } from '../support/packets.ts';
 import { A, B, THREE_VMS, udpFrame } from '../support/traffic.ts';
-import { until } from '../support/until.ts';
+import { pause, until } from '../support/until.ts';
 import { Vm } from '../support/vm.ts';
 import { World } from '../support/world.ts';
 
@@ -61,6 +61,23 @@ test('a front-end that comes late, goes and comes again', async () => {
     a.frontEnd.close();
     await world.daemon.untilState('a', 'waiting');
     last = a;
+  }
+});
+
+test('while a front-end is there the base connects to nobody else', async () => {
+  const a = world.adopt(await Vm.over(await listen()));
+  const listening = native.unixListen(path, 0o600, 1);
+  try {
+    for (let round = 0; round < 15; round++) {
+      await passes(a, `round ${round}`);
+      await pause(100);
+    }
+    expect(native.unixAccept(listening), 'nobody has connected').toBe(-1);
+  } finally {
+    native.closeDescriptor(listening);
+    rmSync(path);
+    a.frontEnd.close();
+    await world.daemon.untilState('a', 'waiting');
   }
 });
 

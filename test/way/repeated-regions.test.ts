@@ -58,9 +58,14 @@ describe('repeated requests about memory', () => {
     const a = await world.vm('a');
     const region = a.memory.add({ guestAddress: 0x1_4000_0000, bytes: 0x10000 });
     expect(await a.frontEnd.addRegion(region)).toBe(0n);
-    const other = native.memfd('guest-memory', 0x10000, false);
+    const other = native.memfd('guest-memory', 0x20000, false);
     try {
       expect(await a.frontEnd.addRegion({ ...region, descriptor: other })).not.toBe(0n);
+      // Nor is another part of the same file.
+      expect(await a.frontEnd.removeRegion(region)).toBe(0n);
+      expect(await a.frontEnd.addRegion({ ...region, descriptor: other })).toBe(0n);
+      const part = { ...region, descriptor: other, mapOffset: 0x10000n };
+      expect(await a.frontEnd.addRegion(part)).not.toBe(0n);
     } finally {
       native.closeDescriptor(other);
     }
