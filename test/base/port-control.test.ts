@@ -195,6 +195,30 @@ test('whoever tries to connect without a pause waits, and is taken when the fron
   for (let seconds = 0; seconds < 4; seconds++) pass(1000);
 });
 
+test('whoever can’t be accepted, as no descriptor is left, wakes us once a second only', async () => {
+  frontEnd.close();
+  round();
+  const refusedBefore = counters.get(0, 'refusedConnections');
+  const refused = () => counters.get(0, 'refusedConnections') - refusedBefore;
+  const accept = vi.spyOn(native, 'unixAccept').mockReturnValue(-24); // EMFILE
+  const fd = native.unixConnect(path);
+  try {
+    for (let rounds = 0; rounds < 20; rounds++) round();
+    expect(refused()).toBe(1);
+    pass(1000);
+    for (let rounds = 0; rounds < 20; rounds++) round();
+    expect(refused()).toBe(2);
+  } finally {
+    accept.mockRestore();
+  }
+  const connects = counters.get(0, 'connects');
+  pass(1000);
+  round();
+  native.closeDescriptor(fd);
+  expect(counters.get(0, 'connects')).toBe(connects + 1);
+  for (let rounds = 0; rounds < 2; rounds++) round();
+});
+
 test('a front-end that does the same again and again has a line for the first times, and how often it was besides', async () => {
   frontEnd.close();
   round();

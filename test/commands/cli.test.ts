@@ -15,8 +15,10 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { native } from '../../src/native.ts';
 import { EXAMPLE } from '../config/example.ts';
 import { BUILT } from '../support/daemon.ts';
+import { FrontEnd } from '../support/frontend.ts';
 import { ended, ready, startProgram } from '../support/running.ts';
 import { testFolder } from '../supervision/folder.ts';
 
@@ -49,7 +51,7 @@ ${more}`,
   return file;
 }
 
-const start = (args: string[], stdio?: ('ignore' | 'pipe')[]) =>
+const start = (args: string[], stdio?: ('ignore' | 'pipe' | number)[]) =>
   startProgram([process.execPath, COMMAND, ...args], { stdio });
 
 describe.skipIf(!BUILT)(
@@ -534,6 +536,18 @@ group: 65534
         status: 1,
         stderr: expect.stringContaining('no such descriptor'),
       });
+    });
+
+    it('--fd: a socket that listens, to which a front-end came before we did', async () => {
+      const path = join(testFolder(), 'port.sock');
+      const listening = native.unixListen(path, 0o600, 1);
+      const frontEnd = await FrontEnd.connect(path);
+      const daemon = start(['--fd=3'], ['ignore', 'pipe', 'pipe', listening]);
+      native.closeDescriptor(listening);
+      expect(await frontEnd.getFeatures()).not.toBe(0n);
+      frontEnd.close();
+      daemon.child.kill('SIGTERM');
+      await ended(daemon);
     });
 
     it.each([
