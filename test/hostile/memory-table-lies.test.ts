@@ -28,6 +28,9 @@ const GOOD: RegionFields = {
 const ONE: Record<string, Partial<RegionFields>> = {
   'size 0': { size: 0n },
   'user address inside a page': { userAddress: GOOD.userAddress + 2n },
+  'guest address inside a page': { guestAddress: GOOD.guestAddress + 2n },
+  'size of half a page': { size: 2048n },
+  'offset inside a page': { mapOffset: 2n, size: 4096n },
   'guest address wraps': { guestAddress: TOP },
   'user address wraps': { userAddress: TOP },
   'offset wraps': { mapOffset: TOP },
