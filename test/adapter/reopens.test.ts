@@ -71,6 +71,55 @@ test('so is one that was open before the base was started anew', () => {
   expect(asked).toEqual([0, SECOND]);
 });
 
+test.each([
+  ['its rings', 101],
+  ['its doorbell', 102],
+])(
+  'what is open already is given back where the memory for %s is lacking, and it is tried again',
+  (_, lacking) => {
+    const closed: number[] = [];
+    const mapped = new Set<number>();
+    const watched = new Set<number>();
+    const fakes = {
+      mapPacketRings(fd: number) {
+        if (fd === lacking) throw new Error('ENOMEM');
+        mapped.add(fd);
+        return fd;
+      },
+      viewRegion: (_region: number, _at: number, bytes: number) => new ArrayBuffer(bytes),
+      unmapRegion: (region: number) => mapped.delete(region),
+      packetClose: (fd: number) => closed.push(fd),
+    };
+    const adapter = makeAdapter({
+      native: { ...native, ...fakes } as never,
+      watcher: {
+        watch: (fd: number) => watched.add(fd),
+        unwatch: (fd: number) => watched.delete(fd),
+      } as never,
+    });
+    adapter.reopen();
+    const opened = {
+      fd: 101,
+      doorbell: { fd: 102, mapBytes: 4096 },
+      headerBytes: 12,
+      receive: { blockBytes: 4096, blocks: 2 },
+      transmit: { frameBytes: 2048, frames: 4 },
+      mapBytes: 4 * 4096,
+      interfaceIndex: 1,
+      mac: '02:00:00:00:00:01',
+      mtu: 1500,
+      up: true,
+      coupleUdp: false,
+      takesLongUdp: false,
+    };
+    expect(adapter.attach(opened)).toBe(false);
+    expect(closed).toEqual([101, 102]);
+    expect([...mapped, ...watched]).toEqual([]);
+    second(adapter);
+    expect(asked).toEqual([0, SECOND]);
+  },
+);
+
 test('an interface that can’t be looked at (no descriptor is left) is not taken for gone, and looked at again', () => {
   let fault: string | null = null;
   let looks = 0;

@@ -3,11 +3,16 @@ import { expect, test } from 'vitest';
 import { drop } from '../../src/routing/verdict.ts';
 import { BROADCAST, ethernet, ETHERTYPE, ipv4, PROTOCOL, udp } from '../support/packets.ts';
 import { routerWorld } from '../support/router-world.ts';
-import { dirtyStorage, putFrame } from '../support/slots.ts';
+import { dirtyStorage, frameOf, putFrame } from '../support/slots.ts';
 
 const MAC = '02:00:00:00:00:01';
 const BEHIND = '10.99.0.5';
 const OWN = '10.77.0.11';
+/** Behind each datagram, as a wire has it behind a short one. */
+const PADDING = Buffer.alloc(17, 0xee);
+
+/** The frame as it was afterwards. */
+let received: Buffer;
 
 function world(prefixes = ['10.99.0.0/16']) {
   const storage = dirtyStorage();
@@ -18,19 +23,20 @@ function world(prefixes = ['10.99.0.0/16']) {
     destination: string,
     sourceMac = '02:00:00:00:02:00',
     source = '10.77.0.200',
+    options = Buffer.alloc(0),
   ) => {
     storage.clear();
     const bytes = ipv4(
-      { source, destination, protocol: PROTOCOL.udp, ttl: 9 },
+      { source, destination, protocol: PROTOCOL.udp, ttl: 9, options },
       udp({ source, destination, sourcePort: 1, destinationPort: 2 }, Buffer.from('x')),
     );
-    putFrame(
-      storage,
-      ethernet({ source: sourceMac, destination: destinationMac, type: ETHERTYPE.ipv4 }, bytes),
-      {},
-      1,
+    const frame = ethernet(
+      { source: sourceMac, destination: destinationMac, type: ETHERTYPE.ipv4 },
+      bytes,
     );
+    putFrame(storage, Buffer.concat([frame, PADDING]), {}, 1);
     router.route(1);
+    received = frameOf(storage, 0);
     return storage.to[0];
   };
 }
@@ -73,4 +79,38 @@ test('in the name of what is behind a VM', () => {
   const route = world();
   for (const destination of [OWN, BEHIND, '10.77.0.1'])
     expect(route(MAC, destination, undefined, '10.99.7.7'), destination).toBe(drop('spoofed'));
+});
+
+test('in the name of a VM or of the base itself', () => {
+  const route = world();
+  for (const source of [OWN, '10.77.0.1'])
+    expect(route(MAC, BEHIND, undefined, source), source).toBe(drop('spoofed'));
+});
+
+test('padding goes to no VM', () => {
+  const route = world();
+  for (const [destination, options] of [
+    [OWN, 0],
+    [BEHIND, 4],
+  ] as const) {
+    expect(route(MAC, destination, undefined, undefined, Buffer.alloc(options, 1))).toBe(0);
+    expect(received).toHaveLength(14 + 20 + options + 8 + 1);
+  }
+});
+
+test('with a source route, or options in which one could hide', () => {
+  const route = world();
+  for (const options of ['8307040a4d000b00', '8907040a4d000b00', '07010000'])
+    for (const destination of [OWN, BEHIND, '10.77.0.1'])
+      expect(
+        route(MAC, destination, undefined, undefined, Buffer.from(options, 'hex')),
+        options,
+      ).toBe(drop('ipOptions'));
+});
+
+test('to what is behind a VM the base is a hop, to the VM itself the wire', () => {
+  const route = world();
+  const timeToLive = () => received[14 + 8];
+  expect([route(MAC, OWN), timeToLive()]).toEqual([0, 9]);
+  expect([route(MAC, BEHIND), timeToLive()]).toEqual([0, 8]);
 });

@@ -1,7 +1,7 @@
 /** What another turn worker handed over: which of it is believed, and what is decided here. */
 import { expect, test } from 'vitest';
 import { HandedColumns } from '../../src/routing/handed-columns.ts';
-import { AT_ADAPTERS, BROADCAST_HERE, drop, HELD } from '../../src/routing/verdict.ts';
+import { AT_ADAPTERS, BROADCAST_HERE, drop, HELD, IN_PIECES } from '../../src/routing/verdict.ts';
 import { BASE } from '../../src/storage/outbox.ts';
 import { dotted } from '../../src/wire/ipv4-address.ts';
 import { BASE_IP, BASE_MAC } from '../support/daemon.ts';
@@ -92,4 +92,24 @@ test('what the base says to a host on the LAN goes there, or to the next hop', (
     hop: NEXT_HOP,
   });
   expect(route(outside, BASE, ADAPTER)).toMatchObject({ verdict: drop('noRoute'), hop: null });
+});
+
+test('what is cut for a VM of another worker is counted against it for one turn, not for ever', () => {
+  const storage = dirtyStorage(1 << 20, 8);
+  const vms = [
+    { addresses: [A.ip], mac: A.mac, worker: 1 },
+    { addresses: [B.ip], mac: B.mac },
+  ];
+  const router = routerWorld(storage, vms);
+  const columns = new HandedColumns(8, 2, 2, (vm) => vm === 1, true);
+  router.expect(columns);
+  const sent = udpFrame(A, B.ip, Buffer.alloc(4000), { ip: { flags: 0 } });
+  for (let turn = 0; turn < 10; turn++) {
+    storage.clear();
+    const slot = putFrame(storage, sent, {}, 2);
+    columns.from[slot] = 0;
+    columns.to[slot] = 1;
+    router.route(1);
+    expect(storage.to[slot], `turn ${turn}`).toBe(IN_PIECES);
+  }
 });

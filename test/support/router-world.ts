@@ -15,7 +15,7 @@ import { parseMac } from '../../src/wire/mac.ts';
 import { lanPlan } from './lan-plan.ts';
 
 /**
- * VMs on one network, each with an address and, where its plan has one, a MAC that is known; `adapterMac`: there is an adapter, open, of which
+ * VMs on one network, each with an address and, where its plan has one, a MAC that is known; those of other workers than 0 are theirs; `adapterMac`: there is an adapter, open, of which
  * routing knows no more than `way`. `nextHop`: where what is outside the subnet goes; `own`: what the test looks at.
  */
 export function routerWorld(
@@ -29,7 +29,7 @@ export function routerWorld(
   const plan = lanPlan(vms);
   const network = new Network(plan.networks[0]);
   const ports = plan.vms.map((vm, number) => {
-    const port = new Port(number, vm, keyOf(vm.addresses[0]));
+    const port = new Port(number, vm, keyOf(vm.addresses[0]), vm.worker !== 0);
     if (vm.mac !== null) port.setMac(parseMac(vm.mac), 0);
     port.current = new Attachment(native);
     network.enter(port);
