@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import type { AdapterContext } from '../../src/adapter/context.ts';
 import { LanArp } from '../../src/adapter/lan-arp.ts';
 import type { Neighbours } from '../../src/adapter/neighbours.ts';
-import { keyOf } from '../../src/wire/ipv4-address.ts';
+import { dotted, keyOf } from '../../src/wire/ipv4-address.ts';
+import { macText } from '../../src/wire/mac.ts';
 import { arp, BROADCAST, ETHERTYPE, ethernet, parse } from '../support/packets.ts';
 import { dirtyStorage, frameOf, putFrame } from '../support/slots.ts';
 
@@ -32,8 +33,16 @@ function world() {
     log: (_level: string, message: string) => logged.push(message),
     due: () => {},
   } as unknown as AdapterContext;
-  const lan = new LanArp(context, { learn: () => false } as unknown as Neighbours, MAC);
+  const learned: string[] = [];
+  const neighbours = {
+    learn(key: number) {
+      learned.push(dotted(key));
+      return false;
+    },
+  };
+  const lan = new LanArp(context, neighbours as unknown as Neighbours, MAC);
   return {
+    learned,
     said,
     logged,
     receive(frame: Buffer, at = now): Buffer | null {
@@ -65,6 +74,25 @@ describe('ARP on the LAN', () => {
     const reply = parse(receive(request)!);
     expect(reply.arp!.targetMac).toBe('02:bf:0a:4d:00:c8');
     expect(reply.destination).toBe('02:bf:0a:4d:00:c8');
+  });
+
+  it('neither answers nor believes who names a group, nobody or the adapter as his MAC, or no host’s address as his', () => {
+    const { receive, learned } = world();
+    const ask = (senderMac: string, senderIp: string) =>
+      receive(
+        ethernet(
+          { source: '02:00:00:00:99:99', destination: BROADCAST, type: ETHERTYPE.arp },
+          arp({ operation: 1, senderMac, senderIp, targetIp: '10.77.0.11' }),
+        ),
+      );
+    expect(ask('02:00:00:00:99:99', '10.77.0.200')).not.toBeNull();
+    expect(learned).toEqual(['10.77.0.200']);
+    // NLB in multicast mode does the first (RFC 1812 §3.3.2: not to be believed).
+    for (const mac of ['03:bf:0a:4d:00:c8', BROADCAST, '00:00:00:00:00:00', macText(MAC)])
+      expect(ask(mac, '10.77.0.200'), mac).toBeNull();
+    for (const address of ['127.0.0.1', '0.0.0.7', '224.0.0.1', '255.255.255.255'])
+      expect(ask('02:00:00:00:99:99', address), address).toBeNull();
+    expect(learned).toHaveLength(1);
   });
 
   const claim = (address: string) =>

@@ -46,6 +46,8 @@ describe('announcements to the LAN', () => {
       0,
     );
     expect(said).toHaveLength(64);
+    expect(arp.tick(19), 'the rest a moment later').toBe(20);
+    expect(said).toHaveLength(64);
     arp.tick(20);
     expect(new Set(said).size).toBe(100);
   });

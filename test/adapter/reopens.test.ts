@@ -71,54 +71,80 @@ test('so is one that was open before the base was started anew', () => {
   expect(asked).toEqual([0, SECOND]);
 });
 
+/** Packet sockets as the main thread opens them: nobody's descriptors. */
+const OPENED = {
+  fd: 101,
+  doorbell: { fd: 102, mapBytes: 4096 },
+  headerBytes: 12,
+  receive: { blockBytes: 4096, blocks: 2 },
+  transmit: { frameBytes: 2048, frames: 4 },
+  mapBytes: 4 * 4096,
+  interfaceIndex: 1,
+  mac: '02:00:00:00:00:01',
+  mtu: 1500,
+  up: true,
+  coupleUdp: false,
+  takesLongUdp: false,
+};
+
+/** What stands in for system and wait, and what is mapped, watched and closed of them; `changes`: what the system does otherwise. */
+function fakes(changes: object) {
+  const closed: number[] = [];
+  const held = new Set<string>();
+  const system = {
+    ...native,
+    mapPacketRings: (fd: number) => held.add(`map ${fd}`) && fd,
+    viewRegion: (_region: number, _at: number, bytes: number) => new ArrayBuffer(bytes),
+    unmapRegion: (region: number) => held.delete(`map ${region}`),
+    packetStatistics: () => [0, 0],
+    packetClose: (fd: number) => closed.push(fd),
+    ...changes,
+  };
+  const watcher = {
+    watch: (fd: number) => held.add(`watch ${fd}`),
+    unwatch: (fd: number) => held.delete(`watch ${fd}`),
+  };
+  const addresses = { owner: () => -1, ownedKeys: () => [] };
+  const context = { native: system, watcher, addresses, outbox: { add: () => true } };
+  return { closed, held, context: context as unknown as Partial<AdapterContext> };
+}
+
 test.each([
   ['its rings', 101],
   ['its doorbell', 102],
 ])(
   'what is open already is given back where the memory for %s is lacking, and it is tried again',
   (_, lacking) => {
-    const closed: number[] = [];
-    const mapped = new Set<number>();
-    const watched = new Set<number>();
-    const fakes = {
-      mapPacketRings(fd: number) {
-        if (fd === lacking) throw new Error('ENOMEM');
-        mapped.add(fd);
-        return fd;
-      },
-      viewRegion: (_region: number, _at: number, bytes: number) => new ArrayBuffer(bytes),
-      unmapRegion: (region: number) => mapped.delete(region),
-      packetClose: (fd: number) => closed.push(fd),
+    const mapPacketRings = (fd: number) => {
+      if (fd === lacking) throw new Error('ENOMEM');
+      return held.add(`map ${fd}`) && fd;
     };
-    const adapter = makeAdapter({
-      native: { ...native, ...fakes } as never,
-      watcher: {
-        watch: (fd: number) => watched.add(fd),
-        unwatch: (fd: number) => watched.delete(fd),
-      } as never,
-    });
+    const { closed, held, context } = fakes({ mapPacketRings });
+    const adapter = makeAdapter(context);
     adapter.reopen();
-    const opened = {
-      fd: 101,
-      doorbell: { fd: 102, mapBytes: 4096 },
-      headerBytes: 12,
-      receive: { blockBytes: 4096, blocks: 2 },
-      transmit: { frameBytes: 2048, frames: 4 },
-      mapBytes: 4 * 4096,
-      interfaceIndex: 1,
-      mac: '02:00:00:00:00:01',
-      mtu: 1500,
-      up: true,
-      coupleUdp: false,
-      takesLongUdp: false,
-    };
-    expect(adapter.attach(opened)).toBe(false);
+    expect(adapter.attach(OPENED)).toBe(false);
     expect(closed).toEqual([101, 102]);
-    expect([...mapped, ...watched]).toEqual([]);
+    expect([...held]).toEqual([]);
     second(adapter);
     expect(asked).toEqual([0, SECOND]);
   },
 );
+
+test.each([
+  ['while it was being opened', false],
+  ['and its message was lost', true],
+])('an interface that was deleted and made anew %s is opened anew', (_, later) => {
+  const info = { index: 1, mac: Uint8Array.of(2, 0, 0, 0, 0, 1), mtu: 1500, flags: 1 | 64 };
+  const { closed, held, context } = fakes({ interfaceInfo: () => info });
+  const adapter = makeAdapter(context);
+  adapter.open();
+  if (!later) info.index = 2;
+  expect(adapter.attach(OPENED)).toBe(later);
+  info.index = 2;
+  if (later) adapter.refreshLink();
+  expect(adapter.state).toBe('gone');
+  expect([closed, [...held], asked.length]).toEqual([[101, 102], [], 2]);
+});
 
 test('an interface that can’t be looked at (no descriptor is left) is not taken for gone, and looked at again', () => {
   let fault: string | null = null;

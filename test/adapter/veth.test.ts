@@ -32,6 +32,7 @@ const NAMES = [
   'gives up on a neighbour that does not answer',
   'asks a neighbour in use again before it is forgotten',
   'follows its interface down and up',
+  'forgets what waited to leave when its interface goes down',
   'waits for a deleted interface to come back',
   'takes a renamed interface for gone',
   'knows its interface by an alternative name',

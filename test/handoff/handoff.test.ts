@@ -139,6 +139,15 @@ describe('who gets it', () => {
     expect(takeAll(workers[2])).toEqual([]);
     expect(counters[0].get(0, 'handedOver')).toBe(0);
   });
+
+  test('a broadcast for which there is no room is missed by the VMs there, and by no others', () => {
+    const network = new Network(plan.networks[0]);
+    for (const vm of [0, 1, 3]) network.enter(new Port(vm, plan.vms[vm], 0));
+    while (put(workers[0], 0, 1, 1));
+    storage.clear();
+    workers[0].broadcast(storage.take(0, 60), network, 0);
+    expect([0, 1, 2, 3, 4].map((port) => counters[0].get(port, 'missed'))).toEqual([0, 1, 0, 1, 0]);
+  });
 });
 
 test('each of the other workers comes first in turn', () => {

@@ -277,6 +277,31 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
     },
   },
 
+  'forgets what waited to leave when its interface goes down': {
+    async run(bench) {
+      await bench.open();
+      await bench.meet(datagram(10));
+      slow();
+      const { bytes, header } = large(60_000, VM, NEIGHBOUR);
+      bench.send(
+        Array.from({ length: 20 }, () => bytes),
+        NEIGHBOUR,
+        header,
+      );
+      assert.equal(bench.adapter.needsKick, true);
+      ip('link', 'set', 'bw0', 'down');
+      await bench.until('down', () => bench.adapter.state === 'down');
+      assert.equal(bench.adapter.needsKick, false);
+      await bench.until('quiet', () => bench.quiet());
+      bench.lan.poll();
+      bench.lan.seen.length = 0;
+      ip('link', 'set', 'bw0', 'up');
+      await bench.until('up', () => bench.adapter.state === 'open');
+      await bench.meet(datagram(10));
+      assert.ok(!bench.lan.seen.some(({ parsed }) => parsed.tcp), 'what is of yesterday');
+    },
+  },
+
   'waits for a deleted interface to come back': {
     async run(bench) {
       await bench.open();
@@ -470,9 +495,11 @@ export const scenarios: Record<string, { options?: BenchOptions; run: Scenario }
       await bench.lan.until('the 15 short ones', () => {
         return bench.lan.seen.filter(({ bytes }) => bytes.length === 142).length === 15;
       });
-      bench.skew += 1000;
-      bench.turn();
-      assert.equal(bench.counters.get(ADAPTER_PORT, 'transmitRefused'), 15);
+      for (let time = 0; time < 3; time++) {
+        bench.skew += 1000;
+        bench.turn();
+        assert.equal(bench.counters.get(ADAPTER_PORT, 'transmitRefused'), 15);
+      }
     },
   },
 
