@@ -210,10 +210,12 @@ export class Neighbours {
     const { table, unanswered } = this;
     if (key !== this.gateway && unanswered.shareOf(from) >= UNANSWERED_A_PORT) return -1;
     const crowded = !unanswered.mayTake(from, 1);
-    if (crowded || table.size === NEIGHBOURS) {
-      const victim = table.victim(crowded);
+    const full = table.size === NEIGHBOURS;
+    if (crowded || full) {
+      // For the next hop a neighbour that answered goes, too, where there is no other place.
+      const victim = table.victim(crowded && !(full && key === this.gateway));
       if (victim >= 0) this.forget(victim);
-      else if (key !== this.gateway || table.size === NEIGHBOURS) return -1;
+      else if (key !== this.gateway || full) return -1;
     }
     const entry = table.insert(key);
     table.askers[entry] = from;

@@ -264,6 +264,24 @@ describe('neighbours', () => {
     expect(neighbours.known).toBe(1);
   });
 
+  it('asks for the next hop also where neighbours that exist have all places that those who scan have not', () => {
+    const { send, learn, neighbours, counters } = world();
+    const gateway = keyOf('10.77.77.77');
+    for (let index = 1; index <= NEIGHBOURS / 2; index++) {
+      expect(send(key(index))).toBe(HELD);
+      expect(learn(key(index))).toBe(true);
+    }
+    for (let index = 1001; index <= 1000 + NEIGHBOURS / 2; index++)
+      expect(send(key(index), index % PORTS)).toBe(HELD);
+    expect(send(key(3000)), 'nobody else').toBe(CELL.neighbourUnresolved);
+    expect(send(gateway)).toBe(HELD);
+    expect(learn(gateway)).toBe(true);
+    expect(send(gateway)).toBe(0);
+    expect(neighbours.known, 'one gave up its place').toBe(NEIGHBOURS / 2);
+    for (let port = 0; port < PORTS; port++)
+      expect(counters.get(port, 'neighbourUnresolved'), 'those who scan wait on').toBe(0);
+  });
+
   it('takes a few steps for a datagram, however many addresses are unanswered or known', () => {
     const table = countingTable();
     const { send, learn, pass } = world(table);
