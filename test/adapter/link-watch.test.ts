@@ -6,6 +6,9 @@ import type { LinkMessage } from '../../src/adapter/rtnetlink.ts';
 import { EAGAIN, ENOBUFS } from '../../src/errno.ts';
 import type { Native } from '../../src/native.ts';
 
+/** An index: a message that says of itself that it is longer than its datagram. */
+const DAMAGED = -1;
+
 /** Datagrams that wait, each one message about an interface of this index; or an error. */
 let waiting: (number | { error: number })[];
 let told: (number | 'look')[];
@@ -22,7 +25,7 @@ beforeEach(() => {
       if (typeof next !== 'number') return next.error;
       const view = new DataView(bytes.buffer);
       bytes.fill(0, 0, 32);
-      view.setUint32(0, 32, true);
+      view.setUint32(0, next === DAMAGED ? 3200 : 32, true);
       view.setUint16(4, 16, true); // RTM_NEWLINK
       view.setInt32(20, next, true);
       return 32;
@@ -59,4 +62,10 @@ test('a queue that is longer than one look takes is looked at until it is empty'
   waiting.push(5);
   links.read();
   expect(told).toEqual(['look', 'look', 5]);
+});
+
+test('a message that can’t be read counts as lost', () => {
+  waiting.push(1, DAMAGED, 2);
+  links.read();
+  expect(told).toEqual([1, 'look']);
 });

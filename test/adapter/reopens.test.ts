@@ -106,20 +106,26 @@ function fakes(changes: object) {
   };
   const addresses = { owner: () => -1, ownedKeys: () => [] };
   const context = { native: system, watcher, addresses, outbox: { add: () => true } };
-  return { closed, held, context: context as unknown as Partial<AdapterContext> };
+  return { closed, held, watcher, context: context as unknown as Partial<AdapterContext> };
 }
 
 test.each([
-  ['its rings', 101],
-  ['its doorbell', 102],
+  ['its rings', 101, 0],
+  ['its doorbell', 102, 0],
+  ['the watch of its doorbell', 0, 102],
 ])(
   'what is open already is given back where the memory for %s is lacking, and it is tried again',
-  (_, lacking) => {
+  (_, lacking, unwatched) => {
     const mapPacketRings = (fd: number) => {
       if (fd === lacking) throw new Error('ENOMEM');
       return held.add(`map ${fd}`) && fd;
     };
-    const { closed, held, context } = fakes({ mapPacketRings });
+    const { closed, held, watcher, context } = fakes({ mapPacketRings });
+    const { watch } = watcher;
+    watcher.watch = (fd: number) => {
+      if (fd === unwatched) throw new Error('ENOSPC');
+      return watch(fd);
+    };
     const adapter = makeAdapter(context);
     adapter.reopen();
     expect(adapter.attach(OPENED)).toBe(false);

@@ -129,8 +129,12 @@ test('behind an impossible entry of a worker that failed nothing is written over
   expect(put(60, 9)).toBe(false); // the consumer's index is read once per turn
   outgoing.publish();
   expect(put(60, 9)).toBe(true);
+  expect(put(60, 10), 'nor one at a time from here on').toBe(true);
   outgoing.publish();
-  expect(take()).toMatchObject([{ value: 9, even: true }]);
+  expect(take()).toMatchObject([
+    { value: 9, even: true },
+    { value: 10, even: true },
+  ]);
 });
 
 describe('in order and whole', () => {
