@@ -12,8 +12,8 @@ const MAC = '02:00:00:00:00:01';
 const VM = 0;
 const ADAPTER = 1;
 
-/** Routes a TCP datagram from the LAN that is to become 4 segments of 3 fragments each, of which the VM takes no longer ones. */
-function route(slots: number) {
+/** Routes a TCP datagram from the LAN that is to become 4 segments of 3 fragments each, or segments that need none; the VM takes neither whole. */
+function route(slots: number, gsoSize = 3000) {
   const storage = dirtyStorage(1 << 20, slots);
   const counters = new Counters(2);
   const vms = [{ addresses: [A.ip], mac: A.mac }];
@@ -28,7 +28,7 @@ function route(slots: number) {
     flags: HDR_FLAG.needsCsum,
     gsoType: GSO.tcpv4,
     headerLength: 54,
-    gsoSize: 3000,
+    gsoSize,
     checksumStart: 34,
     checksumOffset: 16,
   };
@@ -51,4 +51,13 @@ test('room for the segments and not for all of their fragments: nothing of it st
     expect(storage.to[0], `${slots} slots`).toBe(drop('storageFull'));
     expect([storage.count, storage.fill, received], `${slots} slots`).toEqual([1, fill, 0]);
   }
+});
+
+test('no room for all segments of a VM that takes none longer: none goes', () => {
+  for (let slots = 1; slots < 1 + 12; slots++) {
+    const { storage, fill, received } = route(slots, 1000);
+    expect(storage.to[0], `${slots} slots`).toBe(drop('storageFull'));
+    expect([storage.count, storage.fill, received], `${slots} slots`).toEqual([1, fill, 0]);
+  }
+  expect(route(1 + 12, 1000).received).toBe(12);
 });
