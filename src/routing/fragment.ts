@@ -15,7 +15,7 @@ const IP = ethernet.HEADER_BYTES;
 
 /**
  * Fragments that the IPv4 datagram of `total` bytes, whose header is at `ip`, becomes on a wire that takes `mtu` bytes; 0 when it must
- * not be cut ("don't fragment", or its offsets are at their end).
+ * not be cut ("don't fragment", or its offsets are at their end) or can't: the wire takes no more than its header.
  */
 export function fragmentsOf(bytes: Uint8Array, ip: number, total: number, mtu: number): number {
   const field = ipv4.fragment(bytes, ip);
@@ -23,7 +23,8 @@ export function fragmentsOf(bytes: Uint8Array, ip: number, total: number, mtu: n
   const header = ipv4.headerLength(bytes, ip);
   const data = total - header;
   if ((field & ipv4.FRAGMENT_OFFSET) + (data >> 3) > ipv4.FRAGMENT_OFFSET) return 0;
-  return Math.ceil(data / fragmentData(header, mtu));
+  const size = fragmentData(header, mtu);
+  return size > 0 ? Math.ceil(data / size) : 0;
 }
 
 /**

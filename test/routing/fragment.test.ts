@@ -124,6 +124,9 @@ describe('fragments', () => {
   test('are none of what must not be cut', () => {
     expect(room(datagram(2000, { flags: 2 }), 1500)).toBe(0);
     expect(room(datagram(2000), 1500)).toBe(2);
+    // Of what a wire takes that is hardly longer than a header nothing is left for data.
+    expect(room(datagram(40), 28)).toBe(5);
+    for (const mtu of [27, 20, 1]) expect(room(datagram(40), mtu)).toBe(0);
     // The last offset is 8191: nothing must run over into the flags beside it.
     expect(room(datagram(2000, { fragmentOffset: 8191 - 250 }), 1500)).toBe(2);
     expect(room(datagram(2000, { fragmentOffset: 8191 - 249 }), 1500)).toBe(0);
