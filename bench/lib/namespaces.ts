@@ -10,7 +10,7 @@ import { Child, prioritiseThread } from './process.ts';
 
 export const FAR_ADDRESS = '10.77.0.254';
 
-/** A namespace in which nothing is, for the lab's lifetime or until it is asked for again; its name, which ends in `suffix`. */
+/** A namespace in which nothing is, until the row ends or it is asked for again; its name, which ends in `suffix`. */
 export function emptyNamespace(lab: Lab, suffix: string): string {
   const name = `${lab.unique}${suffix}`;
   removeNamespace(name);
@@ -30,14 +30,12 @@ export class Wire {
   readonly nearInterface = 'uplink0';
   readonly farInterface = 'far0';
   /** Sits in the far namespace, so that its counts can be read from /proc. */
-  private keeper: Child | null = null;
+  private readonly keeper: Child;
 
   constructor(lab: Lab) {
-    this.near = `${lab.unique}n`;
-    this.far = `${lab.unique}f`;
-    lab.atEnd(() => this.remove());
+    this.near = emptyNamespace(lab, 'n');
+    this.far = emptyNamespace(lab, 'f');
     for (const name of [this.near, this.far]) {
-      ip('netns', 'add', name);
       for (const which of ['all', 'default']) {
         inside(name, `echo 1 >/proc/sys/net/ipv6/conf/${which}/disable_ipv6 || true`);
       }
@@ -114,16 +112,10 @@ add rule netdev far arrived ip protocol udp drop
 
   /** Datagrams that have arrived at the far end so far. */
   farReceived(): number {
-    const line = readFileSync(`/proc/${this.keeper!.pid}/net/dev`, 'utf8')
+    const line = readFileSync(`/proc/${this.keeper.pid}/net/dev`, 'utf8')
       .split('\n')
       .find((text) => text.trim().startsWith(`${this.farInterface}:`));
     return Number(line?.split(':')[1]?.trim().split(/\s+/)[1] ?? Number.NaN);
-  }
-
-  remove(): void {
-    this.keeper?.process.kill('SIGKILL');
-    // Both, though one may never have been made.
-    for (const name of [this.near, this.far]) removeNamespace(name);
   }
 }
 

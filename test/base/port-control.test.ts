@@ -268,14 +268,19 @@ function useUp(): void {
   base.portControls[0].allowance.spend(now, 5000);
 }
 
+/** The front-end sends a request with descriptors that take long to close. */
+async function sendLingering(lingering: Lingering): Promise<void> {
+  const descriptors = lingering.take();
+  const message = encodeMessage(REQUEST.SET_VRING_ENABLE, vringState(1, 1));
+  await frontEnd.sendBytes(message, descriptors);
+  for (const each of descriptors) native.closeDescriptor(each);
+}
+
 test('whose descriptors take long to close waits no shorter for its allowance', async () => {
   useUp();
   const lingering = await Lingering.start(70);
   try {
-    const descriptors = lingering.take();
-    const message = encodeMessage(REQUEST.SET_VRING_ENABLE, vringState(1, 1));
-    await frontEnd.sendBytes(message, descriptors);
-    for (const each of descriptors) native.closeDescriptor(each);
+    await sendLingering(lingering);
     round();
   } finally {
     await lingering.release();
@@ -293,10 +298,7 @@ test('whose descriptors take long to close waits no shorter for its allowance', 
 test('whose descriptors take long to close is not served meanwhile, whatever it has sent behind them', async () => {
   const lingering = await Lingering.start(70);
   try {
-    const descriptors = lingering.take();
-    const message = encodeMessage(REQUEST.SET_VRING_ENABLE, vringState(1, 1));
-    await frontEnd.sendBytes(message, descriptors);
-    for (const each of descriptors) native.closeDescriptor(each);
+    await sendLingering(lingering);
     for (let count = 0; count < 3; count++) await say(REQUEST.GET_FEATURES, Buffer.alloc(0));
     pass(1000);
     expect(isAnswered()).toBe(false);

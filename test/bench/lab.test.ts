@@ -8,7 +8,8 @@ import { Child } from '../../bench/lib/process.ts';
 const TIMING = { rounds: 1, warmup: 0.1, measure: 0.1, quick: true };
 const root = process.getuid!() === 0;
 
-test.skipIf(!root)('a row makes what the row before it made', async () => {
+test('a row makes what the row before it made', async ({ skip }) => {
+  skip(!root, 'network namespaces need root');
   const lab = new Lab(TIMING, false);
   try {
     for (let row = 0; row < 2; row++) {

@@ -62,18 +62,13 @@ function emptyTurn(later: number, early: boolean): void {
   turn.attention.quieten(early);
 }
 
-test('as long as looking pays', () => {
+test.each([
+  ['as long as looking pays', SPIN, false],
+  ['and for next to nothing where it does not', LEAST_SPIN, true],
+])('%s', (_, spin, early) => {
   handOver();
-  emptyTurn(SPIN / 2, false);
+  emptyTurn(spin / 2, early);
   expect(turn.busy).toBe(true);
-  emptyTurn(SPIN, false);
-  expect(turn.busy).toBe(false);
-});
-
-test('and for next to nothing where it does not', () => {
-  handOver();
-  emptyTurn(LEAST_SPIN / 2, true);
-  expect(turn.busy).toBe(true);
-  emptyTurn(LEAST_SPIN, true);
+  emptyTurn(spin, early);
   expect(turn.busy).toBe(false);
 });

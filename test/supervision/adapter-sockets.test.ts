@@ -1,7 +1,7 @@
 /** What the system refuses when a worker has failed costs an adapter, not the worker that is to be started in its place. */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { AdapterSockets } from '../../src/supervision/adapter-sockets.ts';
 
 const child = fileURLToPath(new URL('adapter-sockets-child.ts', import.meta.url));
@@ -25,22 +25,18 @@ test('kept sockets that can’t be had again do not keep others from being ended
   expect(warnings).toEqual(Array(2).fill(expect.stringMatching(/^uplink: .*EBADF/)));
 });
 
-describe.skipIf(noPair)(
-  `packet sockets${noPair ? ' (not possible without a veth pair)' : ''}`,
-  () => {
-    test.each([
-      ['no worker is there to take', '', [false, false]],
-      ['a worker has its own descriptors of', 'taken', [true, true]],
-    ])('that %s are not kept open', (_, taken, before) => {
-      const run = spawnSync('unshare', ['-n', process.execPath, '--import', 'tsx', child, taken], {
-        encoding: 'utf8',
-      });
-      expect(run.stderr).toBe('');
-      expect(JSON.parse(run.stdout)).toEqual({
-        kind: 'adapterOpened',
-        before,
-        behind: [false, false],
-      });
-    });
-  },
-);
+test.for([
+  ['no worker is there to take', '', [false, false]],
+  ['a worker has its own descriptors of', 'taken', [true, true]],
+] as const)('packet sockets that %s are not kept open', ([, taken, before], { skip }) => {
+  skip(noPair, 'needs a network namespace with a veth pair');
+  const run = spawnSync('unshare', ['-n', process.execPath, '--import', 'tsx', child, taken], {
+    encoding: 'utf8',
+  });
+  expect(run.stderr).toBe('');
+  expect(JSON.parse(run.stdout)).toEqual({
+    kind: 'adapterOpened',
+    before,
+    behind: [false, false],
+  });
+});
